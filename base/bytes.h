@@ -64,8 +64,9 @@ uint64_t gv_bytes_hash(gv_bytes_t bytes, uint64_t seed);
 uint32_t gv_crc32c(uint32_t crc, gv_bytes_t bytes);
 
 /*
- * Writes bytes as text for a log line: printable ASCII as it is, the rest as \xNN, cut with "..."
- * when it does not fit.  Always ends with NUL; returns `out`.  out_size at least 8.
+ * Writes bytes as text for a log line, to stand in single quotes: printable ASCII as it is, all
+ * else (also ' and \) as \xNN, cut with "..." when it does not fit.  Always ends with NUL; returns
+ * `out`.  out_size at least 8 [bytes].
  */
 const char *gv_bytes_printable(gv_bytes_t bytes, char *out, size_t out_size);
 
@@ -79,7 +80,11 @@ typedef struct gv_reader {
 
 static inline gv_reader_t gv_reader(gv_bytes_t bytes)
 {
-    return (gv_reader_t){.pos = bytes.data, .end = bytes.data + bytes.size, .failed = false};
+    return (gv_reader_t){
+        .pos = bytes.data,
+        .end = bytes.size == 0 ? bytes.data : bytes.data + bytes.size, /* NULL + 0 is undefined */
+        .failed = false,
+    };
 }
 
 static inline size_t gv_reader_left(const gv_reader_t *r)
@@ -96,7 +101,9 @@ static inline gv_bytes_t gv_reader_take(gv_reader_t *r, size_t size)
         return GV_BYTES_EMPTY;
     }
     gv_bytes_t taken = {.data = r->pos, .size = size};
-    r->pos += size;
+    if (size > 0) {
+        r->pos += size;
+    }
     return taken;
 }
 
@@ -138,7 +145,11 @@ typedef struct gv_writer {
 static inline gv_writer_t gv_writer(void *buffer, size_t size)
 {
     uint8_t *start = buffer;
-    return (gv_writer_t){.pos = start, .end = start + size, .failed = false};
+    return (gv_writer_t){
+        .pos = start,
+        .end = size == 0 ? start : start + size,
+        .failed = false,
+    };
 }
 
 static inline size_t gv_writer_left(const gv_writer_t *w)
@@ -154,7 +165,9 @@ static inline uint8_t *gv_writer_reserve(gv_writer_t *w, size_t size)
         return NULL;
     }
     uint8_t *room = w->pos;
-    w->pos += size;
+    if (size > 0) {
+        w->pos += size;
+    }
     return room;
 }
 

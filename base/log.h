@@ -36,7 +36,7 @@ typedef void gv_log_sink_t(gv_log_level_t level, const char *line, void *arg);
 /* Milliseconds since 1970 for the time stamp and the rate limits; a port, like all time. */
 typedef uint64_t gv_log_now_t(void);
 
-/* NULL sink: stderr.  NULL now: no time stamps. */
+/* NULL sink: stderr.  NULL now: no time stamps, and no rate limits. */
 void gv_log_configure(gv_log_level_t level, gv_log_now_t *now, gv_log_sink_t *sink, void *arg);
 
 /* May be called at any time from any thread (SIGHUP). */
@@ -62,8 +62,7 @@ void gv_log_write(gv_log_level_t level, const char *event, const char *format, .
 #define gv_log_debug(event, ...) gv_log_at(GV_LOG_DEBUG, event, __VA_ARGS__)
 
 typedef struct gv_log_limit {
-    atomic_uint_least64_t _second;
-    atomic_uint_least32_t _count;
+    atomic_uint_least64_t _window; /* the second, above 8 bits of lines written in it */
     atomic_uint_least32_t _left_out;
 } gv_log_limit_t;
 

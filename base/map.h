@@ -53,7 +53,7 @@ void gv_map_add(gv_map_t *map, void *value);
 void *gv_map_remove(gv_map_t *map, gv_bytes_t key);
 
 /*
- * Iteration: start with *cursor = 0; NULL ends it.  The current value may be removed meanwhile (a
- * value may then be seen twice, never missed); adding during an iteration is not allowed.
+ * Iteration: start with *cursor = 0; NULL ends it.  Values may be removed meanwhile, the current
+ * one or any other (one may then be seen twice, none is missed); adding is not allowed.
  */
 void *gv_map_next(const gv_map_t *map, size_t *cursor);

@@ -14,8 +14,9 @@
  *     gv_timer_stop(&t)               no effect when not armed
  *
  * The callback runs from gv_timerwheel_advance(), with the timer already stopped: it may start it
- * again, start and stop others, and free the object that holds it.
- * Threads: the owner's loop.  Memory: 40 bytes in each timer, about 4 KiB for the wheel.
+ * again, start and stop others, and free the object that holds it; not free the wheel.  What a
+ * callback starts for a time already reached fires in the next gv_timerwheel_advance().
+ * Threads: the owner's loop.  Memory: 40 bytes in each timer, 6 KiB for the wheel.
  */
 
 #include <stdbool.h>
@@ -39,7 +40,7 @@ void gv_timerwheel_new(uint64_t now_ms, gv_timerwheel_t **wheel_out);
 /* Timers that are still armed are stopped. */
 void gv_timerwheel_free(gv_timerwheel_t **wheelp);
 
-/* Fires everything due at or before now_ms.  Returns how many fired. */
+/* Fires everything due at or before now_ms, which never goes back.  Returns how many fired. */
 uint32_t gv_timerwheel_advance(gv_timerwheel_t *wheel, uint64_t now_ms);
 
 /*
