@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Switches for tests, all zero in production.
+ *
+ * Each breaks one of the rules that make a cluster converge.  The simulator turns them on one at a
+ * time to show that its checks would notice: a check that cannot fail proves nothing.
+ */
+
+#include <stdbool.h>
+
+typedef struct gv_ccore_switches {
+    bool no_relay_answers;        /* only the owner answers for its table */
+    bool snapshot_merges;         /* a snapshot is merged into the table, not put in its place */
+    bool no_refute;               /* claims about ourselves are let stand */
+    bool accept_delta_across_gap; /* a delta that does not start at our version is applied */
+    bool tombstones_keep_floor;   /* dropping tombstones does not raise the floor */
+    bool purge_keeps_version;     /* rows of a dead node go, their version stays */
+    bool no_dedupe;               /* a message seen before is delivered again */
+    bool confirm_on_receipt;      /* a forward is confirmed before the host has applied it */
+    bool no_rewind;               /* nothing is sent again after a path changed */
+    bool barrier_ignores_peers;   /* a barrier is answered at once */
+    bool ignore_late_tick;        /* silence is not forgiven after a pause of our own */
+    bool dead_stays_routable;     /* death does not hide a node's rows */
+} gv_ccore_switches_t;
