@@ -105,6 +105,9 @@ typedef enum gv_link_close {
     GV_LINK_CLOSE_FULL,      /* GV_NODES_MAX members already */
     GV_LINK_CLOSE_SILENT,    /* nothing heard, or our stamps are not echoed */
     GV_LINK_CLOSE_LEAVING,   /* one of the two nodes is shutting down */
+    GV_LINK_CLOSE_SECRET,    /* handshake: the shared secrets differ */
+    GV_LINK_CLOSE_NO_SECRET, /* handshake: one side has a shared secret and the other has none */
+    GV_LINK_CLOSE_TIMEOUT,   /* handshake: not through in time */
 } gv_link_close_t;
 
 const char *gv_link_close_text(gv_link_close_t reason);
