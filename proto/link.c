@@ -20,7 +20,7 @@ _Static_assert(HELD_CAPACITY_MIN >= GV_LINKFRAME_HEADER_BYTES, "a header always 
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
-void gv_linkframe_header(uint8_t header_out[GV_LINKFRAME_HEADER_BYTES], gv_linkframe_kind_t kind,
+void gv_linkframe_header(uint8_t header_out[GV_LINKFRAME_HEADER_BYTES], uint8_t kind,
                          const gv_bytes_t *parts, size_t part_count)
 {
     size_t size = 0;
@@ -32,7 +32,7 @@ void gv_linkframe_header(uint8_t header_out[GV_LINKFRAME_HEADER_BYTES], gv_linkf
     gv_writer_t w = gv_writer(header_out, GV_LINKFRAME_HEADER_BYTES);
     gv_writer_u32(&w, (uint32_t)size);
     gv_writer_u8(&w, GV_LINKFRAME_VERSION);
-    gv_writer_u8(&w, (uint8_t)kind);
+    gv_writer_u8(&w, kind);
     gv_writer_u16(&w, 0);
     uint32_t crc = gv_crc32c(0, gv_bytes(header_out, CHECKED_HEADER_BYTES));
     for (size_t i = 0; i < part_count; i++) {
@@ -42,7 +42,7 @@ void gv_linkframe_header(uint8_t header_out[GV_LINKFRAME_HEADER_BYTES], gv_linkf
     GV_ASSERT(!w.failed);
 }
 
-void gv_linkframe_write(gv_writer_t *writer, gv_linkframe_kind_t kind, gv_bytes_t body)
+void gv_linkframe_write(gv_writer_t *writer, uint8_t kind, gv_bytes_t body)
 {
     uint8_t *header = gv_writer_reserve(writer, GV_LINKFRAME_HEADER_BYTES);
     if (header != NULL) {

@@ -12,8 +12,9 @@
  * Integers are big-endian.  `size` counts the body only.  The CRC-32C covers the first eight bytes
  * and the body: TCP's own sum has 16 bits and lets one damaged segment in 65 536 through, and a
  * route table must not learn from it.  `version` belongs to this header alone; what the bodies mean
- * is negotiated in the hello (cluster/core/handshake.h), so this byte changes almost never.
- * `flags` are zero for now and refused otherwise, so that a later meaning is never ignored.
+ * is negotiated in the hello (cluster/core/handshake.h), so this byte changes almost never; what
+ * the kinds mean stands in cluster/core/frame_kind.h. `flags` are zero for now and refused
+ * otherwise, so that a later meaning is never ignored.
  *
  * The size is checked against the receiver's limit before anything is allocated, and memory for a
  * frame grows with the bytes that came, not with the bytes that were announced.
@@ -33,17 +34,8 @@
 /* The largest body the format can hold; each receiver has a limit of its own, usually far lower. */
 #define GV_LINKFRAME_BODY_MAX ((size_t)UINT32_MAX)
 
-/* Values are on the wire: never renumbered. */
-typedef enum gv_linkframe_kind {
-    GV_LINKFRAME_HELLO = 1,   /* handshake: who I am (Hello) */
-    GV_LINKFRAME_PROOF = 2,   /* handshake: I know the secret (Proof) */
-    GV_LINKFRAME_REFUSE = 3,  /* handshake: no, and why (Refuse); the sender closes after it */
-    GV_LINKFRAME_CONTROL = 4, /* a message of the cluster core that must not wait */
-    GV_LINKFRAME_PAYLOAD = 5, /* a message of the cluster core that carries publishes */
-} gv_linkframe_kind_t;
-
 typedef struct gv_linkframe {
-    uint8_t kind; /* gv_linkframe_kind_t, or one we do not know: the receiver decides */
+    uint8_t kind; /* gv_frame_kind_t (cluster/core), or one we do not know: the receiver decides */
     gv_bytes_t body;
 } gv_linkframe_t;
 
@@ -54,11 +46,11 @@ typedef struct gv_linkframe {
  * they are, so that a payload is sent without being copied.  Together they must not be larger than
  * GV_LINKFRAME_BODY_MAX.
  */
-void gv_linkframe_header(uint8_t header_out[GV_LINKFRAME_HEADER_BYTES], gv_linkframe_kind_t kind,
+void gv_linkframe_header(uint8_t header_out[GV_LINKFRAME_HEADER_BYTES], uint8_t kind,
                          const gv_bytes_t *parts, size_t part_count);
 
 /* A whole frame, header and body; the writer's sticky error tells when it did not fit. */
-void gv_linkframe_write(gv_writer_t *writer, gv_linkframe_kind_t kind, gv_bytes_t body);
+void gv_linkframe_write(gv_writer_t *writer, uint8_t kind, gv_bytes_t body);
 
 /* ---- reading ------------------------------------------------------------------------------ */
 

@@ -20,7 +20,7 @@ static void check_round_trip(const gv_linkframe_t *frame)
 {
     uint8_t bytes[GV_LINKFRAME_HEADER_BYTES + BODY_MAX];
     gv_writer_t w = gv_writer(bytes, sizeof(bytes));
-    gv_linkframe_write(&w, (gv_linkframe_kind_t)frame->kind, frame->body);
+    gv_linkframe_write(&w, frame->kind, frame->body);
 
     gv_linkframe_decoder_t again;
     gv_linkframe_decoder_init(&again, BODY_MAX);
