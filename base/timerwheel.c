@@ -118,12 +118,27 @@ static unsigned next_level(const gv_timerwheel_t *wheel, uint64_t *at_ms)
     return LEVELS + 1;
 }
 
+/* When the first far timer is far no more. */
+static uint64_t far_begins_ms(const gv_timerwheel_t *wheel)
+{
+    uint64_t first_ms = UINT64_MAX;
+    gv_list_foreach (&wheel->far, link) {
+        uint64_t at_ms = gv_container_of(link, gv_timer_t, _link)->_at_ms;
+        first_ms = at_ms < first_ms ? at_ms : first_ms;
+    }
+    return first_ms >> FAR_SHIFT << FAR_SHIFT;
+}
+
 /* Moves the wheel's time; what has become due is on the due list afterwards, earliest first. */
 static void move_to(gv_timerwheel_t *wheel, uint64_t now_ms)
 {
     for (;;) {
         uint64_t at_ms;
         unsigned i = next_level(wheel, &at_ms);
+        if (i == LEVELS && at_ms <= now_ms) {
+            /* Once in two years it may look at them all; or one leap would be many little steps. */
+            at_ms = far_begins_ms(wheel);
+        }
         if (i > LEVELS || at_ms > now_ms) {
             wheel->now_ms = now_ms;
             return;
