@@ -17,6 +17,7 @@
 #define TAG_SHIFT      48
 #define POINTER_MASK   (((uint64_t)1 << TAG_SHIFT) - 1)
 #define SLOT_COUNT_MIN 8U
+#define PREFETCH_SLOTS 16U
 
 /* A cursor holds the slot it began at in its upper half and the steps taken in its lower. */
 #define CURSOR_SHIFT   32
@@ -81,6 +82,10 @@ static void resize(gv_map_t *map, size_t slot_count)
     map->_slots = gv_xcalloc(slot_count, sizeof(*map->_slots));
     map->_slot_count = slot_count;
     for (size_t i = 0; i < old_count; i++) {
+        /* Each value is asked for its key, and most are not in the cache. */
+        if (i + PREFETCH_SLOTS < old_count) {
+            __builtin_prefetch(value_of(old[i + PREFETCH_SLOTS]));
+        }
         if (old[i] != 0) {
             place(map, value_of(old[i]));
         }
