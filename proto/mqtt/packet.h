@@ -341,8 +341,8 @@ GV_MUST_USE gv_err_t gv_mqtt_decode_ping(const gv_mqtt_frame_t *frame, gv_mqtt_r
  * [MQTT-3.4.2-2, -3] and so on for each packet that has them).
  */
 
-size_t gv_mqtt_encode_connect(const gv_mqtt_connect_t *packet, const gv_mqtt_peer_t *peer,
-                              gv_writer_t *w);
+/* For the version in packet->version. */
+size_t gv_mqtt_encode_connect(const gv_mqtt_connect_t *packet, gv_writer_t *w);
 
 /* Says nothing to a client of unknown version, and to a v3 client when it has no code for this. */
 size_t gv_mqtt_encode_connack(const gv_mqtt_connack_t *packet, const gv_mqtt_peer_t *peer,
@@ -352,11 +352,17 @@ size_t gv_mqtt_encode_connack(const gv_mqtt_connack_t *packet, const gv_mqtt_pee
 size_t gv_mqtt_encode_ack(gv_mqtt_type_t type, const gv_mqtt_ack_t *packet,
                           const gv_mqtt_peer_t *peer, gv_writer_t *w);
 
-size_t gv_mqtt_encode_subscribe(uint16_t packet_id, const gv_mqtt_subscription_t *entries,
-                                size_t count, const gv_mqtt_props_t *props,
+/* What a client asks for; `text` and the options of each entry count. */
+typedef struct gv_mqtt_subscribe_request {
+    uint16_t packet_id;
+    const gv_mqtt_subscription_t *entries;
+    size_t count; /* at least 1 */
+    gv_mqtt_props_t props;
+} gv_mqtt_subscribe_request_t;
+
+size_t gv_mqtt_encode_subscribe(const gv_mqtt_subscribe_request_t *request,
                                 const gv_mqtt_peer_t *peer, gv_writer_t *w);
-size_t gv_mqtt_encode_unsubscribe(uint16_t packet_id, const gv_mqtt_subscription_t *entries,
-                                  size_t count, const gv_mqtt_props_t *props,
+size_t gv_mqtt_encode_unsubscribe(const gv_mqtt_subscribe_request_t *request,
                                   const gv_mqtt_peer_t *peer, gv_writer_t *w);
 
 /*

@@ -169,6 +169,12 @@ GV_MUST_USE bool gv_mqtt_subscription_id_next(gv_reader_t *block, uint32_t *id);
 
 /* ---- the travelling block ----------------------------------------------------------------- */
 
+/* Properties that do not travel. */
+#define GV_MQTT_PROPS_STAY_BEHIND                                                                  \
+    (GV_MQTT_PROP_BIT(GV_MQTT_PROP_MESSAGE_EXPIRY) |                                               \
+     GV_MQTT_PROP_BIT(GV_MQTT_PROP_SUBSCRIPTION_ID) | GV_MQTT_PROP_BIT(GV_MQTT_PROP_TOPIC_ALIAS) | \
+     GV_MQTT_PROP_BIT(GV_MQTT_PROP_WILL_DELAY))
+
 /*
  * What goes with a message from publisher to subscriber unaltered and in order [MQTT-3.3.2-4, -15,
  * -16, -17, -18, -20]: payload format, content type, response topic, correlation data, user
@@ -179,11 +185,7 @@ GV_MUST_USE bool gv_mqtt_subscription_id_next(gv_reader_t *block, uint32_t *id);
  */
 static inline bool gv_mqtt_props_travel_as_is(const gv_mqtt_props_t *props)
 {
-    const uint64_t stay_behind = GV_MQTT_PROP_BIT(GV_MQTT_PROP_MESSAGE_EXPIRY) |
-                                 GV_MQTT_PROP_BIT(GV_MQTT_PROP_SUBSCRIPTION_ID) |
-                                 GV_MQTT_PROP_BIT(GV_MQTT_PROP_TOPIC_ALIAS) |
-                                 GV_MQTT_PROP_BIT(GV_MQTT_PROP_WILL_DELAY);
-    return (props->present & stay_behind) == 0;
+    return (props->present & GV_MQTT_PROPS_STAY_BEHIND) == 0;
 }
 
 /* Size of the travelling block of decoded properties [bytes]; never more than raw.size. */
