@@ -25,8 +25,13 @@ static volatile size_t far_too_much = SIZE_MAX / 2;
 
 START_TEST(size_zero_gives_a_pointer_that_can_be_freed)
 {
-    void *ptr[] = {gv_xalloc(0), gv_xcalloc(0, 8), gv_xcalloc(8, 0), gv_xrealloc(NULL, 0),
-                   gv_try_alloc(0)};
+    void *ptr[] = {gv_xalloc(0),
+                   gv_xcalloc(0, 8),
+                   gv_xcalloc(8, 0),
+                   gv_xrealloc(NULL, 0),
+                   gv_try_alloc(0),
+                   gv_xrealloc(gv_xalloc(8), 0),
+                   gv_try_realloc(gv_xalloc(8), 0)};
     for (size_t i = 0; i < sizeof(ptr) / sizeof(ptr[0]); i++) {
         ck_assert_ptr_nonnull(ptr[i]);
         gv_free(ptr[i]);
@@ -94,7 +99,7 @@ END_TEST
 
 START_TEST(xcalloc_aborts_when_the_size_wraps)
 {
-    gv_free(gv_xcalloc(far_too_much, 4));
+    gv_free(gv_xcalloc(far_too_much / 4 + 1, 8)); /* 2^61 * 8: nothing is left */
 }
 END_TEST
 

@@ -92,19 +92,22 @@ START_TEST(below_is_even_and_below)
 }
 END_TEST
 
-/* With a plain remainder the lower half would be drawn twice as often as the
- * upper third. */
-START_TEST(below_has_no_modulo_bias)
+/* 2^32 numbers on 3 * 2^30: without repeated draws every third one would come twice as often. */
+START_TEST(below_has_no_bias)
 {
     gv_rng_t rng;
     gv_rng_init(&rng, 1, 2);
     uint32_t bound = 3U << 30;
+    int third = 0;
     int low = 0;
     for (int i = 0; i < 30000; i++) {
         uint32_t drawn = gv_rng_below(&rng, bound);
         ck_assert_uint_lt(drawn, bound);
-        low += drawn < 1U << 30;
+        third += drawn % 3 == 0;
+        low += drawn < bound / 3;
     }
+    ck_assert_int_gt(third, 9500);
+    ck_assert_int_lt(third, 10500);
     ck_assert_int_gt(low, 9500);
     ck_assert_int_lt(low, 10500);
 }
@@ -164,7 +167,7 @@ int main(void)
     tcase_add_test(tc, bits_of_neighbouring_streams_are_independent);
     tcase_add_test(tc, u64_is_two_draws_high_half_first);
     tcase_add_test(tc, below_is_even_and_below);
-    tcase_add_test(tc, below_has_no_modulo_bias);
+    tcase_add_test(tc, below_has_no_bias);
     tcase_add_test(tc, chance_of_0_and_100_is_certain);
     tcase_add_test(tc, fill_writes_size_bytes_and_no_more);
     tcase_add_test_raise_signal(tc, below_zero_aborts, SIGABRT);
