@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every unit has its tests, and every test runs.
+
+broker/core/session.c is tested by tests/unit/broker/core/session_test.c, or stands in UNTESTED with
+the reason.  CMake builds what ends in _test.c; Check runs what is added to a test case: a file or a
+test that neither of them would take is a finding.
+Run:  tests/lint/registered.py [root]      Exit status 1 and one line per finding.
+"""
+import os
+import re
+import sys
+
+import tree
+
+# path: where it is tested instead.
+UNTESTED = {
+    "broker/main.c": "a main(); the tests with real processes start it",
+    "cli/main.c": "a main(); the tests with real processes start it",
+}
+
+
+def test_of(path):
+    return "tests/unit/" + path[:-len(".c")] + "_test.c"
+
+
+def units_without_tests(root, untested):
+    for path in tree.files(root, tree.PRODUCT, (".c",)):
+        has_test = os.path.exists(os.path.join(root, test_of(path)))
+        if path in untested and has_test:
+            yield f"{path}:1: has a test; take it out of UNTESTED in tests/lint/registered.py"
+        if path not in untested and not has_test:
+            yield f"{path}:1: has no {test_of(path)}, and no reason in tests/lint/registered.py"
+
+
+def tests_that_do_not_run(root):
+    for path in tree.files(root, ["tests/unit"], (".c",)):
+        if not path.endswith("_test.c"):
+            yield f"{path}:1: is not built; the name must end in _test.c"
+            continue
+        unit = path[len("tests/unit/"):-len("_test.c")]
+        if not any(os.path.exists(os.path.join(root, unit + end)) for end in (".c", ".h")):
+            yield f"{path}:1: tests nothing; there is no {unit}.c or .h"
+        code = tree.code_only(tree.read(root, path))
+        added = set(re.findall(r"\btcase_add_\w+\(\s*\w+\s*,\s*(\w+)", code))
+        for number, line in enumerate(code.splitlines(), 1):
+            match = re.match(r"\s*START_TEST\(\s*(\w+)\s*\)", line)
+            if match and match[1] not in added:
+                yield f"{path}:{number}: {match[1]} is not added to a test case"
+
+
+def findings(root, untested=None):
+    yield from units_without_tests(root, UNTESTED if untested is None else untested)
+    yield from tests_that_do_not_run(root)
+
+
+if __name__ == "__main__":
+    sys.exit(tree.main(findings, sys.argv))
