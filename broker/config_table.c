@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/config_p.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define KIB ((uint64_t)1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define TIB (1024 * GIB)
+
+#define SECOND ((uint64_t)1000)
+#define HOUR   (3600 * SECOND)
+#define DAY    (24 * HOUR)
+
+static const gv__config_choice_t log_levels[] = {
+    {"error", GV_LOG_ERROR},
+    {"warn", GV_LOG_WARN},
+    {"info", GV_LOG_INFO},
+    {"debug", GV_LOG_DEBUG},
+    {NULL, 0},
+};
+
+static const gv__config_choice_t anonymous[] = {
+    {"loopback", GV_AUTH_ANONYMOUS_LOOPBACK},
+    {"true", GV_AUTH_ANONYMOUS_ALL},
+    {"false", GV_AUTH_ANONYMOUS_NONE},
+    {NULL, 0},
+};
+
+static const gv__config_choice_t queue_policies[] = {
+    {"drop_oldest", GV_QUEUE_DROP_OLDEST},
+    {"drop_newest", GV_QUEUE_DROP_NEWEST},
+    {"disconnect", GV_QUEUE_DISCONNECT},
+    {NULL, 0},
+};
+
+static const gv__config_choice_t storage_syncs[] = {
+    {"commit", GV_STORAGE_SYNC_COMMIT},
+    {"interval", GV_STORAGE_SYNC_INTERVAL},
+    {"off", GV_STORAGE_SYNC_OFF},
+    {NULL, 0},
+};
+
+/* One row per key: the C member has the key's name. */
+#define AT(member)            .offset = offsetof(gv_config_t, member)
+#define RANGE(low, high)      .min = (low), .max = (high)
+#define BOOL(member)          .type = GV__CONFIG_BOOL, AT(member)
+#define INTEGER(member, l, h) .type = GV__CONFIG_INTEGER, AT(member), RANGE(l, h)
+#define SIZE(member, l, h)    .type = GV__CONFIG_SIZE, AT(member), RANGE(l, h)
+#define MILLIS(member, l, h)  .type = GV__CONFIG_DURATION, AT(member), RANGE(l, h), .unit_ms = 1
+#define SECONDS(member, l, h) \
+    .type = GV__CONFIG_DURATION, AT(member), RANGE(l, h), .unit_ms = SECOND
+#define TEXT(member)            .type = GV__CONFIG_TEXT, AT(member)
+#define NAME(member)            .type = GV__CONFIG_NAME, AT(member)
+#define CHOICE(member, words)   .type = GV__CONFIG_CHOICE, AT(member), .choices = (words)
+#define ADDRESS(member, port)   .type = GV__CONFIG_ADDRESS, AT(member), .port_default = (port)
+#define ADDRESSES(member, port) .type = GV__CONFIG_ADDRESSES, AT(member), .port_default = (port)
+#define LISTENERS(member)       .type = GV__CONFIG_LISTENERS, AT(member)
+#define ON_RELOAD               .reloadable = true
+
+/* clang-format off */
+const gv__config_row_t gv__config_table[] = {
+    {.key = "node.name", NAME(node.name), .fallback = "",
+     .doc = "name of this node in status and $SYS topics; empty: the host name"},
+    {.key = "node.data", TEXT(node.data), .fallback = "./grapevine-data",
+     .doc = "directory of everything that survives a restart"},
+    {.key = "node.shards", INTEGER(node.shards, 0, 256), .fallback = "0",
+     .doc = "event loops that serve clients; 0: one per core"},
+
+    {.key = "log.level", CHOICE(log.level, log_levels), .fallback = "info", ON_RELOAD,
+     .doc = "the least severe messages that are written"},
+
+    {.key = "listeners", LISTENERS(listeners),
+     .fallback = "tcp://127.0.0.1:1883,tcp://[::1]:1883",
+     .doc = "where clients connect: tcp:// tls:// ws:// wss:// unix://"},
+
+    {.key = "tls.cert", TEXT(tls.cert), .fallback = "",
+     .doc = "PEM file with the certificate chain of tls:// and wss:// listeners"},
+    {.key = "tls.key", TEXT(tls.key), .fallback = "",
+     .doc = "PEM file with its private key"},
+    {.key = "tls.ca", TEXT(tls.ca), .fallback = "",
+     .doc = "PEM file with the authorities that client certificates are checked against"},
+    {.key = "tls.verify_client", BOOL(tls.verify_client), .fallback = "false",
+     .doc = "refuse clients without a certificate that tls.ca vouches for"},
+
+    {.key = "auth.anonymous", CHOICE(auth.anonymous, anonymous), .fallback = "loopback",
+     .doc = "clients without a login are allowed: on loopback listeners, on all (true), on none (false)"},
+
+    {.key = "cluster.name", NAME(cluster.name), .fallback = "grapevine",
+     .doc = "nodes with another cluster name are refused"},
+    {.key = "cluster.listen", ADDRESS(cluster.listen, 7883), .fallback = "",
+     .doc = "HOST:PORT for the other nodes; empty: this node is alone"},
+    {.key = "cluster.advertise", ADDRESS(cluster.advertise, 7883), .fallback = "",
+     .doc = "HOST:PORT where the others reach this node; empty: cluster.listen, or the host name if that is a wildcard"},
+    {.key = "cluster.seeds", ADDRESSES(cluster.seeds, 7883), .fallback = "",
+     .doc = "some nodes to ask for the others when starting; this node may be among them"},
+    {.key = "cluster.secret", TEXT(cluster.secret), .fallback = "",
+     .doc = "shared secret that every node of the cluster has to know"},
+    {.key = "cluster.secret_file", TEXT(cluster.secret_file), .fallback = "",
+     .doc = "file to read the secret from, instead of cluster.secret"},
+    {.key = "cluster.insecure", BOOL(cluster.insecure), .fallback = "false",
+     .doc = "allow a cluster without a secret beyond this machine"},
+    {.key = "cluster.heartbeat_ms", MILLIS(cluster.heartbeat_ms, 10, 60 * SECOND), .fallback = "250",
+     .doc = "how often linked nodes send each other a sign of life"},
+    {.key = "cluster.suspect_after_ms", MILLIS(cluster.suspect_after_ms, 20, 600 * SECOND), .fallback = "1000",
+     .doc = "silence after which a node is suspected"},
+    {.key = "cluster.dead_after_ms", MILLIS(cluster.dead_after_ms, 40, HOUR), .fallback = "2500",
+     .doc = "silence after which a node that nobody else hears is dead"},
+    {.key = "cluster.suback_wait_ms", MILLIS(cluster.suback_wait_ms, 0, 60 * SECOND), .fallback = "500",
+     .doc = "longest wait for the other nodes to confirm a subscription before its SUBACK"},
+    {.key = "cluster.forget_after", SECONDS(cluster.forget_after_ms, 60 * SECOND, 3650 * DAY), .fallback = "24h",
+     .doc = "time after which a dead node is forgotten"},
+
+    {.key = "admin.listen", ADDRESS(admin.listen, 18083), .fallback = "127.0.0.1:18083",
+     .doc = "HOST:PORT of the admin HTTP server; empty: none"},
+    {.key = "admin.token", TEXT(admin.token), .fallback = "", ON_RELOAD,
+     .doc = "token that admin requests from other machines have to bring; empty: they are refused"},
+
+    {.key = "mqtt.packet_size_max", SIZE(mqtt.packet_size_max, 64, 256 * MIB), .fallback = "1MiB",
+     .doc = "largest packet taken from a client"},
+    {.key = "mqtt.connect_size_max", SIZE(mqtt.connect_size_max, 64, 256 * MIB), .fallback = "64KiB",
+     .doc = "largest packet taken before a client is connected"},
+    {.key = "mqtt.topic_levels_max", INTEGER(mqtt.topic_levels_max, 1, 65535), .fallback = "128",
+     .doc = "most levels in a topic or filter"},
+    {.key = "mqtt.topic_size_max", SIZE(mqtt.topic_size_max, 1, 65535), .fallback = "65535",
+     .doc = "longest topic or filter"},
+    {.key = "mqtt.client_id_size_max", SIZE(mqtt.client_id_size_max, 23, 65535), .fallback = "1024",
+     .doc = "longest client id"},
+    {.key = "mqtt.subscriptions_max", INTEGER(mqtt.subscriptions_max, 1, 100000000), .fallback = "100000",
+     .doc = "most subscriptions of one session"},
+    {.key = "mqtt.keepalive_max", SECONDS(mqtt.keepalive_max_ms, 0, 65535 * SECOND), .fallback = "0",
+     .doc = "longest keep-alive a client gets; 0: what it asks for"},
+    {.key = "mqtt.receive_max", INTEGER(mqtt.receive_max, 1, 65535), .fallback = "1024",
+     .doc = "unacknowledged QoS 1 and 2 messages a client may have sent us"},
+    {.key = "mqtt.inflight_max", INTEGER(mqtt.inflight_max, 1, 65535), .fallback = "256",
+     .doc = "unacknowledged QoS 1 and 2 messages we send to a client"},
+    {.key = "mqtt.topic_alias_max", INTEGER(mqtt.topic_alias_max, 0, 65535), .fallback = "64",
+     .doc = "topic aliases a client may use; 0: none"},
+    {.key = "mqtt.queue_messages_max", INTEGER(mqtt.queue_messages_max, 1, 1000000000), .fallback = "100000",
+     .doc = "most messages waiting for one session"},
+    {.key = "mqtt.queue_bytes_max", SIZE(mqtt.queue_bytes_max, KIB, TIB), .fallback = "64MiB",
+     .doc = "most bytes waiting for one session"},
+    {.key = "mqtt.queue_policy", CHOICE(mqtt.queue_policy, queue_policies), .fallback = "drop_oldest",
+     .doc = "what happens when that is reached"},
+    {.key = "mqtt.output_bytes_max", SIZE(mqtt.output_bytes_max, 4 * KIB, GIB), .fallback = "8MiB",
+     .doc = "most bytes waiting to be written to one connection"},
+    {.key = "mqtt.slow_reader_timeout", SECONDS(mqtt.slow_reader_timeout_ms, SECOND, HOUR), .fallback = "30s",
+     .doc = "a client that takes no byte for so long while some wait is disconnected"},
+    {.key = "mqtt.connect_timeout", SECONDS(mqtt.connect_timeout_ms, 100, HOUR), .fallback = "10s",
+     .doc = "time from the connection to the end of CONNECT"},
+    {.key = "mqtt.session_expiry_max", SECONDS(mqtt.session_expiry_max_ms, 0, 36500 * DAY), .fallback = "0",
+     .doc = "longest life of a session without a connection; 0: what the client asks for"},
+    {.key = "mqtt.retain_available", BOOL(mqtt.retain_available), .fallback = "true",
+     .doc = "retained messages are kept"},
+    {.key = "mqtt.sys_interval", SECONDS(mqtt.sys_interval_ms, 0, HOUR), .fallback = "10s",
+     .doc = "how often $SYS topics are published; 0: never"},
+
+    {.key = "storage.sync", CHOICE(storage.sync, storage_syncs), .fallback = "commit",
+     .doc = "acknowledged messages are on the disk: always, up to a bounded time ago, or some time"},
+    {.key = "storage.map_size", SIZE(storage.map_size, 16 * MIB, 64 * TIB), .fallback = "16GiB",
+     .doc = "most disk space of the store; reserved as addresses, not as disk"},
+};
+/* clang-format on */
+
+const size_t gv__config_table_count = sizeof(gv__config_table) / sizeof(gv__config_table[0]);
+
+const gv__config_row_t *gv__config_find(const char *key)
+{
+    for (size_t i = 0; i < gv__config_table_count; i++) {
+        if (strcmp(gv__config_table[i].key, key) == 0) {
+            return &gv__config_table[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- did you mean ------------------------------------------------------------------------- */
+
+#define KEY_SIZE_MAX 48
+
+/* Levenshtein's distance; both texts are shorter than KEY_SIZE_MAX. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[KEY_SIZE_MAX];
+    size_t b_size = strlen(b);
+    for (size_t j = 0; j <= b_size; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 0; a[i] != '\0'; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < b_size; j++) {
+            size_t best = diagonal + (a[i] == b[j] ? 0 : 1);
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = row[j + 1] + 1 < best ? row[j + 1] + 1 : best;
+            diagonal = row[j + 1];
+            row[j + 1] = best;
+        }
+    }
+    return row[b_size];
+}
+
+static const char *last_part(const char *key)
+{
+    const char *dot = strrchr(key, '.');
+    return dot != NULL ? dot + 1 : key;
+}
+
+const char *gv__config_suggest(const char *key)
+{
+    if (strlen(key) >= KEY_SIZE_MAX) {
+        return NULL;
+    }
+    /* A third of the letters may be wrong: what is further away is another word. */
+    size_t nearest = strlen(key) / 3 + 1;
+    const char *found = NULL;
+    for (size_t i = 0; i < gv__config_table_count; i++) {
+        const char *candidate = gv__config_table[i].key;
+        /* The right name in the wrong section is nearer than any other word. */
+        size_t here =
+            strcmp(last_part(candidate), last_part(key)) == 0 ? 0 : distance(key, candidate);
+        if (here < nearest) {
+            nearest = here;
+            found = candidate;
+        }
+    }
+    return found;
+}
