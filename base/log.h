@@ -30,7 +30,10 @@ typedef enum gv_log_level {
 
 #define GV_LOG_BURST 10U
 
-/* `line` ends with a newline and is NUL-terminated. */
+/*
+ * `line` ends with its only newline and is NUL-terminated.  It has at most 1023 bytes, the longer
+ * ones cut with "..."; control bytes that a caller has let through are question marks.
+ */
 typedef void gv_log_sink_t(gv_log_level_t level, const char *line, void *arg);
 
 /* Milliseconds since 1970 for the time stamp and the rate limits; a port, like all time. */
