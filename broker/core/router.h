@@ -42,6 +42,7 @@
 #include "base/bytes.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "broker/core/shared_heap.h"
 
 enum {
     GV_ROUTER_SHARDS_MAX = 64, /* shard and node indexes are below these: they are bits of a word */
@@ -54,15 +55,9 @@ enum {
 
 typedef struct gv_router gv_router_t;
 
-/*
- * Port: frees `ptr` with free_fn(ptr) once no read section that has begun before this call is left.
- * Called by the writer only.  Must not call free_fn before it returns.
- */
-typedef void gv_retire_cb_t(void *arg, void *ptr, void (*free_fn)(void *ptr));
-
 typedef struct gv_router_options {
-    uint64_t hash_seed; /* from the random port: the keys are chosen by clients */
-    gv_retire_cb_t *retire;
+    uint64_t hash_seed;     /* from the random port: the keys are chosen by clients */
+    gv_retire_cb_t *retire; /* port: frees what readers may still see; called by the writer */
     void *retire_arg;
 } gv_router_options_t;
 
