@@ -21,9 +21,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "base/address.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/hostport.h"
 #include "base/log.h"
 #include "broker/listener_url.h"
 
@@ -73,10 +73,10 @@ typedef struct gv_config {
     } auth;
     struct {
         char *name;
-        gv_address_t listen;    /* not set: no cluster */
-        gv_address_t advertise; /* set whenever `listen` is */
+        gv_hostport_t listen;    /* not set: no cluster */
+        gv_hostport_t advertise; /* set whenever `listen` is */
         struct {
-            gv_address_t *items;
+            gv_hostport_t *items;
             size_t count;
         } seeds;
         char *secret; /* also when it came from secret_file */
@@ -89,7 +89,7 @@ typedef struct gv_config {
         uint64_t forget_after_ms;
     } cluster;
     struct {
-        gv_address_t listen; /* not set: no admin port */
+        gv_hostport_t listen; /* not set: no admin port */
         char *token;
     } admin;
     struct {

@@ -65,7 +65,7 @@ static bool same_place(const gv_listener_config_t *a, const gv_listener_config_t
     if (unix_a || unix_b) {
         return unix_a && unix_b && strcmp(a->path, b->path) == 0;
     }
-    return a->address.port != 0 && gv_address_equal(&a->address, &b->address);
+    return a->address.port != 0 && gv_hostport_equal(&a->address, &b->address);
 }
 
 /* Every listener shares its port among our loops, so the system would not notice. */
@@ -125,9 +125,9 @@ static void read_secret(const check_t *check)
 
 static bool stays_on_this_machine(const gv_config_t *config)
 {
-    bool inside = gv_address_is_loopback(&config->cluster.listen);
+    bool inside = gv_hostport_is_loopback(&config->cluster.listen);
     for (size_t i = 0; inside && i < config->cluster.seeds.count; i++) {
-        inside = gv_address_is_loopback(&config->cluster.seeds.items[i]);
+        inside = gv_hostport_is_loopback(&config->cluster.seeds.items[i]);
     }
     return inside;
 }
@@ -135,13 +135,13 @@ static bool stays_on_this_machine(const gv_config_t *config)
 static void fill_advertise(const check_t *check)
 {
     gv_config_t *config = check->config;
-    gv_address_t *advertise = &config->cluster.advertise;
-    if (gv_address_is_unspecified(advertise)) {
+    gv_hostport_t *advertise = &config->cluster.advertise;
+    if (gv_hostport_is_unspecified(advertise)) {
         complain(check, "cluster.advertise",
                  "nobody can connect to a wildcard address; expected HOST:PORT of this node");
-    } else if (!gv_address_is_set(advertise)) {
+    } else if (!gv_hostport_is_set(advertise)) {
         *advertise = config->cluster.listen;
-        if (gv_address_is_unspecified(advertise)) {
+        if (gv_hostport_is_unspecified(advertise)) {
             /* In containers and most networks the others can look up our name. */
             _Static_assert(sizeof(advertise->host) > 64, "a name fits");
             memcpy(advertise->host, config->node.name, strlen(config->node.name) + 1);
@@ -152,7 +152,7 @@ static void fill_advertise(const check_t *check)
 static void check_cluster(const check_t *check)
 {
     const gv_config_t *config = check->config;
-    if (!gv_address_is_set(&config->cluster.listen)) {
+    if (!gv_hostport_is_set(&config->cluster.listen)) {
         if (config->cluster.seeds.count > 0) {
             complain(
                 check, "cluster.seeds",

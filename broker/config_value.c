@@ -194,7 +194,7 @@ static const void *at_const(const gv__config_row_t *row, const gv_config_t *conf
 
 /* The two lists, as their members lie in gv_config_t. */
 typedef struct address_list {
-    gv_address_t *items;
+    gv_hostport_t *items;
     size_t count;
 } address_list_t;
 
@@ -252,9 +252,10 @@ static char *set_name(const gv__config_row_t *row, const char *text, char **out)
     return NULL;
 }
 
-static char *set_address(const gv__config_row_t *row, const char *text, gv_address_t *out)
+static char *set_address(const gv__config_row_t *row, const char *text, gv_hostport_t *out)
 {
-    if (text[0] != '\0' && gv_address_parse(gv_bytes_text(text), row->port_default, out) != GV_OK) {
+    if (text[0] != '\0' &&
+        gv_hostport_parse(gv_bytes_text(text), row->port_default, out) != GV_OK) {
         return refuse(row, text, "is not an address");
     }
     return NULL;
@@ -297,7 +298,7 @@ static char *set_word(const gv__config_row_t *row, const char *text, gv_config_t
 
 static char *append_address(const gv__config_row_t *row, const char *text, address_list_t *list)
 {
-    gv_address_t address = {.port = 0};
+    gv_hostport_t address = {.port = 0};
     char *problem =
         text[0] == '\0' ? refuse(row, text, "is not an address") : set_address(row, text, &address);
     if (problem == NULL) {
@@ -404,9 +405,9 @@ char *gv__config_set_text(const gv__config_row_t *row, const char *text, gv_conf
     gv__config_release(row, config);
     char *copy = gv_xstrdup(text);
     char *problem = NULL;
-    char *rest = copy;
-    char *part;
-    while (problem == NULL && (part = strsep(&rest, ",")) != NULL) {
+    char *rest;
+    for (char *part = strtok_r(copy, ",", &rest); problem == NULL && part != NULL;
+         part = strtok_r(NULL, ",", &rest)) {
         part += strspn(part, " ");
         part[strcspn(part, " ")] = '\0';
         gv_config_node_t word = {.kind = GV_CONFIG_WORD, .text = part};
@@ -424,7 +425,7 @@ static bool addresses_equal(const address_list_t *a, const address_list_t *b)
 {
     bool equal = a->count == b->count;
     for (size_t i = 0; equal && i < a->count; i++) {
-        equal = gv_address_equal(&a->items[i], &b->items[i]);
+        equal = gv_hostport_equal(&a->items[i], &b->items[i]);
     }
     return equal;
 }
@@ -477,7 +478,7 @@ bool gv__config_equal(const gv__config_row_t *row, const gv_config_t *a, const g
     case GV__CONFIG_CHOICE:
         return *(const int *)at_a == *(const int *)at_b;
     case GV__CONFIG_ADDRESS:
-        return gv_address_equal(at_a, at_b);
+        return gv_hostport_equal(at_a, at_b);
     case GV__CONFIG_ADDRESSES:
         return addresses_equal(at_a, at_b);
     case GV__CONFIG_LISTENERS:
@@ -508,7 +509,7 @@ void gv__config_copy(const gv__config_row_t *row, const gv_config_t *from, gv_co
         *(int *)at = *(const int *)source;
         return;
     case GV__CONFIG_ADDRESS:
-        *(gv_address_t *)at = *(const gv_address_t *)source;
+        *(gv_hostport_t *)at = *(const gv_hostport_t *)source;
         return;
     case GV__CONFIG_ADDRESSES:
         copy_addresses(source, at);
@@ -526,7 +527,7 @@ void gv__config_release(const gv__config_row_t *row, gv_config_t *config)
         gv_free(*(char **)at);
         *(char **)at = NULL;
     } else if (row->type == GV__CONFIG_ADDRESS) {
-        memset(at, 0, sizeof(gv_address_t));
+        memset(at, 0, sizeof(gv_hostport_t));
     } else if (row->type == GV__CONFIG_ADDRESSES) {
         address_list_t *list = at;
         gv_free(list->items);

@@ -48,7 +48,7 @@ static char *parse_network(const scheme_t *scheme, const char *rest, gv_listener
 {
     size_t host_size = strcspn(rest, "/");
     const char *path = rest[host_size] != '\0' ? rest + host_size : scheme->path;
-    if (gv_address_parse(gv_bytes(rest, host_size), scheme->port, &out->address) != GV_OK) {
+    if (gv_hostport_parse(gv_bytes(rest, host_size), scheme->port, &out->address) != GV_OK) {
         return gv_text_format(
             "'%.*s' is not an address; expected %sHOST:PORT, with 0.0.0.0 or [::] "
             "for all interfaces",
@@ -59,7 +59,7 @@ static char *parse_network(const scheme_t *scheme, const char *rest, gv_listener
                               scheme->prefix);
     }
     out->path = gv_xstrdup(path);
-    out->is_loopback = gv_address_is_loopback(&out->address);
+    out->is_loopback = gv_hostport_is_loopback(&out->address);
     return NULL;
 }
 
@@ -85,8 +85,9 @@ char *gv_listener_option_set(gv_listener_config_t *listener, const char *name, c
 static char *parse_query(char *query, gv_listener_config_t *out)
 {
     char *problem = NULL;
-    char *option;
-    while (problem == NULL && (option = strsep(&query, "&")) != NULL) {
+    char *rest;
+    for (char *option = strtok_r(query, "&", &rest); problem == NULL && option != NULL;
+         option = strtok_r(NULL, "&", &rest)) {
         char *equals = strchr(option, '=');
         if (equals == NULL) {
             return gv_text_format("listener option '%s' has no value; expected NAME=VALUE", option);

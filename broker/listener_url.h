@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/address.h"
+#include "base/hostport.h"
 
 typedef enum gv_listener_scheme {
     GV_LISTENER_TCP,
@@ -28,7 +28,7 @@ typedef enum gv_listener_scheme {
 typedef struct gv_listener_config {
     char *url; /* as it was written, for messages and status */
     gv_listener_scheme_t scheme;
-    gv_address_t address;     /* not for unix */
+    gv_hostport_t address;    /* not for unix */
     char *path;               /* ws, wss: of the HTTP request; unix: of the socket; else "" */
     uint64_t connections_max; /* 0: no limit of its own */
     bool proxy_protocol;      /* connections begin with a PROXY header */

@@ -82,7 +82,7 @@ START_TEST(nothing_configured_is_a_node_on_loopback)
     ck_assert_str_eq(config->listeners.items[1].address.host, "::1");
     ck_assert(config->listeners.items[1].optional);
     ck_assert(config->listeners.items[1].is_loopback);
-    ck_assert(!gv_address_is_set(&config->cluster.listen));
+    ck_assert(!gv_hostport_is_set(&config->cluster.listen));
     ck_assert_str_eq(config->admin.listen.host, "127.0.0.1");
     ck_assert_uint_eq(config->admin.listen.port, 18083);
     ck_assert_uint_eq(config->mqtt.packet_size_max, 1048576);

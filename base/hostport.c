@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/address.h"
+#include "base/hostport.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static bool is_host_character(uint8_t c)
            c == '-' || c == '_';
 }
 
-static bool parse_host(gv_bytes_t host, bool bracketed, gv_address_t *out)
+static bool parse_host(gv_bytes_t host, bool bracketed, gv_hostport_t *out)
 {
     if (host.size == 0 || host.size >= sizeof(out->host)) {
         return false;
@@ -81,10 +81,10 @@ static bool split(gv_bytes_t text, gv_bytes_t *host, gv_bytes_t *rest, bool *bra
     return true;
 }
 
-gv_err_t gv_address_parse(gv_bytes_t text, int port_default, gv_address_t *out)
+gv_err_t gv_hostport_parse(gv_bytes_t text, int port_default, gv_hostport_t *out)
 {
     GV_ASSERT(out != NULL);
-    GV_ASSERT(port_default >= GV_ADDRESS_PORT_REQUIRED);
+    GV_ASSERT(port_default >= GV_HOSTPORT_PORT_REQUIRED);
     GV_ASSERT(port_default <= UINT16_MAX);
     memset(out, 0, sizeof(*out));
 
@@ -92,7 +92,7 @@ gv_err_t gv_address_parse(gv_bytes_t text, int port_default, gv_address_t *out)
     bool bracketed;
     bool good = split(text, &host, &rest, &bracketed) && parse_host(host, bracketed, out);
     if (good && rest.size == 0) {
-        good = port_default != GV_ADDRESS_PORT_REQUIRED;
+        good = port_default != GV_HOSTPORT_PORT_REQUIRED;
         out->port = good ? (uint16_t)port_default : 0;
     } else if (good) {
         good =
@@ -105,38 +105,38 @@ gv_err_t gv_address_parse(gv_bytes_t text, int port_default, gv_address_t *out)
     return GV_OK;
 }
 
-bool gv_address_is_loopback(const gv_address_t *address)
+bool gv_hostport_is_loopback(const gv_hostport_t *hostport)
 {
     struct in_addr v4;
     struct in6_addr v6;
-    if (is_ipv4(address->host, &v4)) {
+    if (is_ipv4(hostport->host, &v4)) {
         return ntohl(v4.s_addr) >> 24 == 127;
     }
-    if (is_ipv6(address->host, &v6)) {
+    if (is_ipv6(hostport->host, &v6)) {
         return IN6_IS_ADDR_LOOPBACK(&v6);
     }
-    return strcasecmp(address->host, "localhost") == 0;
+    return strcasecmp(hostport->host, "localhost") == 0;
 }
 
-bool gv_address_is_unspecified(const gv_address_t *address)
+bool gv_hostport_is_unspecified(const gv_hostport_t *hostport)
 {
     struct in_addr v4;
     struct in6_addr v6;
-    if (is_ipv4(address->host, &v4)) {
+    if (is_ipv4(hostport->host, &v4)) {
         return v4.s_addr == INADDR_ANY;
     }
-    return is_ipv6(address->host, &v6) && IN6_IS_ADDR_UNSPECIFIED(&v6);
+    return is_ipv6(hostport->host, &v6) && IN6_IS_ADDR_UNSPECIFIED(&v6);
 }
 
-bool gv_address_equal(const gv_address_t *a, const gv_address_t *b)
+bool gv_hostport_equal(const gv_hostport_t *a, const gv_hostport_t *b)
 {
     return a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
-const char *gv_address_print(const gv_address_t *address, char *out)
+const char *gv_hostport_print(const gv_hostport_t *hostport, char *out)
 {
-    bool brackets = strchr(address->host, ':') != NULL;
-    (void)snprintf(out, GV_ADDRESS_TEXT_SIZE, "%s%s%s:%u", brackets ? "[" : "", address->host,
-                   brackets ? "]" : "", (unsigned)address->port);
+    bool brackets = strchr(hostport->host, ':') != NULL;
+    (void)snprintf(out, GV_HOSTPORT_TEXT_SIZE, "%s%s%s:%u", brackets ? "[" : "", hostport->host,
+                   brackets ? "]" : "", (unsigned)hostport->port);
     return out;
 }
