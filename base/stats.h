@@ -29,6 +29,12 @@ static inline void gv_counter_sub(gv_counter_t *counter, uint64_t n)
     gv_counter_add(counter, (uint64_t)0 - n);
 }
 
+/* For gauges.  Only by the owner of the block. */
+static inline void gv_counter_set(gv_counter_t *counter, uint64_t value)
+{
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
 /* Any thread. */
 static inline uint64_t gv_counter_get(const gv_counter_t *counter)
 {
