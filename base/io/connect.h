@@ -37,8 +37,9 @@ typedef void gv_connected_cb_t(gv_err_t err, gv_socket_t *socket, const char *re
 /*
  * Begins to connect to "host:port", "[v6]:port" or a unix path.  The callback comes exactly once,
  * later, unless the attempt is cancelled; also when the loop stops (GV_ERR_CLOSED).  From the
- * callback on *connecting_out is dead.  GV_ERR_INVAL: the text is no address; no callback then.
- * options may be NULL.
+ * callback on *connecting_out is dead.  options may be NULL.
+ *
+ * Without a callback: GV_ERR_INVAL, the text is no address; GV_ERR_CLOSED, the loop is stopping.
  */
 GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_connect(gv_loop_t *loop, const char *address,
                                              const gv_connect_options_t *options,

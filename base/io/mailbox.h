@@ -28,16 +28,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
-
-typedef struct gv_letter gv_letter_t;
-
-/* Runs on the mailbox's loop.  Owns the letter and may free it or send it again. */
-typedef void gv_letter_cb_t(gv_letter_t *letter);
-
-struct gv_letter {
-    gv_letter_cb_t *deliver; /* set by the sender */
-    gv_letter_t *_next;      /* the mailbox's own */
-};
+#include "base/letter.h"
 
 /* Public only so that a loop can embed it. */
 typedef struct gv_mailbox {

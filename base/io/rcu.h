@@ -46,7 +46,7 @@ void __tsan_release(void *addr);
 #endif
 extern char gv__rcu_sections; /* only its address matters */
 
-/* Before a thread's first read section; unregistering sends off what it has retired. */
+/* Before a thread's first read section; unregistering sends off what it has retired.  They nest. */
 GV_ANY_THREAD void gv_rcu_thread_register(void);
 GV_ANY_THREAD void gv_rcu_thread_unregister(void);
 
@@ -71,7 +71,7 @@ static inline bool gv_rcu_is_reading(void)
  * Frees ptr with free_fn(ptr) once no reader can hold it any more.  free_fn runs on liburcu's
  * thread: it frees memory (gv_free, gv_msgbuf_unref) and touches nothing of a loop.  Calls are
  * collected per thread and sent off together: by gv_rcu_retire_flush(), which loops do at the end
- * of each turn and other threads by hand, or when 256 have come together.
+ * of each turn and other threads by hand, or when 64 have come together.
  */
 GV_ANY_THREAD void gv_rcu_retire(void *ptr, void (*free_fn)(void *ptr));
 GV_ANY_THREAD void gv_rcu_retire_flush(void);

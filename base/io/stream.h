@@ -88,7 +88,8 @@ typedef struct gv_stream_ops {
     /*
      * The end.  GV_OK: closed or detached by us.  GV_ERR_CLOSED: the peer closed or reset.
      * GV_ERR_TIMEOUT: the peer's machine does not answer.  GV_ERR_LIMIT: on_input left input_max or
-     * more bytes.  GV_ERR_NOMEM, GV_ERR_IO: the obvious.
+     * more bytes, or expected more.  GV_ERR_NOMEM, GV_ERR_IO: the obvious.  After GV_CLOSE_FLUSH
+     * anything but GV_OK means that not everything could be written.
      */
     void (*on_closed)(gv_stream_t *stream, gv_err_t why);
 } gv_stream_ops_t;
@@ -119,8 +120,8 @@ struct gv_stream {
     uint8_t _polled; /* events libuv is watching for */
     bool _is_above_mark;
     bool _is_write_blocked;
-    bool _is_calling; /* inside on_input */
-    int16_t _why;     /* gv_err_t for on_closed */
+    bool _is_write_broken; /* the peer takes no more; what it has sent is still read */
+    int16_t _why;          /* gv_err_t for on_closed */
 };
 
 _Static_assert(sizeof(gv_stream_t) <= 280, "100 000 idle connections pay for this");

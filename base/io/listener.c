@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/io/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/alloc.h"
+#include "base/io/loop_p.h"
+#include "base/io/os.h"
+
+/*
+ * Map: admission - binding - accepting - running out of descriptors - opening and closing.
+ */
+
+#define BACKLOG_DEFAULT          4096U
+#define ACCEPTS_PER_TURN_DEFAULT 64U
+
+/* How long accepting stops when the system has nothing left to give. */
+#define HOLD_MS 100U
+
+#define UNIX_SOCKET_MODE 0660
+
+struct gv_listener {
+    uv_poll_t poll; /* its data is the gv_listener_t */
+    gv_loop_t *loop;
+    gv_link_t link; /* in the loop's list */
+    int fd;
+    int spare_fd; /* closed to have one descriptor for refusing; -1: even that is gone */
+    bool is_paused;
+    bool is_held; /* until hold_timer fires */
+    uint32_t accepts_per_turn;
+    gv_admission_t *admission;
+    gv_loop_t **spread_over;
+    uint32_t spread_count;
+    uint32_t spread_next;
+    gv_timer_t hold_timer;
+    gv_accept_cb_t *on_accepted;
+    void *arg;
+};
+
+/* An accepted connection on its way to another loop. */
+typedef struct handover {
+    gv_letter_t letter;
+    gv_loop_t *to;
+    gv_socket_t socket;
+    gv_address_t peer;
+    gv_admission_t *admission;
+    gv_accept_cb_t *on_accepted;
+    void *arg;
+} handover_t;
+
+/* ---- admission ------------------------------------------------------------------------------ */
+
+void gv_admission_init(gv_admission_t *admission, uint32_t open_max)
+{
+    GV_ASSERT(admission != NULL);
+    atomic_init(&admission->_open, 0);
+    atomic_init(&admission->_open_max, open_max);
+}
+
+/* Relaxed throughout: a count, which orders nothing. */
+void gv_admission_set_max(gv_admission_t *admission, uint32_t open_max)
+{
+    atomic_store_explicit(&admission->_open_max, open_max, memory_order_relaxed);
+}
+
+uint32_t gv_admission_open(const gv_admission_t *admission)
+{
+    return atomic_load_explicit(&admission->_open, memory_order_relaxed);
+}
+
+void gv_admission_leave(gv_admission_t *admission)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&admission->_open, 1, memory_order_relaxed);
+    GV_ASSERT(before > 0);
+}
+
+static bool admit(gv_admission_t *admission)
+{
+    if (admission == NULL) {
+        return true;
+    }
+    uint32_t open_max = atomic_load_explicit(&admission->_open_max, memory_order_relaxed);
+    uint32_t before = atomic_fetch_add_explicit(&admission->_open, 1, memory_order_relaxed);
+    if (open_max == 0 || before < open_max) {
+        return true;
+    }
+    gv_admission_leave(admission);
+    return false;
+}
+
+/* ---- binding -------------------------------------------------------------------------------- */
+
+/* "cannot listen on 'address': why"; returns what the code means. */
+static gv_err_t fail(const char *address, int code, gv_error_text_t *error)
+{
+    char why[96];
+    const char *text = code == EADDRINUSE ? "address in use by another program"
+                                          : uv_strerror_r(-code, why, sizeof(why));
+    (void)snprintf(error->text, sizeof(error->text), "cannot listen on '%.80s': %.90s", address,
+                   text);
+    gv_err_t err = gv_err_from_errno(code);
+    /* Nothing else is promised by the header. */
+    return err == GV_ERR_BUSY || err == GV_ERR_DENIED ? err : GV_ERR_IO;
+}
+
+static void set_option(int fd, int level, int option, int value)
+{
+    /* All of these are improvements only: what cannot be set is done without. */
+    (void)setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+/* A bound TCP socket, or -1 with errno. */
+static int bind_tcp(const gv_address_t *address, bool is_shared)
+{
+    int family = address->storage.ss_family;
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set_option(fd, SOL_SOCKET, SO_REUSEPORT, is_shared ? 1 : 0);
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* accepted sockets inherit it */
+    if (family == AF_INET6) {
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0); /* [::] takes IPv4 too */
+    }
+    if (bind(fd, (const struct sockaddr *)&address->storage, address->size) == 0) {
+        return fd;
+    }
+    int code = errno;
+    (void)close(fd);
+    errno = code;
+    return -1;
+}
+
+static void close_all(const int *fds, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        (void)close(fds[i]);
+    }
+}
+
+/*
+ * Binds `count` sockets to one address.  Returns 0 or an errno value.
+ *
+ * SO_REUSEPORT would also let a second program of the same user in, which would then get half of
+ * our clients.  So a socket without it is bound first, only to find out whether somebody listens.
+ */
+static int bind_tcp_shared(const gv_address_t *wanted, uint32_t count, int *fds)
+{
+    int probe = bind_tcp(wanted, false);
+    if (probe < 0) {
+        return errno;
+    }
+    (void)close(probe);
+    gv_address_t address = *wanted;
+    for (uint32_t i = 0; i < count; i++) {
+        fds[i] = bind_tcp(&address, true);
+        if (fds[i] < 0) {
+            int code = errno;
+            close_all(fds, i);
+            return code;
+        }
+        address = gv_address_of_socket(fds[i]); /* port 0 has become a number */
+    }
+    return 0;
+}
+
+/* True if the file is a socket nobody listens on: left by a process that was killed. */
+static bool is_stale_socket(const gv_address_t *address)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
+    struct stat info;
+    if (lstat(un->sun_path, &info) != 0 || !S_ISSOCK(info.st_mode)) {
+        return false;
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return false;
+    }
+    int rc = connect(fd, (const struct sockaddr *)&address->storage, address->size);
+    bool is_stale = rc != 0 && errno == ECONNREFUSED;
+    (void)close(fd);
+    return is_stale;
+}
+
+static int bind_unix(const gv_address_t *address, int *fd_out)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno;
+    }
+    if (is_stale_socket(address)) {
+        (void)unlink(un->sun_path);
+    }
+    /* Before it listens nobody can connect, so the mode is right in time. */
+    if (bind(fd, (const struct sockaddr *)&address->storage, address->size) != 0 ||
+        chmod(un->sun_path, UNIX_SOCKET_MODE) != 0) {
+        int code = errno;
+        (void)close(fd);
+        return code;
+    }
+    *fd_out = fd;
+    return 0;
+}
+
+/* Tries the addresses of a name, IPv4 first, until one can be bound. */
+static gv_err_t bind_name(const char *text, const gv_endpoint_t *endpoint, uint32_t count, int *fds,
+                          gv_error_text_t *error)
+{
+    char port[8];
+    (void)snprintf(port, sizeof(port), "%u", endpoint->port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(endpoint->host, port, &hints, &found);
+    if (rc != 0) {
+        (void)snprintf(error->text, sizeof(error->text), "cannot listen on '%.80s': %.90s", text,
+                       gai_strerror(rc));
+        return GV_ERR_NOENT;
+    }
+    int code = EADDRNOTAVAIL;
+    static const int families[] = {AF_INET, AF_INET6};
+    for (size_t f = 0; f < 2 && code != 0; f++) {
+        for (struct addrinfo *a = found; a != NULL && code != 0; a = a->ai_next) {
+            if (a->ai_family == families[f]) {
+                gv_address_t address = {.size = a->ai_addrlen};
+                memcpy(&address.storage, a->ai_addr, a->ai_addrlen);
+                code = bind_tcp_shared(&address, count, fds);
+            }
+        }
+    }
+    freeaddrinfo(found);
+    return code == 0 ? GV_OK : fail(text, code, error);
+}
+
+/* Every address: IPv6 and IPv4 in one socket, or IPv4 alone where the system has no IPv6. */
+static int bind_everywhere(const gv_endpoint_t *endpoint, const gv_address_t *both, uint32_t count,
+                           int *fds)
+{
+    int code = bind_tcp_shared(both, count, fds);
+    if (code != EAFNOSUPPORT && code != EADDRNOTAVAIL) {
+        return code;
+    }
+    gv_address_t address = {.size = sizeof(struct sockaddr_in)};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&address.storage;
+    *v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(endpoint->port)};
+    return bind_tcp_shared(&address, count, fds);
+}
+
+gv_err_t gv_listen_bind(const char *address_text, uint32_t count, int *fds, uint32_t *count_out,
+                        gv_error_text_t *error)
+{
+    GV_ASSERT(count > 0);
+    GV_ASSERT(fds != NULL);
+    GV_ASSERT(error != NULL);
+    *count_out = 0;
+    error->text[0] = '\0';
+    gv_endpoint_t endpoint;
+    gv_err_t err = gv_endpoint_parse(address_text, &endpoint, error);
+    if (err != GV_OK) {
+        return err;
+    }
+    gv_address_t address;
+    err = gv_address_from_endpoint(&endpoint, &address);
+    if (err == GV_ERR_NOENT) {
+        err = bind_name(address_text, &endpoint, count, fds, error);
+    } else {
+        GV_ASSERT(err == GV_OK); /* gv_endpoint_parse() has checked the path's length */
+        int code = endpoint.is_unix           ? bind_unix(&address, fds)
+                   : endpoint.host[0] == '\0' ? bind_everywhere(&endpoint, &address, count, fds)
+                                              : bind_tcp_shared(&address, count, fds);
+        err = code == 0 ? GV_OK : fail(address_text, code, error);
+    }
+    if (err == GV_OK) {
+        *count_out = endpoint.is_unix ? 1 : count;
+    }
+    return err;
+}
+
+/* ---- accepting ------------------------------------------------------------------------------ */
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static GV_LOOP_ONLY void update_watch(gv_listener_t *listener)
+{
+    bool is_wanted = !listener->is_paused && !listener->is_held;
+    bool is_watching = uv_is_active((uv_handle_t *)&listener->poll) != 0;
+    if (is_wanted == is_watching) {
+        return;
+    }
+    int rc = is_wanted ? uv_poll_start(&listener->poll, UV_READABLE, on_poll)
+                       : uv_poll_stop(&listener->poll);
+    GV_ASSERT(rc == 0);
+}
+
+static void on_handover(gv_letter_t *letter)
+{
+    handover_t *handover = gv_container_of(letter, handover_t, letter);
+    gv_loop_assert_current(handover->to);
+    if (gv_loop_is_stopping(handover->to)) {
+        gv_socket_close(&handover->socket);
+        if (handover->admission != NULL) {
+            gv_admission_leave(handover->admission);
+        }
+    } else {
+        handover->on_accepted(&handover->socket, &handover->peer, handover->arg);
+    }
+    gv_free(handover);
+}
+
+/* Gives the connection to this loop's owner, or to the next loop in turn. */
+static GV_LOOP_ONLY void pass_on(gv_listener_t *listener, int fd, const gv_address_t *peer)
+{
+    gv_socket_t socket = gv_socket_init(fd);
+    if (listener->spread_count == 0) {
+        listener->on_accepted(&socket, peer, listener->arg);
+        return;
+    }
+    handover_t *handover = GV_NEW(handover_t);
+    handover->letter.deliver = on_handover;
+    handover->to = listener->spread_over[listener->spread_next++ % listener->spread_count];
+    handover->socket = socket;
+    handover->peer = *peer;
+    handover->admission = listener->admission;
+    handover->on_accepted = listener->on_accepted;
+    handover->arg = listener->arg;
+    gv_loop_send(handover->to, &handover->letter);
+}
+
+/* ---- running out of descriptors ------------------------------------------------------------- */
+
+static int open_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static GV_LOOP_ONLY void hold(gv_listener_t *listener)
+{
+    listener->is_held = true;
+    gv_loop_timer_start(listener->loop, &listener->hold_timer, HOLD_MS);
+    update_watch(listener);
+}
+
+static void on_hold_over(gv_timer_t *timer)
+{
+    gv_listener_t *listener = gv_container_of(timer, gv_listener_t, hold_timer);
+    gv_loop_assert_current(listener->loop);
+    listener->is_held = false;
+    update_watch(listener);
+}
+
+/* Refuses the connection at the head of the queue, so that its client knows at once. */
+static GV_LOOP_ONLY void shed_one(gv_listener_t *listener)
+{
+    if (listener->spare_fd < 0) {
+        listener->spare_fd = open_spare();
+        return;
+    }
+    (void)close(listener->spare_fd);
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    listener->spare_fd = open_spare();
+}
+
+/* accept() has failed.  Returns whether to try the next one. */
+static GV_LOOP_ONLY bool goes_on_after(gv_listener_t *listener, int code)
+{
+    switch (code) {
+    case EAGAIN:
+        return false;
+    case EMFILE:
+    case ENFILE:
+        gv_counter_add(&listener->loop->stats.accept_failed, 1);
+        shed_one(listener);
+        hold(listener);
+        return false;
+    case ENOBUFS:
+    case ENOMEM:
+        gv_counter_add(&listener->loop->stats.accept_failed, 1);
+        hold(listener);
+        return false;
+    default:
+        /* The connection has died in the queue, or its network has: see accept(2). */
+        return true;
+    }
+}
+
+static GV_LOOP_ONLY bool accept_one(gv_listener_t *listener)
+{
+    gv_loop_t *loop = listener->loop;
+    gv_address_t peer = {.size = sizeof(peer.storage)};
+    int fd = accept4(listener->fd, (struct sockaddr *)&peer.storage, &peer.size,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        return goes_on_after(listener, errno);
+    }
+    if (!admit(listener->admission)) {
+        (void)close(fd);
+        gv_counter_add(&loop->stats.accept_refused, 1);
+        return true;
+    }
+    gv_counter_add(&loop->stats.accepted, 1);
+    pass_on(listener, fd, &peer);
+    return true;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    gv_listener_t *listener = poll->data;
+    gv_loop_assert_current(listener->loop);
+    gv__loop_on_event(listener->loop);
+    (void)status; /* an error of a listening socket shows itself in accept() */
+    (void)events;
+    uint32_t count = 0;
+    /* The owner may pause or close the listener from its callback. */
+    while (count < listener->accepts_per_turn && !uv_is_closing((uv_handle_t *)poll) &&
+           !listener->is_paused && accept_one(listener)) {
+        count++;
+    }
+    if (!uv_is_closing((uv_handle_t *)poll)) {
+        update_watch(listener);
+    }
+}
+
+/* ---- opening and closing -------------------------------------------------------------------- */
+
+static gv_err_t fail_open(int fd, int code, gv_error_text_t *error)
+{
+    gv_address_t address = gv_address_of_socket(fd);
+    char text[GV_ADDRESS_TEXT_SIZE];
+    return fail(gv_address_text(&address, text), code, error);
+}
+
+gv_err_t gv_listener_open(gv_loop_t *loop, int fd, const gv_listener_options_t *options,
+                          gv_accept_cb_t *on_accepted, void *arg, gv_listener_t **listener_out,
+                          gv_error_text_t *error)
+{
+    static const gv_listener_options_t defaults = {.backlog = 0};
+    gv_loop_assert_current(loop);
+    GV_ASSERT(fd >= 0);
+    GV_ASSERT(on_accepted != NULL);
+    GV_ASSERT(error != NULL);
+    *listener_out = NULL;
+    error->text[0] = '\0';
+    const gv_listener_options_t *wanted = options != NULL ? options : &defaults;
+    uint32_t backlog = wanted->backlog > 0 ? wanted->backlog : BACKLOG_DEFAULT;
+    if (gv_loop_is_stopping(loop)) {
+        return fail_open(fd, ESHUTDOWN, error);
+    }
+    if (listen(fd, (int)backlog) != 0) {
+        return fail_open(fd, errno, error);
+    }
+    gv_listener_t *listener = GV_NEW(gv_listener_t);
+    int rc = uv_poll_init(&loop->uv, &listener->poll, fd);
+    if (rc != 0) {
+        gv_free(listener);
+        return fail_open(fd, -rc, error);
+    }
+    listener->poll.data = listener;
+    listener->loop = loop;
+    listener->fd = fd;
+    listener->spare_fd = open_spare();
+    listener->accepts_per_turn =
+        wanted->accepts_per_turn > 0 ? wanted->accepts_per_turn : ACCEPTS_PER_TURN_DEFAULT;
+    listener->admission = wanted->admission;
+    listener->spread_over = wanted->spread_over;
+    listener->spread_count = wanted->spread_over != NULL ? wanted->spread_count : 0;
+    listener->on_accepted = on_accepted;
+    listener->arg = arg;
+    gv_timer_init(&listener->hold_timer, on_hold_over);
+    gv_list_append(&loop->listeners, &listener->link);
+    update_watch(listener);
+    *listener_out = listener;
+    return GV_OK;
+}
+
+void gv_listener_pause(gv_listener_t *listener)
+{
+    gv_loop_assert_current(listener->loop);
+    listener->is_paused = true;
+    update_watch(listener);
+}
+
+void gv_listener_resume(gv_listener_t *listener)
+{
+    gv_loop_assert_current(listener->loop);
+    listener->is_paused = false;
+    update_watch(listener);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    gv_listener_t *listener = handle->data;
+    gv_free(listener);
+}
+
+static GV_LOOP_ONLY void end(gv_listener_t *listener)
+{
+    gv_list_remove(&listener->link);
+    gv_timer_stop(&listener->hold_timer);
+    uv_close((uv_handle_t *)&listener->poll, on_poll_closed);
+    gv_address_t address = gv_address_of_socket(listener->fd);
+    if (address.size > 0 && address.storage.ss_family == AF_UNIX) {
+        (void)unlink(((const struct sockaddr_un *)&address.storage)->sun_path);
+    }
+    (void)close(listener->fd);
+    if (listener->spare_fd >= 0) {
+        (void)close(listener->spare_fd);
+    }
+}
+
+void gv_listener_close(gv_listener_t **listenerp)
+{
+    GV_ASSERT(listenerp != NULL);
+    gv_listener_t *listener = *listenerp;
+    *listenerp = NULL;
+    if (listener == NULL) {
+        return;
+    }
+    gv_loop_assert_current(listener->loop);
+    end(listener);
+}
+
+void gv__listeners_stop(gv_loop_t *loop)
+{
+    for (gv_link_t *link; (link = gv_list_first(&loop->listeners)) != NULL;) {
+        end(gv_container_of(link, gv_listener_t, link));
+    }
+}
