@@ -20,8 +20,7 @@ typedef struct gv_filter_node {
     uint8_t level[];
 } node_t;
 
-/* ---- levels and nodes --------------------------------------------------------------------------
- */
+/* ---- levels and nodes ------------------------------------------------------------------------ */
 
 /* "a/" has two levels, the second one empty. */
 typedef struct level_iterator {
@@ -105,8 +104,7 @@ void gv_filter_trie_init(gv_filter_trie_t *trie, gv_shared_heap_t *heap, uint64_
     trie->_root = new_node(heap, GV_BYTES_EMPTY, 0);
 }
 
-/* ---- the writer --------------------------------------------------------------------------------
- */
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 bool gv_filter_trie_accepts(gv_bytes_t filter)
 {
@@ -220,8 +218,7 @@ void gv_filter_trie_prune(gv_filter_trie_t *trie, gv_shared_heap_t *heap, gv_byt
     }
 }
 
-/* ---- all filters -------------------------------------------------------------------------------
- */
+/* ---- all filters ----------------------------------------------------------------------------- */
 
 /* Recursion as deep as the filters have levels, at most GV_ROUTER_LEVELS_MAX. */
 static void free_below(node_t *node, gv_shared_heap_t *heap)
@@ -288,8 +285,7 @@ void gv_filter_trie_sweep(gv_filter_trie_t *trie, gv_shared_heap_t *heap,
     sweep_node(trie->_root, &sweep);
 }
 
-/* ---- the readers' walk -------------------------------------------------------------------------
- */
+/* ---- the readers' walk ----------------------------------------------------------------------- */
 
 /* The levels of a topic, split and hashed once each, and only as far as the walk comes. */
 typedef struct split_topic {

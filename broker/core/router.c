@@ -33,8 +33,7 @@ struct gv_router {
     gv_router_counters_t counters; /* but for memory_bytes */
 };
 
-/* ---- filters -----------------------------------------------------------------------------------
- */
+/* ---- filters --------------------------------------------------------------------------------- */
 
 /* A filter text taken apart. */
 typedef struct parsed_filter {
@@ -130,8 +129,7 @@ static gv_share_group_t *find_group(const gv_router_t *router, gv_bytes_t text)
     return gv_slot_table_find(&router->groups, hash_of(router, text), group_is, &text);
 }
 
-/* ---- changing ----------------------------------------------------------------------------------
- */
+/* ---- changing -------------------------------------------------------------------------------- */
 
 /* Release: who sees the version sees the change it counts. */
 static void commit(gv_router_t *router)
@@ -282,8 +280,7 @@ bool gv_router_unset(gv_router_t *router, gv_bytes_t filter, gv_route_kind_t kin
     return found;
 }
 
-/* ---- forgetting a node -------------------------------------------------------------------------
- */
+/* ---- forgetting a node ----------------------------------------------------------------------- */
 
 typedef struct node_sweep {
     gv_router_t *router;
@@ -332,8 +329,7 @@ size_t gv_router_unset_node(gv_router_t *router, uint8_t node)
     return routes_before - router->counters.routes;
 }
 
-/* ---- what the writer may ask -------------------------------------------------------------------
- */
+/* ---- what the writer may ask ----------------------------------------------------------------- */
 
 gv_router_local_t gv_router_local_weight(const gv_router_t *router, gv_bytes_t filter)
 {
@@ -360,8 +356,7 @@ gv_router_counters_t gv_router_counters(const gv_router_t *router)
     return counters;
 }
 
-/* ---- readers -----------------------------------------------------------------------------------
- */
+/* ---- readers --------------------------------------------------------------------------------- */
 
 static void empty_matches(gv_matches_t *out)
 {

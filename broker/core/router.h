@@ -73,8 +73,7 @@ typedef struct gv_route_target {
     uint32_t weight; /* `$share` only: members online there; 0: offline members only */
 } gv_route_target_t;
 
-/* ---- the writer --------------------------------------------------------------------------------
- */
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 /* Makes an empty router in *router_out.  Cannot fail: options->retire must be set (asserted). */
 void gv_router_new(const gv_router_options_t *options, gv_router_t **router_out);
@@ -125,8 +124,7 @@ typedef struct gv_router_counters {
 /* Writer's thread only; others get them by a letter. */
 gv_router_counters_t gv_router_counters(const gv_router_t *router);
 
-/* ---- readers -----------------------------------------------------------------------------------
- */
+/* ---- readers --------------------------------------------------------------------------------- */
 
 /* A local shard that wants the message, and for which of its filters. */
 typedef struct gv_route_hit {

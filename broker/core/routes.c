@@ -10,8 +10,7 @@
  * members of share groups; the choice among them; the scratch memory of readers.
  */
 
-/* ---- the set -----------------------------------------------------------------------------------
- */
+/* ---- the set --------------------------------------------------------------------------------- */
 
 typedef struct route_set {
     uint64_t nodes;
@@ -66,8 +65,7 @@ void gv_routes_deinit(gv_routes_t *routes, gv_shared_heap_t *heap)
     atomic_store_explicit(&routes->_word, 0, memory_order_relaxed);
 }
 
-/* ---- changing ----------------------------------------------------------------------------------
- */
+/* ---- changing -------------------------------------------------------------------------------- */
 
 /* What the routes of a filter are to become: taken from the word, changed, published. */
 typedef struct draft {
@@ -225,8 +223,7 @@ uint32_t gv_routes_shard_count(const gv_routes_t *routes)
     return word != 0 && (word & GV__ROUTES_NODE) == 0;
 }
 
-/* ---- the members of a group --------------------------------------------------------------------
- */
+/* ---- the members of a group ------------------------------------------------------------------ */
 
 typedef struct member {
     uint32_t slot;
@@ -363,8 +360,7 @@ gv_router_local_t gv_share_group_local(const gv_share_group_t *group)
     return local;
 }
 
-/* ---- the choice --------------------------------------------------------------------------------
- */
+/* ---- the choice ------------------------------------------------------------------------------ */
 
 static bool is_eligible(const member_t *member, uint64_t nodes_alive_mask)
 {
@@ -453,8 +449,7 @@ bool gv_share_group_pick(const gv_share_group_t *group, uint64_t nodes_alive_mas
     return true;
 }
 
-/* ---- collecting --------------------------------------------------------------------------------
- */
+/* ---- collecting ------------------------------------------------------------------------------ */
 
 void gv__routes_collect_set(uint64_t word, const gv_collector_t *collector)
 {

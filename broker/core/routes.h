@@ -66,8 +66,7 @@ void gv_routes_remove_group(gv_routes_t *routes, gv_shared_heap_t *heap, gv_shar
 /* How many shards of this node are targets. */
 uint32_t gv_routes_shard_count(const gv_routes_t *routes);
 
-/* ---- share groups ------------------------------------------------------------------------------
- */
+/* ---- share groups ---------------------------------------------------------------------------- */
 
 struct gv_share_group {
     gv_slot_key_t key; /* of the text */
@@ -106,8 +105,7 @@ gv_router_local_t gv_share_group_local(const gv_share_group_t *group);
 bool gv_share_group_pick(const gv_share_group_t *group, uint64_t nodes_alive_mask, uint32_t random,
                          gv_matches_t *out);
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* What a match wants to know, and where it goes. */
 typedef struct gv_collector {

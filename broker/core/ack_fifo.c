@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Acknowledgements of received publishes.  They leave in the order of the publishes [MQTT-4.6.0-2,
+ * -3], each when everybody who got the message has confirmed it; so a late confirmation holds up
+ * those behind it, and a publish that nobody has to confirm is answered at once when none waits.
+ */
+#include "base/alloc.h"
+#include "broker/core/shard_p.h"
+
+static gv_ack_t *at(const gv_ack_fifo_t *fifo, uint32_t number)
+{
+    return &fifo->ring[number & (fifo->capacity - 1)];
+}
+
+uint32_t gv__acks_waiting(const gv_client_t *client)
+{
+    return client->acks.tail - client->acks.head;
+}
+
+static void answer(gv_client_t *client, const gv_ack_t *ack)
+{
+    uint8_t *room = NULL;
+    if (ack->reason == GV_MQTT_SUCCESS || client->peer.version < GV_MQTT_V5) {
+        room = gv__client_reserve(client, GV_MQTT_ACK_SIZE);
+        gv_writer_t w = gv_writer(room, GV_MQTT_ACK_SIZE);
+        gv_mqtt_write_ack(&w, (gv_mqtt_type_t)ack->type, ack->packet_id);
+        gv__client_commit(client, GV_MQTT_ACK_SIZE);
+    } else {
+        gv__client_send_ack(client, (gv_mqtt_type_t)ack->type, ack->packet_id,
+                            (gv_mqtt_reason_t)ack->reason);
+    }
+    if (ack->type == GV_MQTT_PUBREC && ack->reason >= GV_MQTT_UNSPECIFIED_ERROR) {
+        /* A refused QoS 2 message is over: its id is free again [MQTT-4.3.3-9]. */
+        (void)gv_received_ids_remove(&client->session->received, ack->packet_id);
+    }
+}
+
+static void grow(gv_ack_fifo_t *fifo)
+{
+    uint32_t capacity = fifo->capacity == 0 ? 8 : fifo->capacity * 2;
+    gv_ack_t *ring = gv_xcalloc(capacity, sizeof(*ring));
+    for (uint32_t n = fifo->head; n != fifo->tail; n++) {
+        ring[n & (capacity - 1)] = *at(fifo, n);
+    }
+    gv_free(fifo->ring);
+    fifo->ring = ring;
+    fifo->capacity = capacity;
+}
+
+uint32_t gv__acks_next(const gv_client_t *client)
+{
+    return client->acks.tail;
+}
+
+void gv__acks_push(gv_client_t *client, gv_ack_t ack)
+{
+    gv_ack_fifo_t *fifo = &client->acks;
+    if (ack.missing == 0 && fifo->head == fifo->tail) {
+        answer(client, &ack);
+        return;
+    }
+    if (fifo->tail - fifo->head == fifo->capacity) {
+        grow(fifo);
+    }
+    *at(fifo, fifo->tail++) = ack;
+}
+
+void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t reason)
+{
+    gv_ack_fifo_t *fifo = &client->acks;
+    if (number - fifo->head >= fifo->tail - fifo->head) {
+        return; /* of an earlier connection's fifo, or answered already */
+    }
+    gv_ack_t *ack = at(fifo, number);
+    GV_ASSERT(ack->missing > 0);
+    ack->missing--;
+    if (reason > ack->reason) {
+        ack->reason = (uint8_t)reason;
+    }
+    while (fifo->head != fifo->tail && at(fifo, fifo->head)->missing == 0) {
+        answer(client, at(fifo, fifo->head));
+        fifo->head++;
+    }
+    if (gv__acks_waiting(client) < client->shard->limits->receive_max) {
+        gv__client_resume(client, GV_PAUSE_ACKS);
+    }
+}

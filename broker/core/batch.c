@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core/batch.h"
+
+#include "base/alloc.h"
+
+_Static_assert(sizeof(gv_batch_entry_t) % 8 == 0, "entries follow each other 8-aligned");
+_Static_assert(offsetof(gv_batch_t, data) % 8 == 0, "the first entry is 8-aligned");
+
+static size_t round_up(size_t size)
+{
+    return (size + 7) & ~(size_t)7;
+}
+
+gv_batch_t *gv_batch_new(size_t capacity)
+{
+    gv_batch_t *batch = gv_try_alloc(sizeof(*batch) + capacity);
+    if (batch == NULL) {
+        return NULL;
+    }
+    *batch = (gv_batch_t){.capacity = capacity};
+    return batch;
+}
+
+static void drop_references(gv_batch_t *batch)
+{
+    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
+        gv_msgbuf_unref(&e->kept);
+    }
+}
+
+void gv_batch_free(gv_batch_t **batchp)
+{
+    if (*batchp != NULL) {
+        drop_references(*batchp);
+        gv_free(*batchp);
+        *batchp = NULL;
+    }
+}
+
+void gv_batch_reset(gv_batch_t *batch)
+{
+    drop_references(batch);
+    batch->used = 0;
+    batch->count = 0;
+}
+
+size_t gv_batch_entry_size(const gv_publish_t *publish, size_t extra_size)
+{
+    size_t inline_size = publish->kept != NULL
+                             ? 0
+                             : publish->topic.size + publish->props.size + publish->payload.size;
+    return round_up(sizeof(gv_batch_entry_t) + round_up(extra_size) + inline_size);
+}
+
+gv_batch_entry_t *gv_batch_append(gv_batch_t *batch, const gv_publish_t *publish, size_t extra_size)
+{
+    size_t size = gv_batch_entry_size(publish, extra_size);
+    if (size > batch->capacity - batch->used) {
+        return NULL;
+    }
+    gv_batch_entry_t *entry = (gv_batch_entry_t *)(void *)(batch->data + batch->used);
+    *entry = (gv_batch_entry_t){
+        .size = (uint32_t)size,
+        .extra_size = (uint32_t)round_up(extra_size),
+        .qos = publish->qos,
+        .flags = publish->retain ? GV_ENTRY_RETAINED : 0,
+        .expires_at_ms = publish->expires_at_ms,
+        .publisher = publish->publisher,
+    };
+    if (publish->kept != NULL) {
+        entry->kept = gv_msgbuf_ref(publish->kept);
+    } else {
+        entry->topic_size = (uint16_t)publish->topic.size;
+        entry->props_size = (uint32_t)publish->props.size;
+        entry->payload_size = (uint32_t)publish->payload.size;
+        gv_writer_t w = gv_writer((uint8_t *)(entry + 1) + entry->extra_size,
+                                  size - sizeof(*entry) - entry->extra_size);
+        gv_writer_put(&w, publish->topic);
+        gv_writer_put(&w, publish->props);
+        gv_writer_put(&w, publish->payload);
+        GV_ASSERT(!w.failed);
+    }
+    batch->used += size;
+    batch->count++;
+    return entry;
+}
+
+gv_publish_t gv_batch_publish(const gv_batch_entry_t *entry)
+{
+    if (entry->kept != NULL) {
+        return gv_publish_of(entry->kept);
+    }
+    const uint8_t *topic = (const uint8_t *)(entry + 1) + entry->extra_size;
+    const uint8_t *props = topic + entry->topic_size;
+    return (gv_publish_t){
+        .topic = gv_bytes(topic, entry->topic_size),
+        .props = gv_bytes(props, entry->props_size),
+        .payload = gv_bytes(props + entry->props_size, entry->payload_size),
+        .expires_at_ms = entry->expires_at_ms,
+        .publisher = entry->publisher,
+        .qos = entry->qos,
+        .retain = (entry->flags & GV_ENTRY_RETAINED) != 0,
+    };
+}
+
+gv_batch_entry_t *gv_batch_first(gv_batch_t *batch)
+{
+    return batch->used == 0 ? NULL : (gv_batch_entry_t *)(void *)batch->data;
+}
+
+gv_batch_entry_t *gv_batch_next(gv_batch_t *batch, gv_batch_entry_t *entry)
+{
+    uint8_t *next = (uint8_t *)entry + entry->size;
+    return next == batch->data + batch->used ? NULL : (gv_batch_entry_t *)(void *)next;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * gv_batch: messages from one thread of the node to another, many in one letter.
+ *
+ * A shard that has something for another shard (or for the hub) appends entries to the open batch
+ * for that destination; all open batches are sent at the end of the loop's turn.  The receiver
+ * works through the entries in place and sends the same batch back: the way back is the
+ * confirmation, the credit and the return of the memory in one.  So messages between threads cost
+ * no allocation and no lock, and a slow receiver is felt by its senders as batches that do not come
+ * back.
+ *
+ *     entry = gv_batch_entry_t, then `extra` (what kind says), topic, properties, payload
+ *
+ * Entries are 8-aligned.  A large message is not copied into the batch: the entry holds a reference
+ * to its shared buffer.
+ *
+ * Threads: whoever holds the batch owns all of it.
+ */
+
+#include "base/letter.h"
+#include "base/list.h"
+#include "broker/core/message.h"
+
+/* Usual size of a batch [bytes]; one entry larger than that gets a batch of its own. */
+#define GV_BATCH_SIZE ((size_t)65536 - 128)
+
+/* Names one publish whose acknowledgement a connection waits to send. */
+typedef struct gv_ticket {
+    uint32_t client;     /* index in the shard's client table */
+    uint32_t generation; /* of that index */
+    uint32_t number;     /* of the publish on that connection */
+    uint16_t shard;
+    uint16_t _reserved;
+} gv_ticket_t;
+
+typedef enum gv_entry_kind {
+    GV_ENTRY_SLOTS,   /* extra: uint32_t[], filter slots of the destination shard that matched */
+    GV_ENTRY_NODES,   /* extra: gv_entry_nodes_t, then its shared subscriptions */
+    GV_ENTRY_RETAIN,  /* the destination shard keeps this topic's retained message */
+    GV_ENTRY_REPLAY,  /* extra: gv_entry_replay_t; a retained message for one subscription */
+    GV_ENTRY_WANT,    /* extra: gv_entry_replay_t; topic holds a filter: send what is retained */
+    GV_ENTRY_CONFIRM, /* a deferred entry is safe now (or failed, see result) */
+    GV_ENTRY_ROUTE,   /* extra: gv_entry_route_t; topic holds a filter */
+    GV_ENTRY_SUBACK,  /* extra: gv_entry_suback_t, then reason codes; goes there and back */
+} gv_entry_kind_t;
+
+enum {
+    GV_ENTRY_WANTS_CONFIRM = 1, /* the sender's ticket counts this entry */
+    GV_ENTRY_DEFERRED = 2,      /* set by the receiver: the confirmation comes later, as CONFIRM */
+    GV_ENTRY_CONGESTED = 4,     /* set by the receiver: some subscriber is behind, slow down */
+    GV_ENTRY_RETAINED = 8,      /* the publisher set RETAIN */
+    GV_ENTRY_NO_MATCH = 16,     /* set by the receiver: nobody there had a matching session */
+};
+
+typedef struct gv_batch_entry {
+    uint32_t size; /* of the whole entry, padding included [bytes] */
+    uint32_t extra_size;
+    uint32_t props_size;
+    uint32_t payload_size;
+    uint16_t topic_size;
+    uint8_t kind; /* gv_entry_kind_t */
+    uint8_t flags;
+    uint8_t qos;
+    uint8_t _reserved[3];
+    uint32_t slot_count; /* SLOTS: how many */
+    uint32_t _reserved2;
+    gv_ticket_t ticket;
+    uint64_t expires_at_ms;
+    uint64_t publisher;
+    gv_msgbuf_t
+        *kept; /* the whole message by reference (topic etc. are not inline then), or NULL */
+} gv_batch_entry_t;
+
+/* To which session a retained message is replayed, and how. */
+typedef struct gv_entry_replay {
+    gv_ticket_t subscriber;   /* number is the subscription's slot */
+    uint32_t subscription_id; /* 0 is none */
+    uint8_t qos_max;
+    uint8_t _reserved[3];
+} gv_entry_replay_t;
+
+typedef struct gv_entry_route {
+    uint32_t slot;
+    uint32_t weight; /* online members of a shared group; 1 for an ordinary filter */
+    uint32_t is_set; /* 1 set, 0 unset */
+} gv_entry_route_t;
+
+typedef struct gv_entry_suback {
+    uint16_t packet_id;
+    uint16_t code_count;
+    uint32_t _reserved;
+} gv_entry_suback_t;
+
+typedef struct gv_entry_nodes {
+    uint64_t nodes; /* bitmap of node indices */
+    uint32_t share_count;
+    uint32_t _reserved;
+    /* then, per share: uint8_t node, uint16_t size, filter text "$share/group/filter" */
+} gv_entry_nodes_t;
+
+#define GV_ENTRY_SHARE_HEAD 3U
+
+typedef struct gv_batch {
+    gv_letter_t letter;
+    gv_link_t link;           /* in a free list or a queue of its holder */
+    void *to;                 /* the receiving gv_shard_t or gv_hub_t */
+    void *from;               /* where it goes back to */
+    gv_letter_cb_t *way_back; /* the sender's callback for it */
+    uint16_t from_index;      /* shard index, or GV_HUB_INDEX */
+    uint16_t to_index;
+    uint16_t desk; /* of the sender's office */
+    uint32_t count;
+    size_t used;     /* [bytes] */
+    size_t capacity; /* [bytes] */
+    uint64_t mark;   /* the receiver's own while it holds the batch */
+    _Alignas(8) uint8_t data[];
+} gv_batch_t;
+
+/* Room for capacity bytes of entries; GV_BATCH_SIZE is the usual one.  NULL when out of memory. */
+gv_batch_t *gv_batch_new(size_t capacity);
+
+/* Drops references that entries hold. */
+void gv_batch_free(gv_batch_t **batchp);
+
+/* Empties the batch for new entries; drops references that entries hold. */
+void gv_batch_reset(gv_batch_t *batch);
+
+/* The bytes an entry for this message and that much extra needs. */
+size_t gv_batch_entry_size(const gv_publish_t *publish, size_t extra_size);
+
+/*
+ * Appends an entry for a message; kind, flags and ticket are the caller's to set in the result, as
+ * is `extra` (gv_batch_extra()).  NULL when it does not fit.  A message that has a shared buffer
+ * goes by reference.
+ */
+gv_batch_entry_t *gv_batch_append(gv_batch_t *batch, const gv_publish_t *publish,
+                                  size_t extra_size);
+
+static inline void *gv_batch_extra(gv_batch_entry_t *entry)
+{
+    return entry + 1;
+}
+
+/* The message of an entry, as a view into it. */
+gv_publish_t gv_batch_publish(const gv_batch_entry_t *entry);
+
+/* The first entry, or NULL; the one after `entry`, or NULL. */
+gv_batch_entry_t *gv_batch_first(gv_batch_t *batch);
+gv_batch_entry_t *gv_batch_next(gv_batch_t *batch, gv_batch_entry_t *entry);

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * gv_fanout: one message on its way to many sessions of a shard.
+ *
+ * A PUBLISH is encoded once per variant (version, with or without packet id) and then copied into
+ * each receiver's output with its first byte and packet id set.  A large payload is not copied: the
+ * head is, and the payload is referenced.
+ *
+ * Where several subscriptions of one session match, the session gets one copy with the highest QoS
+ * and all subscription identifiers [MQTT-3.3.4-2, -3, -4].
+ *
+ * Threads: the shard's; one fanout per shard, used again for each message.
+ */
+
+#include "broker/core/message.h"
+#include "broker/core/subscriptions.h"
+#include "proto/mqtt/packet.h"
+
+typedef struct gv_fanout_variant {
+    uint8_t *bytes;
+    size_t size; /* head, and payload if that is inline; 0: not made yet for this message */
+    size_t capacity;
+    size_t id_offset;
+} gv_fanout_variant_t;
+
+/* A session that matched more than once. */
+typedef struct gv_fanout_target {
+    gv_session_t *session;
+    uint32_t first_id; /* in ids */
+    uint32_t id_count;
+    uint8_t qos;
+    bool retain_as_published;
+} gv_fanout_target_t;
+
+/* A subscription identifier and the target it is for. */
+typedef struct gv_fanout_pair {
+    uint32_t target;
+    uint32_t id;
+} gv_fanout_pair_t;
+
+typedef struct gv_fanout {
+    gv_publish_t *publish;
+    uint32_t expiry_s;
+    bool has_expiry;
+    bool is_shared;     /* the payload goes by reference */
+    bool has_congested; /* some receiver is behind; set by who delivers */
+    gv_fanout_variant_t variants[4];
+    gv_fanout_variant_t odd; /* with subscription identifiers: made for one receiver */
+    /* collecting */
+    gv_fanout_target_t *targets;
+    uint32_t target_count;
+    uint32_t target_capacity;
+    gv_fanout_pair_t *pairs; /* in the order collected */
+    uint32_t pair_count;
+    uint32_t pair_capacity;
+    uint32_t *ids; /* the same, by target; as long as pairs */
+    uint32_t turn;
+} gv_fanout_t;
+
+void gv_fanout_deinit(gv_fanout_t *fanout);
+
+/* Begins with a message; it must stay until the next begin.  now_ms: for its expiry. */
+void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms);
+
+/*
+ * The bytes for one receiver.  Gives the variant, whose bytes the caller patches
+ * (gv_fanout_patch()) and copies; NULL when the packet would be larger than MQTT allows or memory
+ * is short.
+ */
+const gv_fanout_variant_t *gv_fanout_encode(gv_fanout_t *fanout, gv_mqtt_version_t version,
+                                            bool has_id, const uint32_t *ids, size_t id_count);
+
+/* Sets the bits of the first byte and the packet id. */
+static inline void gv_fanout_patch(const gv_fanout_variant_t *variant, uint8_t qos, bool retain,
+                                   bool dup, uint16_t packet_id)
+{
+    variant->bytes[0] =
+        (uint8_t)(GV_MQTT_PUBLISH << 4 | (dup ? 8 : 0) | qos << 1 | (retain ? 1 : 0));
+    if (qos > 0) {
+        variant->bytes[variant->id_offset] = (uint8_t)(packet_id >> 8);
+        variant->bytes[variant->id_offset + 1] = (uint8_t)packet_id;
+    }
+}
+
+/* Collecting the sessions that match: begin, add each subscription, end, then walk targets. */
+void gv_fanout_collect_begin(gv_fanout_t *fanout);
+void gv_fanout_collect(gv_fanout_t *fanout, const gv_subscription_t *subscription);
+void gv_fanout_collect_end(gv_fanout_t *fanout);
+
+/* The subscription identifiers of a collected target, in the order of their adding. */
+static inline const uint32_t *gv_fanout_ids(const gv_fanout_t *fanout,
+                                            const gv_fanout_target_t *target)
+{
+    return fanout->ids + target->first_id;
+}

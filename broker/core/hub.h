@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * gv_hub: where the threads of a node meet.  It lives on the cluster loop and is two things:
+ *
+ * - the router's one writer: shards send it their route changes, it applies them, announces them to
+ *   the cluster, and sends the batch back when the other nodes have confirmed (that is when SUBACK
+ * may go out);
+ * - the door to the other nodes: what shards have for them goes out here, what comes from them is
+ *   matched here and given to the shards.
+ *
+ *     shards --- routes ----> hub ---> router, cluster (rows), barrier ---> back
+ *     shards --- messages --> hub ---> cluster (publish) ... confirmed ---> CONFIRM to the shard
+ *     cluster - deliver ----> hub ---> shards ... back ---> cluster (applied)
+ *
+ * Sans-I/O as the shards are.  Without a cluster the ops are NULL and batches come back at once.
+ *
+ * Threads: the cluster loop's.
+ */
+
+#include <stdatomic.h>
+
+#include "base/stats.h"
+#include "broker/core/batch.h"
+#include "broker/core/ports.h"
+#include "broker/core/router.h"
+#include "cluster/core/core.h"
+
+typedef struct gv_hub gv_hub_t;
+
+/* What the hub asks of the cluster module (cluster/cluster.h, or a simulated one). */
+typedef struct gv_hub_cluster {
+    void *arg;
+    void (*route_set)(void *arg, gv_bytes_t key, uint32_t value);
+    void (*barrier)(void *arg, uint64_t token);
+    void (*publish)(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token);
+    void (*applied)(void *arg, gv_delivery_t delivery);
+    void (*pause_credit)(void *arg, bool is_paused);
+} gv_hub_cluster_t;
+
+typedef struct gv_hub_stats {
+    gv_counter_t routes; /* gauges: what the router holds */
+    gv_counter_t filters;
+    gv_counter_t router_bytes;
+    gv_counter_t forwarded; /* messages given to the cluster, once per message */
+    gv_counter_t received;  /* messages from other nodes */
+    gv_counter_t barriers_late;
+    gv_counter_t forward_gone;          /* messages for nodes that were gone */
+    gv_counter_t forward_full;          /* refused: the queue for the node is full */
+    gv_counter_t shares_without_member; /* the last member had left when the message came */
+    gv_counter_t rows_refused;          /* filters of other nodes that we cannot hold */
+} gv_hub_stats_t;
+
+typedef struct gv_hub_options {
+    uint16_t shard_count;
+    uint64_t hash_seed;
+    uint64_t random_seed;
+    gv_router_t *router;
+    _Atomic uint64_t *nodes_alive; /* written here only */
+    gv_ports_t ports;              /* post, read_begin, read_end, monotonic_ms are used */
+} gv_hub_options_t;
+
+void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out);
+void gv_hub_free(gv_hub_t **hubp);
+
+/* Before the start: who the shards are; and, if there is a cluster, how to reach it. */
+void gv_hub_connect(gv_hub_t *hub, void *const *shards, const gv_hub_cluster_t *cluster);
+
+/* Sends what has gathered; at the end of each turn. */
+void gv_hub_turn_end(gv_hub_t *hub);
+
+/* Letters from shards. */
+void gv_hub_take_routes(gv_letter_t *letter);
+void gv_hub_take_forward(gv_letter_t *letter);
+
+/* From the cluster.  These only write down what is to be done: the cluster is not called back. */
+void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t value);
+void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event);
+void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message);
+void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t result);
+void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time);
+
+const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub);

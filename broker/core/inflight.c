@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core/inflight.h"
+
+#include "base/alloc.h"
+
+#define PACKET_IDS 65535U
+
+static gv_flight_t *at(const gv_inflight_t *inflight, uint64_t number)
+{
+    return &inflight->_ring[number & (inflight->_capacity - 1)];
+}
+
+bool gv_inflight_has_id(const gv_inflight_t *inflight)
+{
+    return inflight->_tail - inflight->_head < PACKET_IDS;
+}
+
+static void grow(gv_inflight_t *inflight)
+{
+    uint32_t capacity = inflight->_capacity == 0 ? 8 : inflight->_capacity * 2;
+    gv_flight_t *ring = gv_xcalloc(capacity, sizeof(*ring));
+    for (uint64_t n = inflight->_head; n != inflight->_tail; n++) {
+        ring[n & (capacity - 1)] = *at(inflight, n);
+    }
+    gv_free(inflight->_ring);
+    inflight->_ring = ring;
+    inflight->_capacity = capacity;
+}
+
+static uint16_t id_of(uint64_t number)
+{
+    return (uint16_t)(number % PACKET_IDS + 1);
+}
+
+uint16_t gv_inflight_start(gv_inflight_t *inflight, gv_stage_t stage, gv_flight_t **flight_out)
+{
+    GV_ASSERT(gv_inflight_has_id(inflight));
+    if (inflight->_tail - inflight->_head == inflight->_capacity) {
+        grow(inflight);
+    }
+    uint64_t number = inflight->_tail++;
+    gv_flight_t *flight = at(inflight, number);
+    *flight = (gv_flight_t){.stage = (uint8_t)stage};
+    inflight->count++;
+    *flight_out = flight;
+    return id_of(number);
+}
+
+gv_flight_t *gv_inflight_find(gv_inflight_t *inflight, uint16_t packet_id)
+{
+    if (packet_id == 0 || inflight->_tail == inflight->_head) {
+        return NULL;
+    }
+    uint64_t ahead = (packet_id - 1U + PACKET_IDS - inflight->_head % PACKET_IDS) % PACKET_IDS;
+    if (ahead >= inflight->_tail - inflight->_head) {
+        return NULL;
+    }
+    gv_flight_t *flight = at(inflight, inflight->_head + ahead);
+    return flight->stage == GV_STAGE_DONE ? NULL : flight;
+}
+
+void gv_inflight_finish(gv_inflight_t *inflight, gv_flight_t *flight)
+{
+    GV_ASSERT(flight->stage != GV_STAGE_DONE);
+    gv_msgbuf_unref(&flight->kept);
+    gv_free(flight->more_ids);
+    flight->more_ids = NULL;
+    flight->stage = GV_STAGE_DONE;
+    inflight->count--;
+    while (inflight->_head != inflight->_tail &&
+           at(inflight, inflight->_head)->stage == GV_STAGE_DONE) {
+        inflight->_head++;
+    }
+}
+
+void gv_inflight_cancel(gv_inflight_t *inflight, gv_flight_t *flight)
+{
+    GV_ASSERT(flight == at(inflight, inflight->_tail - 1));
+    GV_ASSERT(flight->stage != GV_STAGE_DONE);
+    GV_ASSERT(flight->kept == NULL);
+    flight->stage = GV_STAGE_DONE;
+    inflight->_tail--;
+    inflight->count--;
+}
+
+gv_flight_t *gv_inflight_next(gv_inflight_t *inflight, uint64_t *cursor, uint16_t *packet_id_out)
+{
+    uint64_t number = *cursor > inflight->_head ? *cursor : inflight->_head;
+    for (; number < inflight->_tail; number++) {
+        gv_flight_t *flight = at(inflight, number);
+        if (flight->stage != GV_STAGE_DONE) {
+            *cursor = number + 1;
+            *packet_id_out = id_of(number);
+            return flight;
+        }
+    }
+    return NULL;
+}
+
+void gv_inflight_clear(gv_inflight_t *inflight)
+{
+    for (uint64_t n = inflight->_head; n != inflight->_tail; n++) {
+        gv_flight_t *flight = at(inflight, n);
+        gv_msgbuf_unref(&flight->kept);
+        gv_free(flight->more_ids);
+    }
+    gv_free(inflight->_ring);
+    *inflight = (gv_inflight_t){0};
+}
+
+/* ---- incoming QoS 2 -------------------------------------------------------------------------- */
+
+bool gv_received_ids_has(const gv_received_ids_t *set, uint16_t packet_id)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (set->_ids[i] == packet_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void gv_received_ids_add(gv_received_ids_t *set, uint16_t packet_id)
+{
+    GV_DEBUG_ASSERT(!gv_received_ids_has(set, packet_id));
+    if (set->count == set->_capacity) {
+        set->_capacity = set->_capacity == 0 ? 16 : set->_capacity * 2;
+        set->_ids = gv_xrealloc(set->_ids, set->_capacity * sizeof(uint16_t));
+    }
+    set->_ids[set->count++] = packet_id;
+}
+
+bool gv_received_ids_remove(gv_received_ids_t *set, uint16_t packet_id)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (set->_ids[i] == packet_id) {
+            set->count--;
+            memmove(&set->_ids[i], &set->_ids[i + 1], (set->count - i) * sizeof(uint16_t));
+            return true;
+        }
+    }
+    return false;
+}
+
+void gv_received_ids_clear(gv_received_ids_t *set)
+{
+    gv_free(set->_ids);
+    *set = (gv_received_ids_t){0};
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core/office.h"
+
+#include "base/alloc.h"
+
+/* Empty batches kept for the next turn. */
+#define FREE_MAX 16U
+
+void gv_office_init(gv_office_t *office, void *owner, uint16_t index, uint16_t desk_count,
+                    gv_letter_cb_t *returned, const gv_ports_t *ports)
+{
+    *office = (gv_office_t){
+        .owner = owner,
+        .index = index,
+        .desk_count = desk_count,
+        .returned = returned,
+        .ports = ports,
+        .desks = gv_xcalloc(desk_count, sizeof(gv_office_desk_t)),
+    };
+    gv_list_init(&office->free);
+}
+
+void gv_office_deinit(gv_office_t *office)
+{
+    for (uint16_t i = 0; i < office->desk_count; i++) {
+        gv_batch_free(&office->desks[i].open);
+    }
+    for (gv_link_t *link; (link = gv_list_take_first(&office->free)) != NULL;) {
+        gv_batch_t *batch = gv_container_of(link, gv_batch_t, link);
+        gv_batch_free(&batch);
+    }
+    gv_free(office->desks);
+}
+
+void gv_office_connect(gv_office_t *office, uint16_t desk, uint16_t to_index, void *to,
+                       gv_letter_cb_t *take)
+{
+    GV_ASSERT(desk < office->desk_count);
+    office->desks[desk].to = to;
+    office->desks[desk].to_index = to_index;
+    office->desks[desk].take = take;
+}
+
+static gv_batch_t *batch_of_size(gv_office_t *office, size_t needed)
+{
+    if (needed > GV_BATCH_SIZE) {
+        return gv_batch_new(needed);
+    }
+    gv_link_t *link = gv_list_take_first(&office->free);
+    if (link != NULL) {
+        office->free_count--;
+        return gv_container_of(link, gv_batch_t, link);
+    }
+    gv_batch_t *batch = gv_batch_new(GV_BATCH_SIZE);
+    GV_ASSERT(batch != NULL);
+    return batch;
+}
+
+static void send(gv_office_t *office, gv_office_desk_t *desk)
+{
+    gv_batch_t *batch = desk->open;
+    desk->open = NULL;
+    batch->letter.deliver = desk->take;
+    batch->to = desk->to;
+    batch->to_index = desk->to_index;
+    batch->from = office->owner;
+    batch->from_index = office->index;
+    batch->way_back = office->returned;
+    batch->desk = (uint16_t)(desk - office->desks);
+    desk->out++;
+    if (desk->out == GV_OFFICE_OUT_MAX + 1) {
+        office->full_count++;
+    }
+    office->ports->post(office->ports->arg, desk->to_index, &batch->letter);
+}
+
+gv_batch_entry_t *gv_office_append(gv_office_t *office, uint16_t desk_index,
+                                   const gv_publish_t *publish, size_t extra_size)
+{
+    GV_ASSERT(desk_index < office->desk_count);
+    gv_office_desk_t *desk = &office->desks[desk_index];
+    if (desk->open != NULL) {
+        gv_batch_entry_t *entry = gv_batch_append(desk->open, publish, extra_size);
+        if (entry != NULL) {
+            return entry;
+        }
+        send(office, desk);
+    }
+    desk->open = batch_of_size(office, gv_batch_entry_size(publish, extra_size));
+    if (desk->open == NULL) {
+        return NULL;
+    }
+    gv_batch_entry_t *entry = gv_batch_append(desk->open, publish, extra_size);
+    GV_ASSERT(entry != NULL);
+    return entry;
+}
+
+void gv_office_send(gv_office_t *office)
+{
+    for (uint16_t i = 0; i < office->desk_count; i++) {
+        if (office->desks[i].open != NULL) {
+            send(office, &office->desks[i]);
+        }
+    }
+}
+
+void gv_office_reuse(gv_office_t *office, gv_batch_t *batch)
+{
+    gv_office_desk_t *desk = &office->desks[batch->desk];
+    if (desk->out == GV_OFFICE_OUT_MAX + 1) {
+        office->full_count--;
+    }
+    GV_ASSERT(desk->out > 0);
+    desk->out--;
+    if (batch->capacity == GV_BATCH_SIZE && office->free_count < FREE_MAX) {
+        gv_batch_reset(batch);
+        gv_list_prepend(&office->free, &batch->link);
+        office->free_count++;
+    } else {
+        gv_batch_free(&batch);
+    }
+}
+
+void gv_office_return(const gv_office_t *office, gv_batch_t *batch)
+{
+    batch->letter.deliver = batch->way_back;
+    office->ports->post(office->ports->arg, batch->from_index, &batch->letter);
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PUBLISH, and the acknowledgements of both directions. */
+#include "base/alloc.h"
+#include "broker/core/shard_p.h"
+
+/* ---- topic aliases --------------------------------------------------------------------------- */
+
+/* Puts the topic of an alias into *topic, or remembers it.  GV_MQTT_SUCCESS or why not. */
+static gv_mqtt_reason_t resolve_alias(gv_client_t *client, uint16_t alias, gv_bytes_t *topic)
+{
+    if (alias > client->shard->limits->topic_alias_max) {
+        return GV_MQTT_TOPIC_ALIAS_INVALID;
+    }
+    if (topic->size == 0) {
+        if (alias > client->alias_count || client->aliases[alias - 1] == NULL) {
+            return GV_MQTT_PROTOCOL_ERROR;
+        }
+        *topic = gv_msgbuf_bytes(client->aliases[alias - 1]);
+        return GV_MQTT_SUCCESS;
+    }
+    if (alias > client->alias_count) {
+        uint16_t count = client->shard->limits->topic_alias_max;
+        gv_msgbuf_t **aliases = gv_xcalloc(count, sizeof(*aliases));
+        for (uint16_t i = 0; i < client->alias_count; i++) {
+            aliases[i] = client->aliases[i];
+        }
+        gv_free(client->aliases);
+        client->aliases = aliases;
+        client->alias_count = count;
+    }
+    gv_msgbuf_t *text = NULL;
+    if (gv_msgbuf_new(topic->size, &text) != GV_OK) {
+        return GV_MQTT_QUOTA_EXCEEDED;
+    }
+    memcpy(gv_msgbuf_data(text), topic->data, topic->size);
+    gv_msgbuf_seal(text);
+    gv_msgbuf_unref(&client->aliases[alias - 1]);
+    client->aliases[alias - 1] = text;
+    return GV_MQTT_SUCCESS;
+}
+
+/* ---- PUBLISH --------------------------------------------------------------------------------- */
+
+static bool has_too_many_levels(gv_bytes_t topic, uint32_t levels_max)
+{
+    uint32_t levels = 1;
+    for (size_t i = 0; i < topic.size; i++) {
+        levels += topic.data[i] == '/';
+    }
+    return levels > levels_max;
+}
+
+/* What is not the packet's fault but not allowed here. */
+static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_publish_t *packet,
+                              gv_bytes_t topic)
+{
+    const gv_limits_t *limits = client->shard->limits;
+    if (topic.size > limits->topic_size_max ||
+        (topic.size > limits->topic_levels_max &&
+         has_too_many_levels(topic, limits->topic_levels_max))) {
+        return GV_MQTT_TOPIC_NAME_INVALID;
+    }
+    if (packet->retain && !limits->retain_available) {
+        return GV_MQTT_RETAIN_NOT_SUPPORTED;
+    }
+    /* Topics the server speaks on itself [MQTT-4.7.2-1 and its note]. */
+    if (gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$SYS/")) ||
+        gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$share/"))) {
+        return GV_MQTT_NOT_AUTHORIZED;
+    }
+    return GV_MQTT_SUCCESS;
+}
+
+/* A publish that is not allowed: answered, where there is an answer, and not routed. */
+static gv_step_t turn_down(gv_client_t *client, const gv_mqtt_publish_t *packet,
+                           gv_mqtt_reason_t reason)
+{
+    if (reason == GV_MQTT_RETAIN_NOT_SUPPORTED) {
+        return gv__client_refuse(client, reason);
+    }
+    if (packet->qos == 0) {
+        return GV_STEP_NEXT;
+    }
+    gv_ack_t ack = {
+        .packet_id = packet->packet_id,
+        .type = packet->qos == 1 ? GV_MQTT_PUBACK : GV_MQTT_PUBREC,
+        .reason = (uint8_t)reason,
+    };
+    if (packet->qos == 2 && client->peer.version < GV_MQTT_V5) {
+        /* In v3 there is no refusing: the exchange goes on, the message goes nowhere. */
+        ack.reason = GV_MQTT_SUCCESS;
+        if (!gv_received_ids_has(&client->session->received, packet->packet_id)) {
+            gv_received_ids_add(&client->session->received, packet->packet_id);
+        }
+    }
+    gv__acks_push(client, ack);
+    return GV_STEP_NEXT;
+}
+
+static void build(gv_publish_t *publish, const gv_client_t *client, const gv_mqtt_publish_t *packet,
+                  gv_bytes_t topic)
+{
+    *publish = (gv_publish_t){
+        .topic = topic,
+        .payload = packet->payload,
+        .publisher = client->session->uid,
+        .qos = packet->qos,
+        .retain = packet->retain,
+    };
+    if (packet->props.present == 0) {
+        return;
+    }
+    publish->props = packet->props.raw;
+    if (gv_mqtt_props_has(&packet->props, GV_MQTT_PROP_MESSAGE_EXPIRY)) {
+        publish->expires_at_ms =
+            client->shard->now_ms + (uint64_t)packet->props.message_expiry_s * 1000;
+    }
+}
+
+/* Sends the message on its way; what travels of its properties may need a copy. */
+static gv_routed_t route(gv_client_t *client, gv_publish_t *publish,
+                         const gv_mqtt_publish_t *packet, const gv_ticket_t *ticket)
+{
+    gv_shard_t *shard = client->shard;
+    if (packet->props.present == 0 || gv_mqtt_props_travel_as_is(&packet->props)) {
+        return gv__route(shard, publish, ticket, packet->qos > 0);
+    }
+    size_t size = gv_mqtt_props_travel_size(&packet->props);
+    uint8_t small[512];
+    uint8_t *block = size <= sizeof(small) ? small : gv_try_alloc(size);
+    if (block == NULL) {
+        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        return (gv_routed_t){.has_matched = true, .has_failed = true};
+    }
+    gv_writer_t w = gv_writer(block, size);
+    gv_mqtt_props_travel_write(&packet->props, &w);
+    publish->props = gv_bytes(block, size);
+    gv_routed_t routed = gv__route(shard, publish, ticket, packet->qos > 0);
+    if (block != small) {
+        gv_free(block);
+    }
+    return routed;
+}
+
+gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
+{
+    gv_shard_t *shard = client->shard;
+    if (client->subscribes_waiting > 0) {
+        /* Who subscribes and then publishes on one connection expects to hear himself. */
+        gv__client_pause(client, GV_PAUSE_SUBSCRIBE);
+        return GV_STEP_AGAIN;
+    }
+    gv_mqtt_publish_t packet;
+    gv_mqtt_reason_t reason = GV_MQTT_SUCCESS;
+    if (gv_mqtt_decode_publish(frame, &client->peer, &packet, &reason) != GV_OK) {
+        return gv__client_refuse(client, reason);
+    }
+    if (packet.qos > 0 && gv__acks_waiting(client) >= shard->limits->receive_max) {
+        if (client->peer.version >= GV_MQTT_V5) {
+            /* [MQTT-3.3.4-9]: it knows how many it may send. */
+            return gv__client_refuse(client, GV_MQTT_RECEIVE_MAXIMUM_EXCEEDED);
+        }
+        gv__client_pause(client, GV_PAUSE_ACKS);
+        return GV_STEP_AGAIN;
+    }
+    gv_bytes_t topic = packet.topic;
+    if (gv_mqtt_props_has(&packet.props, GV_MQTT_PROP_TOPIC_ALIAS)) {
+        reason = resolve_alias(client, packet.props.topic_alias, &topic);
+        if (reason != GV_MQTT_SUCCESS) {
+            return gv__client_refuse(client, reason);
+        }
+    }
+    gv_counter_add(&shard->stats.received[packet.qos], 1);
+    gv_counter_add(&shard->stats.received_bytes, frame->size);
+    if (packet.qos == 2 && gv_received_ids_has(&client->session->received, packet.packet_id)) {
+        /* Received before and not yet released: answered again, not routed again [MQTT-4.3.3-10].
+         */
+        gv__acks_push(client, (gv_ack_t){.packet_id = packet.packet_id, .type = GV_MQTT_PUBREC});
+        return GV_STEP_NEXT;
+    }
+    reason = judge(client, &packet, topic);
+    if (reason != GV_MQTT_SUCCESS) {
+        return turn_down(client, &packet, reason);
+    }
+    if (packet.qos == 2) {
+        gv_received_ids_add(&client->session->received, packet.packet_id);
+    }
+    gv_publish_t publish;
+    build(&publish, client, &packet, topic);
+    gv_ticket_t ticket = gv__client_ticket(client, gv__acks_next(client));
+    gv_routed_t routed = route(client, &publish, &packet, &ticket);
+    if (packet.qos > 0) {
+        gv_ack_t ack = {
+            .packet_id = packet.packet_id,
+            .missing = routed.missing,
+            .type = packet.qos == 1 ? GV_MQTT_PUBACK : GV_MQTT_PUBREC,
+            .reason = GV_MQTT_SUCCESS,
+        };
+        if (routed.has_failed) {
+            ack.reason = GV_MQTT_QUOTA_EXCEEDED;
+        } else if (!routed.has_matched) {
+            ack.reason = GV_MQTT_NO_MATCHING_SUBSCRIBERS;
+        }
+        gv__acks_push(client, ack);
+    }
+    if (routed.is_congested) {
+        gv__client_congested(client);
+    }
+    return GV_STEP_NEXT;
+}
+
+/* ---- acknowledgements ------------------------------------------------------------------------ */
+
+static void on_pubrel(gv_client_t *client, const gv_mqtt_ack_t *ack)
+{
+    bool was_there = gv_received_ids_remove(&client->session->received, ack->packet_id);
+    gv__client_send_ack(client, GV_MQTT_PUBCOMP, ack->packet_id,
+                        was_there ? GV_MQTT_SUCCESS : GV_MQTT_PACKET_ID_NOT_FOUND);
+}
+
+static void on_pubrec(gv_client_t *client, const gv_mqtt_ack_t *ack)
+{
+    gv_inflight_t *inflight = &client->session->inflight;
+    gv_flight_t *flight = gv_inflight_find(inflight, ack->packet_id);
+    if (flight != NULL && flight->stage == GV_STAGE_AWAITS_PUBREC &&
+        gv_mqtt_reason_is_error(ack->reason)) {
+        gv_inflight_finish(inflight, flight);
+        return;
+    }
+    bool is_known = flight != NULL && flight->stage != GV_STAGE_AWAITS_PUBACK;
+    if (is_known && flight->stage == GV_STAGE_AWAITS_PUBREC) {
+        /* From here on only PUBREL is repeated; the message itself is the receiver's. */
+        gv_msgbuf_unref(&flight->kept);
+        flight->stage = GV_STAGE_AWAITS_PUBCOMP;
+    }
+    if (!gv_mqtt_reason_is_error(ack->reason)) {
+        gv__client_send_ack(client, GV_MQTT_PUBREL, ack->packet_id,
+                            is_known ? GV_MQTT_SUCCESS : GV_MQTT_PACKET_ID_NOT_FOUND);
+    }
+}
+
+static void on_final_ack(gv_client_t *client, const gv_mqtt_ack_t *ack, gv_stage_t stage)
+{
+    gv_inflight_t *inflight = &client->session->inflight;
+    gv_flight_t *flight = gv_inflight_find(inflight, ack->packet_id);
+    if (flight != NULL && flight->stage == stage) {
+        gv_inflight_finish(inflight, flight);
+    }
+}
+
+gv_step_t gv__on_ack(gv_client_t *client, const gv_mqtt_frame_t *frame)
+{
+    gv_mqtt_ack_t ack;
+    gv_mqtt_reason_t reason = GV_MQTT_SUCCESS;
+    if (gv_mqtt_decode_ack(frame, &client->peer, &ack, &reason) != GV_OK) {
+        return gv__client_refuse(client, reason);
+    }
+    if (frame->type == GV_MQTT_PUBREL) {
+        on_pubrel(client, &ack);
+    } else if (frame->type == GV_MQTT_PUBREC) {
+        on_pubrec(client, &ack);
+    } else {
+        on_final_ack(client, &ack,
+                     frame->type == GV_MQTT_PUBACK ? GV_STAGE_AWAITS_PUBACK
+                                                   : GV_STAGE_AWAITS_PUBCOMP);
+    }
+    gv__pump(client->session);
+    return GV_STEP_NEXT;
+}

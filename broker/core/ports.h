@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What the broker's core may ask of the world.  The real world is broker/node.c with broker/net; a
+ * simulated one may reorder whatever the order of calls does not promise.
+ *
+ * None of these calls back into the core before it returns.
+ */
+
+#include "base/err.h"
+#include "base/letter.h"
+#include "base/msgbuf.h"
+#include "base/outbuf.h"
+
+typedef struct gv_client gv_client_t;
+typedef struct gv_shard gv_shard_t;
+
+/* The destination that is not a shard: the router's writer and the way to other nodes (hub.h). */
+#define GV_HUB_INDEX 0xffffU
+
+/*
+ * A connection as the core sees it; the front end embeds it in its own object.  The core puts bytes
+ * into *out and calls output() once; the front end writes them at the end of the turn.
+ */
+typedef struct gv_conn {
+    gv_outbuf_t *out;
+    gv_client_t *client;
+    uint64_t progress_ms; /* when bytes last left, or when the output was last empty */
+    const char *peer;     /* address for the log; lives as long as the connection */
+    bool has_output;      /* output() has been called this turn; cleared by the front end */
+} gv_conn_t;
+
+typedef struct gv_conn_ports {
+    /* Bytes wait in conn->out. */
+    void (*output)(gv_conn_t *conn);
+    /* No input from now on; writes what waits, closes, then calls gv_client_closed(). */
+    void (*close)(gv_conn_t *conn);
+    /* Offers input again only after resuming; what was not consumed is offered again. */
+    void (*pause)(gv_conn_t *conn, bool paused);
+    /* The packet at the front of the input has this size [bytes]: nothing before it is there. */
+    void (*expect)(gv_conn_t *conn, size_t size);
+    /* Takes the connection and its unconsumed input to another shard; the client here is freed
+     * already.  Over there gv_client_open() begins anew. */
+    void (*move)(gv_conn_t *conn, uint16_t shard);
+} gv_conn_ports_t;
+
+typedef struct gv_ports {
+    void *arg;
+    /* Letters of one sender to one receiver arrive in order.  `to` is a shard or GV_HUB_INDEX. */
+    void (*post)(void *arg, uint16_t to, gv_letter_t *letter);
+    /* Brackets around reads of the router. */
+    void (*read_begin)(void *arg);
+    void (*read_end)(void *arg);
+    uint64_t (*monotonic_ms)(void *arg);
+    /*
+     * Makes a retained message durable (kept == NULL: that there is none).  True: the shard will be
+     * told by gv_shard_retain_stored() with the same ticket.  False: there is no disk to wait for.
+     * Topics of one shard become durable in the order of the calls.
+     */
+    bool (*retain_store)(void *arg, gv_bytes_t topic, gv_msgbuf_t *kept, const void *ticket,
+                         size_t ticket_size);
+    const gv_conn_ports_t *conn;
+} gv_ports_t;

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core/replay.h"
+
+#include "base/alloc.h"
+#include "broker/core/shard_p.h"
+#include "proto/mqtt/topic.h"
+
+/* Messages per replay and turn: some tens of microseconds' work. */
+#define SLICE 256U
+
+/* How long a replay rests when its subscriber is behind [ms]. */
+#define REST_MS 5U
+
+typedef struct replay {
+    gv_link_t link;
+    gv_retained_found_t found;
+    size_t next;
+    uint64_t rests_until_ms;
+    gv_entry_replay_t to;
+} replay_t;
+
+static void replay_free(replay_t *replay)
+{
+    for (size_t i = replay->next; i < replay->found.count; i++) {
+        gv_msgbuf_unref(&replay->found.messages[i]);
+    }
+    gv_list_remove(&replay->link);
+    gv_free(replay->found.messages);
+    gv_free(replay);
+}
+
+static void on_rested(gv_timer_t *timer)
+{
+    /* The turn this timer fires in ends with gv__replays_run(). */
+    (void)timer;
+}
+
+void gv__replays_init(gv_shard_t *shard)
+{
+    gv_list_init(&shard->replays._running);
+    gv_timer_init(&shard->replays._timer, on_rested);
+}
+
+void gv__replays_deinit(gv_shard_t *shard)
+{
+    gv_timer_stop(&shard->replays._timer);
+    gv_list_foreach_safe (&shard->replays._running, link) {
+        replay_free(gv_container_of(link, replay_t, link));
+    }
+}
+
+gv_entry_replay_t gv__replay_for(const gv_client_t *client, const gv_subscription_t *subscription)
+{
+    return (gv_entry_replay_t){
+        .subscriber = gv__client_ticket(client, subscription->filter->slot),
+        .subscription_id = subscription->id,
+        .qos_max = subscription->options & GV_SUB_QOS_MASK,
+    };
+}
+
+/* Whether its subscriber is still the one that asked; elsewhere only that shard knows. */
+static bool deliver_here(gv_shard_t *shard, const gv_entry_replay_t *to, gv_msgbuf_t *kept,
+                         bool *is_congested)
+{
+    gv_client_t *client = gv__client_of(shard, &to->subscriber);
+    if (client == NULL || client->session == NULL) {
+        return false;
+    }
+    gv_publish_t publish = gv_publish_of(kept);
+    if (publish.expires_at_ms != 0 && publish.expires_at_ms <= shard->now_ms) {
+        return true;
+    }
+    gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
+    uint8_t qos = publish.qos < to->qos_max ? publish.qos : to->qos_max;
+    gv__deliver(shard, client->session, &shard->fanout, qos, true, &to->subscription_id,
+                to->subscription_id == 0 ? 0 : 1);
+    *is_congested = shard->fanout.has_congested;
+    return true;
+}
+
+static bool send_there(gv_shard_t *shard, const gv_entry_replay_t *to, gv_msgbuf_t *kept)
+{
+    gv_publish_t publish = gv_publish_of(kept);
+    if (publish.payload.size < GV_PAYLOAD_SHARED_MIN) {
+        publish.kept = NULL;
+    }
+    gv_batch_entry_t *entry =
+        gv_office_append(&shard->office, to->subscriber.shard, &publish, sizeof(*to));
+    if (entry == NULL) {
+        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        return true;
+    }
+    entry->kind = GV_ENTRY_REPLAY;
+    entry->ticket = to->subscriber;
+    memcpy(gv_batch_extra(entry), to, sizeof(*to));
+    return true;
+}
+
+/* One slice.  True: the replay is over. */
+static bool run_slice(gv_shard_t *shard, replay_t *replay)
+{
+    bool is_here = replay->to.subscriber.shard == shard->index;
+    for (uint32_t i = 0; i < SLICE && replay->next < replay->found.count; i++) {
+        if (!is_here && gv_office_is_full(&shard->office)) {
+            return false;
+        }
+        gv_msgbuf_t *kept = replay->found.messages[replay->next++];
+        bool is_congested = false;
+        bool goes_on = is_here ? deliver_here(shard, &replay->to, kept, &is_congested)
+                               : send_there(shard, &replay->to, kept);
+        gv_msgbuf_unref(&kept);
+        if (!goes_on) {
+            return true;
+        }
+        if (is_congested) {
+            replay->rests_until_ms = shard->now_ms + REST_MS;
+            break;
+        }
+    }
+    return replay->next == replay->found.count;
+}
+
+void gv__replays_run(gv_shard_t *shard)
+{
+    if (gv_list_is_empty(&shard->replays._running)) {
+        return;
+    }
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    gv_list_foreach_safe (&shard->replays._running, link) {
+        replay_t *replay = gv_container_of(link, replay_t, link);
+        if (replay->rests_until_ms <= shard->now_ms && run_slice(shard, replay)) {
+            replay_free(replay);
+        }
+    }
+    if (!gv_list_is_empty(&shard->replays._running)) {
+        gv_timer_start(shard->wheel, &shard->replays._timer, shard->now_ms + 1);
+    }
+}
+
+void gv__replay_congested(gv_shard_t *shard, const gv_ticket_t *subscriber)
+{
+    gv_list_foreach (&shard->replays._running, link) {
+        replay_t *replay = gv_container_of(link, replay_t, link);
+        if (memcmp(&replay->to.subscriber, subscriber, sizeof(*subscriber)) == 0) {
+            replay->rests_until_ms = shard->now_ms + REST_MS;
+        }
+    }
+}
+
+/* Finds what matches here and starts sending it. */
+static void start(gv_shard_t *shard, const gv_entry_replay_t *to, gv_bytes_t filter)
+{
+    gv_retained_found_t found = {0};
+    gv_retained_match(&shard->retained, filter, &found);
+    if (found.count == 0) {
+        gv_free(found.messages);
+        return;
+    }
+    replay_t *replay = GV_NEW(replay_t);
+    replay->found = found;
+    replay->to = *to;
+    gv_list_append(&shard->replays._running, &replay->link);
+    if (run_slice(shard, replay)) {
+        replay_free(replay);
+    }
+}
+
+void gv__retained_want(gv_shard_t *shard, gv_entry_replay_t to, gv_bytes_t filter)
+{
+    gv_mqtt_filter_t parts;
+    if (gv_mqtt_filter_parse(filter, &parts) != GV_OK) {
+        return;
+    }
+    uint16_t only = gv__retained_home(shard, filter);
+    for (uint16_t i = 0; i < shard->count; i++) {
+        if (!parts.has_wildcard && i != only) {
+            continue;
+        }
+        if (i == shard->index) {
+            start(shard, &to, filter);
+            continue;
+        }
+        gv_publish_t carrier = {.topic = filter};
+        gv_batch_entry_t *entry = gv_office_append(&shard->office, i, &carrier, sizeof(to));
+        GV_ASSERT(entry != NULL);
+        entry->kind = GV_ENTRY_WANT;
+        memcpy(gv_batch_extra(entry), &to, sizeof(to));
+    }
+}
+
+void gv__take_want(gv_shard_t *shard, gv_batch_entry_t *entry)
+{
+    gv_entry_replay_t to;
+    memcpy(&to, gv_batch_extra(entry), sizeof(to));
+    start(shard, &to, gv_batch_publish(entry).topic);
+}
+
+void gv__take_replay(gv_shard_t *shard, gv_batch_entry_t *entry)
+{
+    gv_entry_replay_t to;
+    memcpy(&to, gv_batch_extra(entry), sizeof(to));
+    gv_publish_t publish = gv_batch_publish(entry);
+    gv_msgbuf_t *kept = NULL;
+    if (gv_publish_keep(&publish, &kept) != GV_OK) {
+        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        return;
+    }
+    bool is_congested = false;
+    (void)deliver_here(shard, &to, kept, &is_congested);
+    if (is_congested) {
+        entry->flags |= GV_ENTRY_CONGESTED;
+    }
+    if (entry->kept == NULL) {
+        gv_publish_done(&publish);
+    }
+    gv_msgbuf_unref(&kept);
+}
+
+/* ---- storing --------------------------------------------------------------------------------- */
+
+bool gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket)
+{
+    gv_msgbuf_t *kept = NULL;
+    if (publish->payload.size == 0) {
+        /* [MQTT-3.3.1-6, -7]: an empty one clears, and is not kept itself. */
+        if (!gv_retained_remove(&shard->retained, publish->topic)) {
+            return false;
+        }
+    } else if (gv_publish_keep(publish, &kept) != GV_OK) {
+        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        return false;
+    } else {
+        gv_retained_set(&shard->retained, kept);
+    }
+    atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
+    static const gv_ticket_t nobody = {.client = UINT32_MAX};
+    const gv_ticket_t *waiting = ticket != NULL ? ticket : &nobody;
+    bool is_later = shard->ports.retain_store(shard->ports.arg, publish->topic, kept, waiting,
+                                              sizeof(*waiting));
+    gv_msgbuf_unref(&kept);
+    return is_later && ticket != NULL;
+}
+
+void gv__take_retain(gv_shard_t *shard, gv_batch_entry_t *entry)
+{
+    gv_publish_t publish = gv_batch_publish(entry);
+    bool is_borrowed = publish.kept != NULL;
+    bool wants_confirm = (entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0;
+    if (gv__retain(shard, &publish, wants_confirm ? &entry->ticket : NULL)) {
+        entry->flags |= GV_ENTRY_DEFERRED;
+    }
+    if (!is_borrowed) {
+        gv_publish_done(&publish);
+    }
+}

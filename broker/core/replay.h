@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Retained messages on their way to new subscriptions.
+ *
+ * The shard that keeps a topic's message (its home) finds what matches and sends it to the shard of
+ * the subscriber, in slices: so many batches at a time, and slower when the subscriber falls
+ * behind, so that a subscription to everything neither fills memory nor stops the shard.
+ *
+ * Threads: the shard's.
+ */
+
+#include "base/list.h"
+#include "base/timerwheel.h"
+#include "broker/core/batch.h"
+#include "broker/core/retained.h"
+
+/* Public only so that a shard can embed it. */
+typedef struct gv_replays {
+    gv_list_t _running;
+    gv_timer_t _timer;
+} gv_replays_t;

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core/retained.h"
+
+#include "base/alloc.h"
+#include "proto/mqtt/topic.h"
+
+struct gv_retained_node {
+    gv_retained_node_t *parent;
+    gv_msgbuf_t *kept; /* NULL: only a step on the way to others */
+    gv_map_t children;
+    uint16_t size;
+    uint8_t level[];
+};
+
+static gv_bytes_t level_of(const void *value)
+{
+    const gv_retained_node_t *node = value;
+    return gv_bytes(node->level, node->size);
+}
+
+static gv_retained_node_t *node_new(const gv_retained_t *table, gv_retained_node_t *parent,
+                                    gv_bytes_t level)
+{
+    gv_retained_node_t *node = gv_xcalloc(1, sizeof(*node) + level.size);
+    node->parent = parent;
+    node->size = (uint16_t)level.size;
+    if (level.size > 0) {
+        memcpy(node->level, level.data, level.size);
+    }
+    gv_map_init(&node->children, level_of, table->_seed);
+    return node;
+}
+
+void gv_retained_init(gv_retained_t *table, uint64_t hash_seed)
+{
+    *table = (gv_retained_t){._seed = hash_seed};
+    table->_root = node_new(table, NULL, GV_BYTES_EMPTY);
+}
+
+/* The first child, or NULL: enough to take a tree down without recursion. */
+static gv_retained_node_t *any_child(const gv_retained_node_t *node)
+{
+    size_t cursor = 0;
+    return gv_map_next(&node->children, &cursor);
+}
+
+static void node_free(gv_retained_node_t *node)
+{
+    if (node->parent != NULL) {
+        (void)gv_map_remove(&node->parent->children, level_of(node));
+    }
+    gv_msgbuf_unref(&node->kept);
+    gv_map_deinit(&node->children);
+    gv_free(node);
+}
+
+void gv_retained_deinit(gv_retained_t *table)
+{
+    gv_retained_node_t *node = table->_root;
+    while (node != NULL) {
+        gv_retained_node_t *child = any_child(node);
+        if (child != NULL) {
+            node = child;
+            continue;
+        }
+        gv_retained_node_t *parent = node->parent;
+        node_free(node);
+        node = parent;
+    }
+    *table = (gv_retained_t){0};
+}
+
+static gv_retained_node_t *find(const gv_retained_t *table, gv_bytes_t topic)
+{
+    gv_retained_node_t *node = table->_root;
+    gv_mqtt_levels_t levels = gv_mqtt_levels(topic);
+    for (gv_bytes_t level; node != NULL && gv_mqtt_levels_next(&levels, &level);) {
+        node = gv_map_find(&node->children, level);
+    }
+    return node;
+}
+
+void gv_retained_set(gv_retained_t *table, gv_msgbuf_t *kept)
+{
+    gv_publish_t publish = gv_publish_of(kept);
+    gv_retained_node_t *node = table->_root;
+    gv_mqtt_levels_t levels = gv_mqtt_levels(publish.topic);
+    for (gv_bytes_t level; gv_mqtt_levels_next(&levels, &level);) {
+        gv_retained_node_t *child = gv_map_find(&node->children, level);
+        if (child == NULL) {
+            child = node_new(table, node, level);
+            gv_map_add(&node->children, child);
+        }
+        node = child;
+    }
+    if (node->kept != NULL) {
+        table->bytes -= gv_msgbuf_bytes(node->kept).size;
+        table->count--;
+        gv_msgbuf_unref(&node->kept);
+    }
+    node->kept = gv_msgbuf_ref(kept);
+    table->bytes += gv_msgbuf_bytes(kept).size;
+    table->count++;
+}
+
+bool gv_retained_remove(gv_retained_t *table, gv_bytes_t topic)
+{
+    gv_retained_node_t *node = find(table, topic);
+    if (node == NULL || node->kept == NULL) {
+        return false;
+    }
+    table->bytes -= gv_msgbuf_bytes(node->kept).size;
+    table->count--;
+    gv_msgbuf_unref(&node->kept);
+    while (node->parent != NULL && node->kept == NULL && gv_map_count(&node->children) == 0) {
+        gv_retained_node_t *parent = node->parent;
+        node_free(node);
+        node = parent;
+    }
+    return true;
+}
+
+gv_msgbuf_t *gv_retained_find(const gv_retained_t *table, gv_bytes_t topic)
+{
+    const gv_retained_node_t *node = find(table, topic);
+    return node == NULL ? NULL : node->kept;
+}
+
+/* ---- matching -------------------------------------------------------------------------------- */
+
+static void add(gv_retained_found_t *found, gv_msgbuf_t *kept)
+{
+    if (found->count == found->capacity) {
+        found->capacity = found->capacity == 0 ? 16 : found->capacity * 2;
+        found->messages = gv_xrealloc(found->messages, found->capacity * sizeof(gv_msgbuf_t *));
+    }
+    found->messages[found->count++] = gv_msgbuf_ref(kept);
+}
+
+static bool is_system(const gv_retained_node_t *node)
+{
+    return node->size > 0 && node->level[0] == '$';
+}
+
+/*
+ * The depth of both recursions is limited by the levels a topic may have (limits.h), which is
+ * checked before a message is retained.
+ */
+static void add_all_below(const gv_retained_node_t *node, bool is_root, gv_retained_found_t *found)
+{
+    if (node->kept != NULL) {
+        add(found, node->kept);
+    }
+    size_t cursor = 0;
+    for (const gv_retained_node_t *child;
+         (child = gv_map_next(&node->children, &cursor)) != NULL;) {
+        if (!is_root || !is_system(child)) {
+            add_all_below(child, false, found);
+        }
+    }
+}
+
+static void match(const gv_retained_node_t *node, bool is_root, gv_mqtt_levels_t levels,
+                  gv_retained_found_t *found)
+{
+    gv_bytes_t level;
+    if (!gv_mqtt_levels_next(&levels, &level)) {
+        if (node->kept != NULL) {
+            add(found, node->kept);
+        }
+        return;
+    }
+    if (gv_bytes_equal(level, GV_BYTES_LITERAL("#"))) {
+        add_all_below(node, is_root, found);
+        return;
+    }
+    if (!gv_bytes_equal(level, GV_BYTES_LITERAL("+"))) {
+        const gv_retained_node_t *child = gv_map_find(&node->children, level);
+        if (child != NULL) {
+            match(child, false, levels, found);
+        }
+        return;
+    }
+    size_t cursor = 0;
+    for (const gv_retained_node_t *child;
+         (child = gv_map_next(&node->children, &cursor)) != NULL;) {
+        if (!is_root || !is_system(child)) {
+            match(child, false, levels, found);
+        }
+    }
+}
+
+void gv_retained_match(const gv_retained_t *table, gv_bytes_t filter, gv_retained_found_t *found)
+{
+    match(table->_root, true, gv_mqtt_levels(filter), found);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core/session.h"
+
+#include "base/alloc.h"
+#include "broker/core/shard_p.h"
+
+gv_session_t *gv_session_find(gv_shard_t *shard, gv_bytes_t id)
+{
+    return gv_map_find(&shard->sessions, id);
+}
+
+static void start_timer(gv_session_t *session)
+{
+    uint64_t at = session->ends_at_ms;
+    if (session->will_at_ms != 0 && (at == 0 || session->will_at_ms < at)) {
+        at = session->will_at_ms;
+    }
+    if (at == 0) {
+        gv_timer_stop(&session->timer);
+    } else {
+        gv_timer_start(session->shard->wheel, &session->timer, at);
+    }
+}
+
+static void publish_will(gv_session_t *session)
+{
+    gv_shard_t *shard = session->shard;
+    session->will_at_ms = 0;
+    if (session->will == NULL) {
+        return;
+    }
+    gv_publish_t publish = gv_publish_of(session->will);
+    if (publish.expires_at_ms != 0) {
+        /* Kept as a time span; it begins now. */
+        publish.expires_at_ms += shard->now_ms;
+        publish.kept = NULL;
+    }
+    gv_counter_add(&shard->stats.wills, 1);
+    bool is_borrowed = publish.kept != NULL;
+    if (is_borrowed) {
+        /* gv__route() drops the view's reference, so it gets one of its own. */
+        publish.kept = gv_msgbuf_ref(session->will);
+    }
+    (void)gv__route(shard, &publish, NULL, false);
+    gv_msgbuf_unref(&session->will);
+}
+
+static void on_due(gv_timer_t *timer)
+{
+    gv_session_t *session = gv_container_of(timer, gv_session_t, timer);
+    gv_shard_t *shard = session->shard;
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    shard->ports.read_begin(shard->ports.arg);
+    if (session->will_at_ms != 0 && session->will_at_ms <= shard->now_ms) {
+        publish_will(session);
+    }
+    if (session->ends_at_ms != 0 && session->ends_at_ms <= shard->now_ms) {
+        gv_session_end(&session);
+    } else {
+        start_timer(session);
+    }
+    shard->ports.read_end(shard->ports.arg);
+}
+
+gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id)
+{
+    GV_ASSERT(id.size > 0);
+    GV_ASSERT(id.size <= UINT16_MAX);
+    gv_session_t *session = gv_xcalloc(1, sizeof(*session) + id.size);
+    session->shard = shard;
+    /* The shard's index keeps uids of different shards apart. */
+    session->uid = (uint64_t)(shard->index + 1) << 48 | ++shard->next_uid;
+    gv_list_init(&session->subscriptions);
+    gv_timer_init(&session->timer, on_due);
+    session->id_size = (uint16_t)id.size;
+    memcpy(session->id, id.data, id.size);
+    gv_map_add(&shard->sessions, session);
+    gv_counter_add(&shard->stats.sessions, 1);
+    return session;
+}
+
+/* ---- subscriptions --------------------------------------------------------------------------- */
+
+void gv_session_unsubscribe(gv_session_t *session, gv_subscription_t *subscription)
+{
+    gv_shard_t *shard = session->shard;
+    gv_filter_t *filter = subscription->filter;
+    if (filter->is_shared) {
+        session->shared_count--;
+        filter->online -= session->client != NULL ? 1U : 0U;
+    }
+    gv_subscriptions_remove(&shard->subscriptions, subscription);
+    gv_counter_sub(&shard->stats.subscriptions, 1);
+    if (filter->count == 0) {
+        gv__route_unset(shard, filter);
+    } else if (filter->is_shared && filter->online != filter->announced) {
+        gv__route_set(shard, filter);
+    }
+}
+
+static void count_shared(gv_session_t *session, bool is_coming)
+{
+    if (session->shared_count == 0) {
+        return;
+    }
+    gv_list_foreach (&session->subscriptions, link) {
+        gv_filter_t *filter = gv_container_of(link, gv_subscription_t, link)->filter;
+        if (filter->is_shared) {
+            filter->online += is_coming ? 1U : (uint32_t)-1;
+            gv__route_set(session->shard, filter);
+        }
+    }
+}
+
+/* ---- coming and going ------------------------------------------------------------------------ */
+
+void gv_session_attach(gv_session_t *session, gv_client_t *client)
+{
+    GV_ASSERT(session->client == NULL);
+    session->client = client;
+    session->ends_at_ms = 0;
+    session->will_at_ms = 0;
+    gv_timer_stop(&session->timer);
+    count_shared(session, true);
+}
+
+void gv_session_detach(gv_session_t *session, bool is_will_due)
+{
+    gv_shard_t *shard = session->shard;
+    GV_ASSERT(session->client != NULL);
+    count_shared(session, false);
+    session->client = NULL;
+    if (!is_will_due) {
+        gv_msgbuf_unref(&session->will);
+    }
+    if (session->expiry_s == 0) {
+        gv_session_end(&session);
+        return;
+    }
+    if (session->expiry_s != GV_EXPIRY_NEVER) {
+        session->ends_at_ms = shard->now_ms + (uint64_t)session->expiry_s * 1000;
+    }
+    if (session->will != NULL) {
+        if (session->will_delay_s == 0) {
+            publish_will(session);
+        } else {
+            session->will_at_ms = shard->now_ms + (uint64_t)session->will_delay_s * 1000;
+        }
+    }
+    start_timer(session);
+}
+
+static void session_free(gv_session_t *session)
+{
+    gv_shard_t *shard = session->shard;
+    gv_queue_clear(&session->queue);
+    gv_inflight_clear(&session->inflight);
+    gv_received_ids_clear(&session->received);
+    gv_msgbuf_unref(&session->will);
+    gv_timer_stop(&session->timer);
+    void *removed = gv_map_remove(&shard->sessions, gv_session_id(session));
+    GV_ASSERT(removed == session);
+    gv_free(session);
+}
+
+void gv_session_end(gv_session_t **sessionp)
+{
+    gv_session_t *session = *sessionp;
+    gv_shard_t *shard = session->shard;
+    *sessionp = NULL;
+    GV_ASSERT(session->client == NULL);
+    /* The end of the session is also the end of the will's delay [MQTT-3.1.3-9]. */
+    publish_will(session);
+    for (gv_link_t *link; (link = gv_list_first(&session->subscriptions)) != NULL;) {
+        gv_session_unsubscribe(session, gv_container_of(link, gv_subscription_t, link));
+    }
+    gv_counter_sub(&shard->stats.queued_messages, session->queue.count);
+    gv_counter_sub(&shard->stats.sessions, 1);
+    session_free(session);
+}
+
+void gv_session_discard(gv_session_t **sessionp)
+{
+    gv_session_t *session = *sessionp;
+    *sessionp = NULL;
+    for (gv_link_t *link; (link = gv_list_first(&session->subscriptions)) != NULL;) {
+        gv_subscriptions_remove(&session->shard->subscriptions,
+                                gv_container_of(link, gv_subscription_t, link));
+    }
+    session_free(session);
+}

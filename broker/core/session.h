@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * gv_session: the MQTT session state of one client id: subscriptions, messages in flight and
+ * waiting, the will.  It lives on the client's home shard and outlives connections as its expiry
+ * says.
+ *
+ *        CONNECT                         connection lost, expiry > 0
+ *   ----------------> online (client) ------------------------------> offline (client == NULL)
+ *                        |    ^                                          |   |
+ *     expiry 0, or clean |    +------------- CONNECT, same id -----------+   | expiry
+ *     start elsewhere    v                                                   v
+ *                      ended  <----------------------------------------------+
+ *
+ * Threads: the shard's.
+ */
+
+#include "base/timerwheel.h"
+#include "broker/core/inflight.h"
+#include "broker/core/ports.h"
+#include "broker/core/queue.h"
+#include "broker/core/subscriptions.h"
+
+#define GV_EXPIRY_NEVER 0xffffffffU
+
+struct gv_session {
+    gv_client_t *client; /* NULL while offline */
+    gv_shard_t *shard;
+    uint64_t uid; /* on this node; never 0, never used again */
+    gv_list_t subscriptions;
+    gv_queue_t queue;
+    gv_inflight_t inflight;
+    gv_received_ids_t received;
+    gv_msgbuf_t *will;   /* NULL: none */
+    gv_timer_t timer;    /* offline: the nearer of will and expiry */
+    uint64_t will_at_ms; /* offline: when the will is due; 0: it is not */
+    uint64_t ends_at_ms; /* offline: when the session ends; 0: never */
+    uint32_t subscription_count;
+    uint32_t shared_count; /* of these, in shared groups */
+    uint32_t expiry_s;     /* GV_EXPIRY_NEVER */
+    uint32_t will_delay_s;
+    uint32_t fanout_turn; /* gv_fanout: the message this session was last collected for */
+    uint32_t fanout_index;
+    uint16_t id_size;
+    bool is_persistent; /* expiry_s > 0: messages in flight are kept for sending them again */
+    uint8_t id[];
+};
+
+static inline gv_bytes_t gv_session_id(const gv_session_t *session)
+{
+    return gv_bytes(session->id, session->id_size);
+}
+
+/* The session of this client id, or NULL. */
+gv_session_t *gv_session_find(gv_shard_t *shard, gv_bytes_t id);
+
+/* A new session, offline, without expiry timer; its id is not taken. */
+gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id);
+
+/* Ends it: publishes a will that waits, drops subscriptions and messages, frees.  Offline. */
+void gv_session_end(gv_session_t **sessionp);
+
+/* Frees a session when the whole shard ends: tells nobody, publishes nothing. */
+void gv_session_discard(gv_session_t **sessionp);
+
+/* The client comes and goes.  Detaching starts the timers, or ends the session at once. */
+void gv_session_attach(gv_session_t *session, gv_client_t *client);
+void gv_session_detach(gv_session_t *session, bool publish_will);
+
+/* Takes one subscription away and tells the router if it was the last one of its filter. */
+void gv_session_unsubscribe(gv_session_t *session, gv_subscription_t *subscription);

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A shard's entry points: letters in, batches out, start and end.
+ */
+#include "broker/core/shard.h"
+
+#include "base/alloc.h"
+#include "broker/core/hub.h"
+#include "broker/core/shard_p.h"
+
+uint16_t gv_shard_home(gv_bytes_t client_id, uint64_t hash_seed, uint16_t shard_count)
+{
+    return (uint16_t)(gv_bytes_hash(client_id, hash_seed) % shard_count);
+}
+
+static gv_bytes_t session_key(const void *value)
+{
+    return gv_session_id(value);
+}
+
+void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
+{
+    GV_ASSERT(options->count > 0);
+    GV_ASSERT(options->count <= GV_ROUTER_SHARDS_MAX);
+    GV_ASSERT(options->index < options->count);
+    gv_shard_t *shard = GV_NEW(gv_shard_t);
+    shard->index = options->index;
+    shard->count = options->count;
+    shard->limits = options->limits;
+    shard->router = options->router;
+    shard->nodes_alive = options->nodes_alive;
+    shard->wheel = options->wheel;
+    shard->pool = options->pool;
+    shard->hash_seed = options->hash_seed;
+    shard->ports = options->ports;
+    gv_rng_init(&shard->rng, options->random_seed, options->index);
+    gv_matches_init(&shard->matches);
+    gv_subscriptions_init(&shard->subscriptions, options->hash_seed);
+    gv_map_init(&shard->sessions, session_key, options->hash_seed);
+    gv_retained_init(&shard->retained, options->hash_seed);
+    gv__replays_init(shard);
+    gv_list_init(&shard->waiting);
+    gv_list_init(&shard->ending);
+    gv_office_init(&shard->office, shard, shard->index, (uint16_t)(shard->count + 2),
+                   gv_shard_returned, &shard->ports);
+    *shard_out = shard;
+}
+
+void gv_shard_connect(gv_shard_t *shard, gv_shard_t *const *shards, void *hub)
+{
+    for (uint16_t i = 0; i < shard->count; i++) {
+        gv_office_connect(&shard->office, i, i, shards[i], gv_shard_take);
+    }
+    gv_office_connect(&shard->office, gv__desk_forward(shard), GV_HUB_INDEX, hub,
+                      gv_hub_take_forward);
+    gv_office_connect(&shard->office, gv__desk_routes(shard), GV_HUB_INDEX, hub,
+                      gv_hub_take_routes);
+}
+
+void gv_shard_free(gv_shard_t **shardp)
+{
+    gv_shard_t *shard = *shardp;
+    *shardp = NULL;
+    size_t cursor = 0;
+    for (gv_session_t *session; (session = gv_map_next(&shard->sessions, &cursor)) != NULL;) {
+        gv_session_discard(&session);
+    }
+    gv__replays_deinit(shard);
+    gv_office_deinit(&shard->office);
+    gv_fanout_deinit(&shard->fanout);
+    gv_subscriptions_deinit(&shard->subscriptions);
+    gv_map_deinit(&shard->sessions);
+    gv_retained_deinit(&shard->retained);
+    gv_matches_deinit(&shard->matches);
+    gv_free(shard->slots);
+    gv_free(shard->clients);
+    gv_free(shard);
+}
+
+/* ---- the turn -------------------------------------------------------------------------------- */
+
+void gv__shard_end_clients(gv_shard_t *shard)
+{
+    for (gv_link_t *link; (link = gv_list_take_first(&shard->ending)) != NULL;) {
+        gv_client_t *client = gv_container_of(link, gv_client_t, link);
+        shard->ports.read_begin(shard->ports.arg);
+        gv__client_end(client, (gv_mqtt_reason_t)client->ending_reason, true);
+        shard->ports.read_end(shard->ports.arg);
+    }
+}
+
+void gv_shard_turn_end(gv_shard_t *shard)
+{
+    gv__replays_run(shard);
+    gv__shard_end_clients(shard);
+    gv_office_send(&shard->office);
+}
+
+/* ---- letters --------------------------------------------------------------------------------- */
+
+/* Work for the entries of a batch that somebody else has sent. */
+static void take_entry(gv_shard_t *shard, gv_batch_entry_t *entry)
+{
+    switch ((gv_entry_kind_t)entry->kind) {
+    case GV_ENTRY_SLOTS:
+        gv__take_slots(shard, entry);
+        return;
+    case GV_ENTRY_RETAIN:
+        gv__take_retain(shard, entry);
+        return;
+    case GV_ENTRY_WANT:
+        gv__take_want(shard, entry);
+        return;
+    case GV_ENTRY_REPLAY:
+        gv__take_replay(shard, entry);
+        return;
+    case GV_ENTRY_CONFIRM: {
+        gv_client_t *client = gv__client_of(shard, &entry->ticket);
+        if (client != NULL && client->state == GV_CLIENT_CONNECTED) {
+            gv__acks_confirm(client, entry->ticket.number, (gv_mqtt_reason_t)entry->qos);
+        }
+        return;
+    }
+    case GV_ENTRY_NODES:
+    case GV_ENTRY_ROUTE:
+    case GV_ENTRY_SUBACK:
+        break; /* these go to the hub only */
+    }
+    GV_ASSERT(entry->kind == GV_ENTRY_SLOTS);
+}
+
+void gv_shard_take(gv_letter_t *letter)
+{
+    gv_batch_t *batch = gv_container_of(letter, gv_batch_t, letter);
+    gv_shard_t *shard = batch->to;
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    shard->ports.read_begin(shard->ports.arg);
+    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
+        take_entry(shard, e);
+    }
+    shard->ports.read_end(shard->ports.arg);
+    gv_office_return(&shard->office, batch);
+}
+
+/* What the answer in an entry of ours means. */
+static void entry_returned(gv_shard_t *shard, const gv_batch_t *batch, gv_batch_entry_t *entry)
+{
+    switch ((gv_entry_kind_t)entry->kind) {
+    case GV_ENTRY_SLOTS:
+    case GV_ENTRY_RETAIN:
+    case GV_ENTRY_NODES: {
+        if ((entry->flags & (GV_ENTRY_CONGESTED | GV_ENTRY_WANTS_CONFIRM)) == 0) {
+            return;
+        }
+        gv_client_t *client = gv__client_of(shard, &entry->ticket);
+        if (client == NULL || client->state != GV_CLIENT_CONNECTED) {
+            return;
+        }
+        if ((entry->flags & GV_ENTRY_CONGESTED) != 0) {
+            gv__client_congested(client);
+        }
+        if ((entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0 &&
+            (entry->flags & GV_ENTRY_DEFERRED) == 0) {
+            gv__acks_confirm(client, entry->ticket.number, GV_MQTT_SUCCESS);
+        }
+        return;
+    }
+    case GV_ENTRY_REPLAY:
+        if ((entry->flags & GV_ENTRY_CONGESTED) != 0) {
+            gv__replay_congested(shard, &entry->ticket);
+        }
+        return;
+    case GV_ENTRY_ROUTE: {
+        gv_entry_route_t route;
+        memcpy(&route, gv_batch_extra(entry), sizeof(route));
+        shard->routes_out--;
+        gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, route.slot);
+        if (!route.is_set && filter != NULL && filter->is_leaving) {
+            gv_subscriptions_release(&shard->subscriptions, filter);
+        }
+        return;
+    }
+    case GV_ENTRY_SUBACK:
+        gv__subscribe_done(shard, entry);
+        return;
+    case GV_ENTRY_WANT:
+        /* It went to the hub to come back behind its SUBACK; from a shard it is simply done. */
+        if (batch->desk == gv__desk_routes(shard)) {
+            gv_entry_replay_t to;
+            memcpy(&to, gv_batch_extra(entry), sizeof(to));
+            gv__retained_want(shard, to, gv_batch_publish(entry).topic);
+        }
+        return;
+    case GV_ENTRY_CONFIRM:
+        return;
+    }
+}
+
+void gv_shard_returned(gv_letter_t *letter)
+{
+    gv_batch_t *batch = gv_container_of(letter, gv_batch_t, letter);
+    gv_shard_t *shard = batch->from;
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    shard->ports.read_begin(shard->ports.arg);
+    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
+        entry_returned(shard, batch, e);
+    }
+    shard->ports.read_end(shard->ports.arg);
+    gv_office_reuse(&shard->office, batch);
+    while (!gv_office_is_full(&shard->office) && !gv_list_is_empty(&shard->waiting)) {
+        gv_link_t *link = gv_list_take_first(&shard->waiting);
+        gv__client_resume(gv_container_of(link, gv_client_t, link), GV_PAUSE_CREDIT);
+    }
+}
+
+/* ---- retained messages and the disk ---------------------------------------------------------- */
+
+void gv_shard_retain_stored(gv_shard_t *shard, const void *ticket, gv_err_t err)
+{
+    gv_ticket_t to;
+    memcpy(&to, ticket, sizeof(to));
+    if (to.client == UINT32_MAX) {
+        return;
+    }
+    gv_mqtt_reason_t reason = err == GV_OK ? GV_MQTT_SUCCESS : GV_MQTT_QUOTA_EXCEEDED;
+    if (to.shard == shard->index) {
+        gv_client_t *client = gv__client_of(shard, &to);
+        if (client != NULL && client->state == GV_CLIENT_CONNECTED) {
+            gv__acks_confirm(client, to.number, reason);
+        }
+        return;
+    }
+    gv_publish_t nothing = {.qos = (uint8_t)reason};
+    gv_batch_entry_t *entry = gv_office_append(
+        &shard->office, to.shard == GV_HUB_INDEX ? gv__desk_forward(shard) : to.shard, &nothing, 0);
+    GV_ASSERT(entry != NULL);
+    entry->kind = GV_ENTRY_CONFIRM;
+    entry->ticket = to;
+}
+
+void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept)
+{
+    GV_ASSERT(gv__retained_home(shard, gv_publish_of(kept).topic) == shard->index);
+    gv_retained_set(&shard->retained, kept);
+    atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
+}
+
+/* ---- from outside ---------------------------------------------------------------------------- */
+
+void gv_shard_drain(gv_shard_t *shard)
+{
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    shard->is_draining = true;
+    shard->ports.read_begin(shard->ports.arg);
+    for (uint32_t i = 0; i < shard->client_count; i++) {
+        gv_client_t *client = shard->clients[i].client;
+        if (client != NULL) {
+            gv__client_end(client, GV_MQTT_SERVER_SHUTTING_DOWN, true);
+        }
+    }
+    shard->ports.read_end(shard->ports.arg);
+}
+
+void gv_shard_set_limits(gv_shard_t *shard, const gv_limits_t *limits)
+{
+    shard->limits = limits;
+}
+
+const gv_shard_stats_t *gv_shard_stats(const gv_shard_t *shard)
+{
+    return &shard->stats;
+}
