@@ -25,6 +25,7 @@
 #include "base/err.h"
 #include "base/hostport.h"
 #include "base/log.h"
+#include "broker/core/queue.h"
 #include "broker/listener_url.h"
 
 /* Who may connect without proving who they are. */
@@ -33,13 +34,6 @@ typedef enum gv_auth_anonymous {
     GV_AUTH_ANONYMOUS_ALL,      /* auth.anonymous = true */
     GV_AUTH_ANONYMOUS_NONE,     /* auth.anonymous = false */
 } gv_auth_anonymous_t;
-
-/* What gives way when a session's queue is full. */
-typedef enum gv_queue_policy {
-    GV_QUEUE_DROP_OLDEST,
-    GV_QUEUE_DROP_NEWEST,
-    GV_QUEUE_DISCONNECT,
-} gv_queue_policy_t;
 
 /* When what was acknowledged is on the disk. */
 typedef enum gv_storage_sync {

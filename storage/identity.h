@@ -25,7 +25,7 @@
 
 #include "storage/store.h"
 
-#define GV_NODE_ID_SIZE       16
+#define GV_NODE_ID_SIZE       16U
 #define GV_NODE_NAME_SIZE_MAX 255 /* without the NUL; cluster names too */
 
 typedef struct gv_identity {

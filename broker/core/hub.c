@@ -171,11 +171,11 @@ static uint32_t value_of(gv_router_local_t local, bool is_shared)
     return is_shared ? 1 + (uint32_t)weight : 1;
 }
 
-static void take_route(gv_hub_t *hub, uint16_t shard, gv_batch_entry_t *entry)
+static void take_route(gv_hub_t *hub, uint16_t shard, gv_entry_t *entry)
 {
     gv_entry_route_t route;
-    memcpy(&route, gv_batch_extra(entry), sizeof(route));
-    gv_bytes_t filter = gv_batch_publish(entry).topic;
+    memcpy(&route, gv_parcel_extra(entry), sizeof(route));
+    gv_bytes_t filter = gv_parcel_publish(entry).topic;
     if (route.is_set != 0) {
         gv_route_target_t target = {.kind = GV_ROUTE_SHARD,
                                     .index = (uint8_t)shard,
@@ -195,19 +195,19 @@ static void take_route(gv_hub_t *hub, uint16_t shard, gv_batch_entry_t *entry)
 
 void gv_hub_take_routes(gv_letter_t *letter)
 {
-    gv_batch_t *batch = gv_container_of(letter, gv_batch_t, letter);
-    gv_hub_t *hub = batch->to;
-    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_hub_t *hub = parcel->to;
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         if (e->kind == GV_ENTRY_ROUTE) {
-            take_route(hub, batch->from_index, e);
+            take_route(hub, parcel->from_index, e);
         }
     }
     show_router(hub);
     if (hub->has_cluster) {
         /* Back when the other nodes have the rows, or the wait is over. */
-        hub->cluster.barrier(hub->cluster.arg, (uint64_t)(uintptr_t)batch);
+        hub->cluster.barrier(hub->cluster.arg, (uint64_t)(uintptr_t)parcel);
     } else {
-        gv_office_return(&hub->office, batch);
+        gv_office_return(&hub->office, parcel);
     }
 }
 
@@ -216,15 +216,15 @@ void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time)
     if (!in_time) {
         gv_counter_add(&hub->stats.barriers_late, 1);
     }
-    gv_office_return(&hub->office, (gv_batch_t *)(uintptr_t)token);
+    gv_office_return(&hub->office, (gv_parcel_t *)(uintptr_t)token);
 }
 
 /* ---- messages to other nodes ----------------------------------------------------------------- */
 
-static gv_entry_nodes_t read_nodes(gv_batch_entry_t *entry, shares_t *shares)
+static gv_entry_nodes_t read_nodes(gv_entry_t *entry, shares_t *shares)
 {
     gv_entry_nodes_t head;
-    gv_reader_t r = gv_reader(gv_bytes(gv_batch_extra(entry), entry->extra_size));
+    gv_reader_t r = gv_reader(gv_bytes(gv_parcel_extra(entry), entry->extra_size));
     memcpy(&head, gv_reader_take(&r, sizeof(head)).data, sizeof(head));
     shares->count = 0;
     for (uint32_t i = 0; i < head.share_count && shares->count < GV_FORWARD_SHARED_MAX; i++) {
@@ -237,11 +237,11 @@ static gv_entry_nodes_t read_nodes(gv_batch_entry_t *entry, shares_t *shares)
     return head;
 }
 
-static void forward(gv_hub_t *hub, gv_batch_entry_t *entry)
+static void forward(gv_hub_t *hub, gv_entry_t *entry)
 {
     const shares_t *shares = &hub->shares;
     gv_entry_nodes_t head = read_nodes(entry, &hub->shares);
-    gv_publish_t publish = gv_batch_publish(entry);
+    gv_publish_t publish = gv_parcel_publish(entry);
     uint64_t now_ms = hub->ports.monotonic_ms(hub->ports.arg);
     gv_forward_t message = {
         .topic = publish.topic,
@@ -289,9 +289,9 @@ static void incoming_done(gv_hub_t *hub, const gv_ticket_t *ticket);
 
 void gv_hub_take_forward(gv_letter_t *letter)
 {
-    gv_batch_t *batch = gv_container_of(letter, gv_batch_t, letter);
-    gv_hub_t *hub = batch->to;
-    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_hub_t *hub = parcel->to;
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         if (e->kind == GV_ENTRY_CONFIRM) {
             incoming_done(hub, &e->ticket);
         } else {
@@ -300,7 +300,7 @@ void gv_hub_take_forward(gv_letter_t *letter)
             forward(hub, e);
         }
     }
-    gv_office_return(&hub->office, batch);
+    gv_office_return(&hub->office, parcel);
 }
 
 void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t result)
@@ -313,7 +313,7 @@ void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t resu
     gv_counter_add(&hub->stats.forward_full, result == GV_FORWARD_FULL);
     /* The reason travels where a message's QoS would. */
     gv_publish_t nothing = {.qos = result == GV_FORWARD_FULL ? 0x97 : 0};
-    gv_batch_entry_t *entry = gv_office_append(&hub->office, pending->ticket.shard, &nothing, 0);
+    gv_entry_t *entry = gv_office_append(&hub->office, pending->ticket.shard, &nothing, 0);
     GV_ASSERT(entry != NULL);
     entry->kind = GV_ENTRY_CONFIRM;
     entry->ticket = pending->ticket;
@@ -358,8 +358,7 @@ static bool give(gv_hub_t *hub, uint16_t shard, gv_publish_t *publish, gv_entry_
     for (size_t i = 0; kind == GV_ENTRY_SLOTS && i < hub->matches.hit_count; i++) {
         count += hub->matches.hits[i].shard == shard;
     }
-    gv_batch_entry_t *entry =
-        gv_office_append(&hub->office, shard, publish, count * sizeof(uint32_t));
+    gv_entry_t *entry = gv_office_append(&hub->office, shard, publish, count * sizeof(uint32_t));
     if (entry == NULL) {
         return false;
     }
@@ -367,7 +366,7 @@ static bool give(gv_hub_t *hub, uint16_t shard, gv_publish_t *publish, gv_entry_
     entry->slot_count = (uint32_t)count;
     entry->ticket = *ticket;
     entry->flags |= wants_confirm ? GV_ENTRY_WANTS_CONFIRM : 0;
-    uint32_t *slots = gv_batch_extra(entry);
+    uint32_t *slots = gv_parcel_extra(entry);
     for (size_t i = 0; count > 0 && i < hub->matches.hit_count; i++) {
         if (hub->matches.hits[i].shard == shard) {
             *slots++ = hub->matches.hits[i].slot;
@@ -430,14 +429,14 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
 
 static void on_returned(gv_letter_t *letter)
 {
-    gv_batch_t *batch = gv_container_of(letter, gv_batch_t, letter);
-    gv_hub_t *hub = batch->from;
-    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_hub_t *hub = parcel->from;
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         if ((e->flags & GV_ENTRY_WANTS_CONFIRM) != 0 && (e->flags & GV_ENTRY_DEFERRED) == 0) {
             incoming_done(hub, &e->ticket);
         }
     }
-    gv_office_reuse(&hub->office, batch);
+    gv_office_reuse(&hub->office, parcel);
 }
 
 /* ---- rows and nodes -------------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
  * gv_hub: where the threads of a node meet.  It lives on the cluster loop and is two things:
  *
  * - the router's one writer: shards send it their route changes, it applies them, announces them to
- *   the cluster, and sends the batch back when the other nodes have confirmed (that is when SUBACK
+ *   the cluster, and sends the parcel back when the other nodes have confirmed (that is when SUBACK
  * may go out);
  * - the door to the other nodes: what shards have for them goes out here, what comes from them is
  *   matched here and given to the shards.
@@ -14,7 +14,7 @@
  *     shards --- messages --> hub ---> cluster (publish) ... confirmed ---> CONFIRM to the shard
  *     cluster - deliver ----> hub ---> shards ... back ---> cluster (applied)
  *
- * Sans-I/O as the shards are.  Without a cluster the ops are NULL and batches come back at once.
+ * Sans-I/O as the shards are.  Without a cluster the ops are NULL and parcels come back at once.
  *
  * Threads: the cluster loop's.
  */
@@ -22,7 +22,7 @@
 #include <stdatomic.h>
 
 #include "base/stats.h"
-#include "broker/core/batch.h"
+#include "broker/core/parcel.h"
 #include "broker/core/ports.h"
 #include "broker/core/router.h"
 #include "cluster/core/core.h"

@@ -5,8 +5,8 @@
  * One application message on its way through the node.
  *
  * gv_publish_t is a view: topic, properties and payload may lie in a connection's read buffer, in a
- * batch from another shard or in a shared buffer; it is valid during the call it is passed to. Most
- * messages are never more than that: they are copied once into each receiver's output buffer.
+ * parcel from another shard or in a shared buffer; it is valid during the call it is passed to.
+ * Most messages are never more than that: they are copied once into each receiver's output buffer.
  *
  * Who wants to keep a message (a queue, an in-flight window, the retained table, a large payload
  * that several connections will send) calls gv_publish_keep(): the first caller makes one sealed

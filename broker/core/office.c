@@ -3,7 +3,7 @@
 
 #include "base/alloc.h"
 
-/* Empty batches kept for the next turn. */
+/* Empty parcels kept for the next turn. */
 #define FREE_MAX 16U
 
 void gv_office_init(gv_office_t *office, void *owner, uint16_t index, uint16_t desk_count,
@@ -23,11 +23,11 @@ void gv_office_init(gv_office_t *office, void *owner, uint16_t index, uint16_t d
 void gv_office_deinit(gv_office_t *office)
 {
     for (uint16_t i = 0; i < office->desk_count; i++) {
-        gv_batch_free(&office->desks[i].open);
+        gv_parcel_free(&office->desks[i].open);
     }
     for (gv_link_t *link; (link = gv_list_take_first(&office->free)) != NULL;) {
-        gv_batch_t *batch = gv_container_of(link, gv_batch_t, link);
-        gv_batch_free(&batch);
+        gv_parcel_t *parcel = gv_container_of(link, gv_parcel_t, link);
+        gv_parcel_free(&parcel);
     }
     gv_free(office->desks);
 }
@@ -41,56 +41,56 @@ void gv_office_connect(gv_office_t *office, uint16_t desk, uint16_t to_index, vo
     office->desks[desk].take = take;
 }
 
-static gv_batch_t *batch_of_size(gv_office_t *office, size_t needed)
+static gv_parcel_t *parcel_of_size(gv_office_t *office, size_t needed)
 {
-    if (needed > GV_BATCH_SIZE) {
-        return gv_batch_new(needed);
+    if (needed > GV_PARCEL_SIZE) {
+        return gv_parcel_new(needed);
     }
     gv_link_t *link = gv_list_take_first(&office->free);
     if (link != NULL) {
         office->free_count--;
-        return gv_container_of(link, gv_batch_t, link);
+        return gv_container_of(link, gv_parcel_t, link);
     }
-    gv_batch_t *batch = gv_batch_new(GV_BATCH_SIZE);
-    GV_ASSERT(batch != NULL);
-    return batch;
+    gv_parcel_t *parcel = gv_parcel_new(GV_PARCEL_SIZE);
+    GV_ASSERT(parcel != NULL);
+    return parcel;
 }
 
 static void send(gv_office_t *office, gv_office_desk_t *desk)
 {
-    gv_batch_t *batch = desk->open;
+    gv_parcel_t *parcel = desk->open;
     desk->open = NULL;
-    batch->letter.deliver = desk->take;
-    batch->to = desk->to;
-    batch->to_index = desk->to_index;
-    batch->from = office->owner;
-    batch->from_index = office->index;
-    batch->way_back = office->returned;
-    batch->desk = (uint16_t)(desk - office->desks);
+    parcel->letter.deliver = desk->take;
+    parcel->to = desk->to;
+    parcel->to_index = desk->to_index;
+    parcel->from = office->owner;
+    parcel->from_index = office->index;
+    parcel->way_back = office->returned;
+    parcel->desk = (uint16_t)(desk - office->desks);
     desk->out++;
     if (desk->out == GV_OFFICE_OUT_MAX + 1) {
         office->full_count++;
     }
-    office->ports->post(office->ports->arg, desk->to_index, &batch->letter);
+    office->ports->post(office->ports->arg, desk->to_index, &parcel->letter);
 }
 
-gv_batch_entry_t *gv_office_append(gv_office_t *office, uint16_t desk_index,
-                                   const gv_publish_t *publish, size_t extra_size)
+gv_entry_t *gv_office_append(gv_office_t *office, uint16_t desk_index, const gv_publish_t *publish,
+                             size_t extra_size)
 {
     GV_ASSERT(desk_index < office->desk_count);
     gv_office_desk_t *desk = &office->desks[desk_index];
     if (desk->open != NULL) {
-        gv_batch_entry_t *entry = gv_batch_append(desk->open, publish, extra_size);
+        gv_entry_t *entry = gv_parcel_append(desk->open, publish, extra_size);
         if (entry != NULL) {
             return entry;
         }
         send(office, desk);
     }
-    desk->open = batch_of_size(office, gv_batch_entry_size(publish, extra_size));
+    desk->open = parcel_of_size(office, gv_parcel_entry_size(publish, extra_size));
     if (desk->open == NULL) {
         return NULL;
     }
-    gv_batch_entry_t *entry = gv_batch_append(desk->open, publish, extra_size);
+    gv_entry_t *entry = gv_parcel_append(desk->open, publish, extra_size);
     GV_ASSERT(entry != NULL);
     return entry;
 }
@@ -104,25 +104,25 @@ void gv_office_send(gv_office_t *office)
     }
 }
 
-void gv_office_reuse(gv_office_t *office, gv_batch_t *batch)
+void gv_office_reuse(gv_office_t *office, gv_parcel_t *parcel)
 {
-    gv_office_desk_t *desk = &office->desks[batch->desk];
+    gv_office_desk_t *desk = &office->desks[parcel->desk];
     if (desk->out == GV_OFFICE_OUT_MAX + 1) {
         office->full_count--;
     }
     GV_ASSERT(desk->out > 0);
     desk->out--;
-    if (batch->capacity == GV_BATCH_SIZE && office->free_count < FREE_MAX) {
-        gv_batch_reset(batch);
-        gv_list_prepend(&office->free, &batch->link);
+    if (parcel->capacity == GV_PARCEL_SIZE && office->free_count < FREE_MAX) {
+        gv_parcel_reset(parcel);
+        gv_list_prepend(&office->free, &parcel->link);
         office->free_count++;
     } else {
-        gv_batch_free(&batch);
+        gv_parcel_free(&parcel);
     }
 }
 
-void gv_office_return(const gv_office_t *office, gv_batch_t *batch)
+void gv_office_return(const gv_office_t *office, gv_parcel_t *parcel)
 {
-    batch->letter.deliver = batch->way_back;
-    office->ports->post(office->ports->arg, batch->from_index, &batch->letter);
+    parcel->letter.deliver = parcel->way_back;
+    office->ports->post(office->ports->arg, parcel->from_index, &parcel->letter);
 }

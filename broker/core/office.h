@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * gv_office: a thread's post office: the open batch for each destination, the batches that are on
+ * gv_office: a thread's post office: the open parcel for each destination, the parcels that are on
  * their way, and those that have come back and are empty again.
  *
- * Batches come back when the other side has worked through them.  That is the credit: when more
+ * Parcels come back when the other side has worked through them.  That is the credit: when more
  * than GV_OFFICE_OUT_MAX are out to one destination, gv_office_is_full() says so and the owner
  * stops taking input until some are back.  Appending itself never fails for want of credit, so that
  * a message that has been started is also finished.
@@ -13,7 +13,7 @@
  * Threads: the owner's.
  */
 
-#include "broker/core/batch.h"
+#include "broker/core/parcel.h"
 #include "broker/core/ports.h"
 #include "broker/core/router.h"
 
@@ -22,14 +22,14 @@
 typedef struct gv_office_desk {
     void *to;             /* the receiver */
     gv_letter_cb_t *take; /* its letter callback */
-    gv_batch_t *open;     /* being filled, or NULL */
-    uint32_t out;         /* batches on their way */
+    gv_parcel_t *open;    /* being filled, or NULL */
+    uint32_t out;         /* parcels on their way */
     uint16_t to_index;
 } gv_office_desk_t;
 
 typedef struct gv_office {
     void *owner;
-    gv_letter_cb_t *returned; /* the owner's letter callback for batches that come back */
+    gv_letter_cb_t *returned; /* the owner's letter callback for parcels that come back */
     const gv_ports_t *ports;
     gv_office_desk_t *desks;
     uint16_t desk_count;
@@ -48,22 +48,22 @@ void gv_office_connect(gv_office_t *office, uint16_t desk, uint16_t to_index, vo
                        gv_letter_cb_t *take);
 
 /*
- * An entry in the open batch for a desk (see gv_batch_append()).  NULL when there is no memory for
- * a message that is larger than usual batches.
+ * An entry in the open parcel for a desk (see gv_parcel_append()).  NULL when there is no memory
+ * for a message that is larger than usual parcels.
  */
-gv_batch_entry_t *gv_office_append(gv_office_t *office, uint16_t desk, const gv_publish_t *publish,
-                                   size_t extra_size);
+gv_entry_t *gv_office_append(gv_office_t *office, uint16_t desk, const gv_publish_t *publish,
+                             size_t extra_size);
 
-/* Sends all open batches. */
+/* Sends all open parcels. */
 void gv_office_send(gv_office_t *office);
 
-/* A batch of ours has come back and its entries have been looked at. */
-void gv_office_reuse(gv_office_t *office, gv_batch_t *batch);
+/* A parcel of ours has come back and its entries have been looked at. */
+void gv_office_reuse(gv_office_t *office, gv_parcel_t *parcel);
 
 static inline bool gv_office_is_full(const gv_office_t *office)
 {
     return office->full_count > 0;
 }
 
-/* Sends a batch that was received back to where it came from. */
-void gv_office_return(const gv_office_t *office, gv_batch_t *batch);
+/* Sends a parcel that was received back to where it came from. */
+void gv_office_return(const gv_office_t *office, gv_parcel_t *parcel);

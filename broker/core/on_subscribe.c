@@ -4,7 +4,7 @@
  *
  * A new filter has to be known to the router, and to the other nodes, before SUBACK goes out, so
  * that who subscribes here and publishes there finds the message.  So the SUBACK travels behind its
- * routes to the hub, in the same batch, and is sent when the batch comes back.  Retained messages
+ * routes to the hub, in the same parcel, and is sent when the parcel comes back.  Retained messages
  * are asked for only then: one stored before is found by asking, one stored later comes through the
  * route.
  */
@@ -116,25 +116,25 @@ static void note_want(gv_shard_t *shard, const gv_client_t *client,
                       const gv_subscription_t *subscription)
 {
     gv_publish_t carrier = {.topic = gv_filter_text(subscription->filter)};
-    gv_batch_entry_t *entry = gv_office_append(&shard->office, gv__desk_routes(shard), &carrier,
-                                               sizeof(gv_entry_replay_t));
+    gv_entry_t *entry = gv_office_append(&shard->office, gv__desk_routes(shard), &carrier,
+                                         sizeof(gv_entry_replay_t));
     GV_ASSERT(entry != NULL);
     entry->kind = GV_ENTRY_WANT;
     gv_entry_replay_t replay = gv__replay_for(client, subscription);
-    memcpy(gv_batch_extra(entry), &replay, sizeof(replay));
+    memcpy(gv_parcel_extra(entry), &replay, sizeof(replay));
 }
 
 static void note_suback(gv_shard_t *shard, const gv_client_t *client, uint16_t packet_id,
                         gv_bytes_t codes)
 {
     gv_publish_t carrier = {.payload = codes};
-    gv_batch_entry_t *entry = gv_office_append(&shard->office, gv__desk_routes(shard), &carrier,
-                                               sizeof(gv_entry_suback_t));
+    gv_entry_t *entry = gv_office_append(&shard->office, gv__desk_routes(shard), &carrier,
+                                         sizeof(gv_entry_suback_t));
     GV_ASSERT(entry != NULL);
     entry->kind = GV_ENTRY_SUBACK;
     entry->ticket = gv__client_ticket(client, 0);
     gv_entry_suback_t suback = {.packet_id = packet_id};
-    memcpy(gv_batch_extra(entry), &suback, sizeof(suback));
+    memcpy(gv_parcel_extra(entry), &suback, sizeof(suback));
 }
 
 /* What a SUBSCRIBE asks for, with the codes and the retained messages it is owed. */
@@ -212,15 +212,15 @@ gv_step_t gv__on_subscribe(gv_client_t *client, const gv_mqtt_frame_t *frame)
     return GV_STEP_NEXT;
 }
 
-void gv__subscribe_done(gv_shard_t *shard, gv_batch_entry_t *entry)
+void gv__subscribe_done(gv_shard_t *shard, gv_entry_t *entry)
 {
     gv_client_t *client = gv__client_of(shard, &entry->ticket);
     if (client == NULL || client->state != GV_CLIENT_CONNECTED) {
         return;
     }
     gv_entry_suback_t suback;
-    memcpy(&suback, gv_batch_extra(entry), sizeof(suback));
-    send_suback(client, suback.packet_id, gv_batch_publish(entry).payload, false);
+    memcpy(&suback, gv_parcel_extra(entry), sizeof(suback));
+    send_suback(client, suback.packet_id, gv_parcel_publish(entry).payload, false);
     GV_ASSERT(client->subscribes_waiting > 0);
     client->subscribes_waiting--;
     if (client->subscribes_waiting == 0) {

@@ -84,7 +84,7 @@ static bool send_there(gv_shard_t *shard, const gv_entry_replay_t *to, gv_msgbuf
     if (publish.payload.size < GV_PAYLOAD_SHARED_MIN) {
         publish.kept = NULL;
     }
-    gv_batch_entry_t *entry =
+    gv_entry_t *entry =
         gv_office_append(&shard->office, to->subscriber.shard, &publish, sizeof(*to));
     if (entry == NULL) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
@@ -92,7 +92,7 @@ static bool send_there(gv_shard_t *shard, const gv_entry_replay_t *to, gv_msgbuf
     }
     entry->kind = GV_ENTRY_REPLAY;
     entry->ticket = to->subscriber;
-    memcpy(gv_batch_extra(entry), to, sizeof(*to));
+    memcpy(gv_parcel_extra(entry), to, sizeof(*to));
     return true;
 }
 
@@ -181,25 +181,25 @@ void gv__retained_want(gv_shard_t *shard, gv_entry_replay_t to, gv_bytes_t filte
             continue;
         }
         gv_publish_t carrier = {.topic = filter};
-        gv_batch_entry_t *entry = gv_office_append(&shard->office, i, &carrier, sizeof(to));
+        gv_entry_t *entry = gv_office_append(&shard->office, i, &carrier, sizeof(to));
         GV_ASSERT(entry != NULL);
         entry->kind = GV_ENTRY_WANT;
-        memcpy(gv_batch_extra(entry), &to, sizeof(to));
+        memcpy(gv_parcel_extra(entry), &to, sizeof(to));
     }
 }
 
-void gv__take_want(gv_shard_t *shard, gv_batch_entry_t *entry)
+void gv__take_want(gv_shard_t *shard, gv_entry_t *entry)
 {
     gv_entry_replay_t to;
-    memcpy(&to, gv_batch_extra(entry), sizeof(to));
-    start(shard, &to, gv_batch_publish(entry).topic);
+    memcpy(&to, gv_parcel_extra(entry), sizeof(to));
+    start(shard, &to, gv_parcel_publish(entry).topic);
 }
 
-void gv__take_replay(gv_shard_t *shard, gv_batch_entry_t *entry)
+void gv__take_replay(gv_shard_t *shard, gv_entry_t *entry)
 {
     gv_entry_replay_t to;
-    memcpy(&to, gv_batch_extra(entry), sizeof(to));
-    gv_publish_t publish = gv_batch_publish(entry);
+    memcpy(&to, gv_parcel_extra(entry), sizeof(to));
+    gv_publish_t publish = gv_parcel_publish(entry);
     gv_msgbuf_t *kept = NULL;
     if (gv_publish_keep(&publish, &kept) != GV_OK) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
@@ -241,9 +241,9 @@ bool gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *tic
     return is_later && ticket != NULL;
 }
 
-void gv__take_retain(gv_shard_t *shard, gv_batch_entry_t *entry)
+void gv__take_retain(gv_shard_t *shard, gv_entry_t *entry)
 {
-    gv_publish_t publish = gv_batch_publish(entry);
+    gv_publish_t publish = gv_parcel_publish(entry);
     bool is_borrowed = publish.kept != NULL;
     bool wants_confirm = (entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0;
     if (gv__retain(shard, &publish, wants_confirm ? &entry->ticket : NULL)) {

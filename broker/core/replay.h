@@ -5,7 +5,7 @@
  * Retained messages on their way to new subscriptions.
  *
  * The shard that keeps a topic's message (its home) finds what matches and sends it to the shard of
- * the subscriber, in slices: so many batches at a time, and slower when the subscriber falls
+ * the subscriber, in slices: so many parcels at a time, and slower when the subscriber falls
  * behind, so that a subscription to everything neither fills memory nor stops the shard.
  *
  * Threads: the shard's.
@@ -13,7 +13,7 @@
 
 #include "base/list.h"
 #include "base/timerwheel.h"
-#include "broker/core/batch.h"
+#include "broker/core/parcel.h"
 #include "broker/core/retained.h"
 
 /* Public only so that a shard can embed it. */

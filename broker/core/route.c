@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A message's way through the node (design section 5): the router says who wants it; sessions of
- * this shard get it at once, other shards and other nodes by a batch.
+ * this shard get it at once, other shards and other nodes by a parcel.
  */
 #include <stdatomic.h>
 
@@ -143,8 +143,7 @@ static void send_to_shard(gv_shard_t *shard, uint16_t to, gv_publish_t *publish,
     for (size_t i = 0; i < matches->hit_count; i++) {
         count += matches->hits[i].shard == to;
     }
-    gv_batch_entry_t *entry =
-        gv_office_append(&shard->office, to, publish, count * sizeof(uint32_t));
+    gv_entry_t *entry = gv_office_append(&shard->office, to, publish, count * sizeof(uint32_t));
     if (entry == NULL) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return;
@@ -152,7 +151,7 @@ static void send_to_shard(gv_shard_t *shard, uint16_t to, gv_publish_t *publish,
     entry->kind = GV_ENTRY_SLOTS;
     entry->slot_count = (uint32_t)count;
     entry->ticket = *ticket;
-    uint32_t *slots = gv_batch_extra(entry);
+    uint32_t *slots = gv_parcel_extra(entry);
     for (size_t i = 0; i < matches->hit_count; i++) {
         if (matches->hits[i].shard == to) {
             *slots++ = matches->hits[i].slot;
@@ -173,8 +172,7 @@ static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, gv_publish_t *publi
         nodes |= (uint64_t)1 << matches->node_shares[i].node;
         extra += GV_ENTRY_SHARE_HEAD + matches->node_shares[i].filter.size;
     }
-    gv_batch_entry_t *entry =
-        gv_office_append(&shard->office, gv__desk_forward(shard), publish, extra);
+    gv_entry_t *entry = gv_office_append(&shard->office, gv__desk_forward(shard), publish, extra);
     if (entry == NULL) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return;
@@ -182,7 +180,7 @@ static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, gv_publish_t *publi
     entry->kind = GV_ENTRY_NODES;
     entry->ticket = *ticket;
     gv_entry_nodes_t head = {.nodes = nodes, .share_count = (uint32_t)matches->node_share_count};
-    gv_writer_t w = gv_writer(gv_batch_extra(entry), extra);
+    gv_writer_t w = gv_writer(gv_parcel_extra(entry), extra);
     gv_writer_put(&w, gv_bytes(&head, sizeof(head)));
     for (size_t i = 0; i < matches->node_share_count; i++) {
         gv_writer_u8(&w, matches->node_shares[i].node);
@@ -205,7 +203,7 @@ static void keep_retained(gv_shard_t *shard, gv_publish_t *publish, const gv_tic
             (uint16_t)(routed->missing + gv__retain(shard, publish, wants_confirm ? ticket : NULL));
         return;
     }
-    gv_batch_entry_t *entry = gv_office_append(&shard->office, home, publish, 0);
+    gv_entry_t *entry = gv_office_append(&shard->office, home, publish, 0);
     if (entry == NULL) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return;
@@ -286,12 +284,12 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
 
 /* ---- from others ----------------------------------------------------------------------------- */
 
-void gv__take_slots(gv_shard_t *shard, gv_batch_entry_t *entry)
+void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry)
 {
-    gv_publish_t publish = gv_batch_publish(entry);
+    gv_publish_t publish = gv_parcel_publish(entry);
     bool is_borrowed = publish.kept != NULL;
     bool is_congested = false;
-    if (!deliver_slots(shard, &publish, gv_batch_extra(entry), entry->slot_count, &is_congested)) {
+    if (!deliver_slots(shard, &publish, gv_parcel_extra(entry), entry->slot_count, &is_congested)) {
         entry->flags |= GV_ENTRY_NO_MATCH;
     }
     if (is_congested) {
@@ -307,13 +305,13 @@ void gv__take_slots(gv_shard_t *shard, gv_batch_entry_t *entry)
 static void send_route(gv_shard_t *shard, gv_filter_t *filter, bool is_set)
 {
     gv_publish_t carrier = {.topic = gv_filter_text(filter)};
-    gv_batch_entry_t *entry = gv_office_append(&shard->office, gv__desk_routes(shard), &carrier,
-                                               sizeof(gv_entry_route_t));
-    GV_ASSERT(entry != NULL); /* a filter is far smaller than a batch can be */
+    gv_entry_t *entry = gv_office_append(&shard->office, gv__desk_routes(shard), &carrier,
+                                         sizeof(gv_entry_route_t));
+    GV_ASSERT(entry != NULL); /* a filter is far smaller than a parcel can be */
     entry->kind = GV_ENTRY_ROUTE;
     gv_entry_route_t route = {
         .slot = filter->slot, .weight = filter->announced, .is_set = is_set ? 1 : 0};
-    memcpy(gv_batch_extra(entry), &route, sizeof(route));
+    memcpy(gv_parcel_extra(entry), &route, sizeof(route));
     shard->routes_out++;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A shard's entry points: letters in, batches out, start and end.
+ * A shard's entry points: letters in, parcels out, start and end.
  */
 #include "broker/core/shard.h"
 
@@ -98,8 +98,8 @@ void gv_shard_turn_end(gv_shard_t *shard)
 
 /* ---- letters --------------------------------------------------------------------------------- */
 
-/* Work for the entries of a batch that somebody else has sent. */
-static void take_entry(gv_shard_t *shard, gv_batch_entry_t *entry)
+/* Work for the entries of a parcel that somebody else has sent. */
+static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
 {
     switch ((gv_entry_kind_t)entry->kind) {
     case GV_ENTRY_SLOTS:
@@ -131,19 +131,19 @@ static void take_entry(gv_shard_t *shard, gv_batch_entry_t *entry)
 
 void gv_shard_take(gv_letter_t *letter)
 {
-    gv_batch_t *batch = gv_container_of(letter, gv_batch_t, letter);
-    gv_shard_t *shard = batch->to;
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_shard_t *shard = parcel->to;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     shard->ports.read_begin(shard->ports.arg);
-    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         take_entry(shard, e);
     }
     shard->ports.read_end(shard->ports.arg);
-    gv_office_return(&shard->office, batch);
+    gv_office_return(&shard->office, parcel);
 }
 
 /* What the answer in an entry of ours means. */
-static void entry_returned(gv_shard_t *shard, const gv_batch_t *batch, gv_batch_entry_t *entry)
+static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entry_t *entry)
 {
     switch ((gv_entry_kind_t)entry->kind) {
     case GV_ENTRY_SLOTS:
@@ -172,7 +172,7 @@ static void entry_returned(gv_shard_t *shard, const gv_batch_t *batch, gv_batch_
         return;
     case GV_ENTRY_ROUTE: {
         gv_entry_route_t route;
-        memcpy(&route, gv_batch_extra(entry), sizeof(route));
+        memcpy(&route, gv_parcel_extra(entry), sizeof(route));
         shard->routes_out--;
         gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, route.slot);
         if (!route.is_set && filter != NULL && filter->is_leaving) {
@@ -185,10 +185,10 @@ static void entry_returned(gv_shard_t *shard, const gv_batch_t *batch, gv_batch_
         return;
     case GV_ENTRY_WANT:
         /* It went to the hub to come back behind its SUBACK; from a shard it is simply done. */
-        if (batch->desk == gv__desk_routes(shard)) {
+        if (parcel->desk == gv__desk_routes(shard)) {
             gv_entry_replay_t to;
-            memcpy(&to, gv_batch_extra(entry), sizeof(to));
-            gv__retained_want(shard, to, gv_batch_publish(entry).topic);
+            memcpy(&to, gv_parcel_extra(entry), sizeof(to));
+            gv__retained_want(shard, to, gv_parcel_publish(entry).topic);
         }
         return;
     case GV_ENTRY_CONFIRM:
@@ -198,15 +198,15 @@ static void entry_returned(gv_shard_t *shard, const gv_batch_t *batch, gv_batch_
 
 void gv_shard_returned(gv_letter_t *letter)
 {
-    gv_batch_t *batch = gv_container_of(letter, gv_batch_t, letter);
-    gv_shard_t *shard = batch->from;
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_shard_t *shard = parcel->from;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     shard->ports.read_begin(shard->ports.arg);
-    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
-        entry_returned(shard, batch, e);
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
+        entry_returned(shard, parcel, e);
     }
     shard->ports.read_end(shard->ports.arg);
-    gv_office_reuse(&shard->office, batch);
+    gv_office_reuse(&shard->office, parcel);
     while (!gv_office_is_full(&shard->office) && !gv_list_is_empty(&shard->waiting)) {
         gv_link_t *link = gv_list_take_first(&shard->waiting);
         gv__client_resume(gv_container_of(link, gv_client_t, link), GV_PAUSE_CREDIT);
@@ -231,7 +231,7 @@ void gv_shard_retain_stored(gv_shard_t *shard, const void *ticket, gv_err_t err)
         return;
     }
     gv_publish_t nothing = {.qos = (uint8_t)reason};
-    gv_batch_entry_t *entry = gv_office_append(
+    gv_entry_t *entry = gv_office_append(
         &shard->office, to.shard == GV_HUB_INDEX ? gv__desk_forward(shard) : to.shard, &nothing, 0);
     GV_ASSERT(entry != NULL);
     entry->kind = GV_ENTRY_CONFIRM;

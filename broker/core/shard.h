@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/stats.h"
 #include "base/timerwheel.h"
-#include "broker/core/batch.h"
 #include "broker/core/limits.h"
+#include "broker/core/parcel.h"
 #include "broker/core/ports.h"
 #include "broker/core/router.h"
 
@@ -69,14 +69,14 @@ void gv_shard_free(gv_shard_t **shardp);
 /* Where this client id lives: a shard index. */
 uint16_t gv_shard_home(gv_bytes_t client_id, uint64_t hash_seed, uint16_t shard_count);
 
-/* Tells whom batches are addressed to: the peers array has `count` shards, then the hub. */
+/* Tells whom parcels are addressed to: the peers array has `count` shards, then the hub. */
 void gv_shard_connect(gv_shard_t *shard, gv_shard_t *const *shards, void *hub);
 
 /* Sends what this turn has collected for other threads.  Call at the end of each turn. */
 void gv_shard_turn_end(gv_shard_t *shard);
 
-/* Letters that shards and hub send carry batches; their deliver() is one of these. */
-void gv_shard_take(gv_letter_t *letter);     /* a batch to work through */
+/* Letters that shards and hub send carry parcels; their deliver() is one of these. */
+void gv_shard_take(gv_letter_t *letter);     /* a parcel to work through */
 void gv_shard_returned(gv_letter_t *letter); /* one of ours, back */
 
 /* A retained message is on disk, or will not be (err).  From ports.retain_store(). */

@@ -190,7 +190,7 @@ gv_step_t gv__on_disconnect(gv_client_t *client, const gv_mqtt_frame_t *frame);
 gv_step_t gv__client_refuse(gv_client_t *client, gv_mqtt_reason_t reason);
 
 /* A SUBSCRIBE's routes are in force: sends SUBACK. */
-void gv__subscribe_done(gv_shard_t *shard, gv_batch_entry_t *entry);
+void gv__subscribe_done(gv_shard_t *shard, gv_entry_t *entry);
 
 /* ---- acknowledgements (ack_fifo.c) ----------------------------------------------------------- */
 
@@ -220,7 +220,7 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
                       bool wants_confirm);
 
 /* A message from another thread for filters of this shard. */
-void gv__take_slots(gv_shard_t *shard, gv_batch_entry_t *entry);
+void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry);
 
 /* Stores or clears a retained message of this shard.  True: the ticket is confirmed later. */
 bool gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket);
@@ -244,9 +244,9 @@ void gv__replay_congested(gv_shard_t *shard, const gv_ticket_t *subscriber);
 gv_entry_replay_t gv__replay_for(const gv_client_t *client, const gv_subscription_t *subscription);
 /* Asks the shards that may have some for what is retained. */
 void gv__retained_want(gv_shard_t *shard, gv_entry_replay_t to, gv_bytes_t filter);
-void gv__take_want(gv_shard_t *shard, gv_batch_entry_t *entry);
-void gv__take_replay(gv_shard_t *shard, gv_batch_entry_t *entry);
-void gv__take_retain(gv_shard_t *shard, gv_batch_entry_t *entry);
+void gv__take_want(gv_shard_t *shard, gv_entry_t *entry);
+void gv__take_replay(gv_shard_t *shard, gv_entry_t *entry);
+void gv__take_retain(gv_shard_t *shard, gv_entry_t *entry);
 
 /* ---- outgoing.c ------------------------------------------------------------------------------ */
 

@@ -1,65 +1,65 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "broker/core/batch.h"
+#include "broker/core/parcel.h"
 
 #include "base/alloc.h"
 
-_Static_assert(sizeof(gv_batch_entry_t) % 8 == 0, "entries follow each other 8-aligned");
-_Static_assert(offsetof(gv_batch_t, data) % 8 == 0, "the first entry is 8-aligned");
+_Static_assert(sizeof(gv_entry_t) % 8 == 0, "entries follow each other 8-aligned");
+_Static_assert(offsetof(gv_parcel_t, data) % 8 == 0, "the first entry is 8-aligned");
 
 static size_t round_up(size_t size)
 {
     return (size + 7) & ~(size_t)7;
 }
 
-gv_batch_t *gv_batch_new(size_t capacity)
+gv_parcel_t *gv_parcel_new(size_t capacity)
 {
-    gv_batch_t *batch = gv_try_alloc(sizeof(*batch) + capacity);
-    if (batch == NULL) {
+    gv_parcel_t *parcel = gv_try_alloc(sizeof(*parcel) + capacity);
+    if (parcel == NULL) {
         return NULL;
     }
-    *batch = (gv_batch_t){.capacity = capacity};
-    return batch;
+    *parcel = (gv_parcel_t){.capacity = capacity};
+    return parcel;
 }
 
-static void drop_references(gv_batch_t *batch)
+static void drop_references(gv_parcel_t *parcel)
 {
-    for (gv_batch_entry_t *e = gv_batch_first(batch); e != NULL; e = gv_batch_next(batch, e)) {
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         gv_msgbuf_unref(&e->kept);
     }
 }
 
-void gv_batch_free(gv_batch_t **batchp)
+void gv_parcel_free(gv_parcel_t **parcelp)
 {
-    if (*batchp != NULL) {
-        drop_references(*batchp);
-        gv_free(*batchp);
-        *batchp = NULL;
+    if (*parcelp != NULL) {
+        drop_references(*parcelp);
+        gv_free(*parcelp);
+        *parcelp = NULL;
     }
 }
 
-void gv_batch_reset(gv_batch_t *batch)
+void gv_parcel_reset(gv_parcel_t *parcel)
 {
-    drop_references(batch);
-    batch->used = 0;
-    batch->count = 0;
+    drop_references(parcel);
+    parcel->used = 0;
+    parcel->count = 0;
 }
 
-size_t gv_batch_entry_size(const gv_publish_t *publish, size_t extra_size)
+size_t gv_parcel_entry_size(const gv_publish_t *publish, size_t extra_size)
 {
     size_t inline_size = publish->kept != NULL
                              ? 0
                              : publish->topic.size + publish->props.size + publish->payload.size;
-    return round_up(sizeof(gv_batch_entry_t) + round_up(extra_size) + inline_size);
+    return round_up(sizeof(gv_entry_t) + round_up(extra_size) + inline_size);
 }
 
-gv_batch_entry_t *gv_batch_append(gv_batch_t *batch, const gv_publish_t *publish, size_t extra_size)
+gv_entry_t *gv_parcel_append(gv_parcel_t *parcel, const gv_publish_t *publish, size_t extra_size)
 {
-    size_t size = gv_batch_entry_size(publish, extra_size);
-    if (size > batch->capacity - batch->used) {
+    size_t size = gv_parcel_entry_size(publish, extra_size);
+    if (size > parcel->capacity - parcel->used) {
         return NULL;
     }
-    gv_batch_entry_t *entry = (gv_batch_entry_t *)(void *)(batch->data + batch->used);
-    *entry = (gv_batch_entry_t){
+    gv_entry_t *entry = (gv_entry_t *)(void *)(parcel->data + parcel->used);
+    *entry = (gv_entry_t){
         .size = (uint32_t)size,
         .extra_size = (uint32_t)round_up(extra_size),
         .qos = publish->qos,
@@ -80,12 +80,12 @@ gv_batch_entry_t *gv_batch_append(gv_batch_t *batch, const gv_publish_t *publish
         gv_writer_put(&w, publish->payload);
         GV_ASSERT(!w.failed);
     }
-    batch->used += size;
-    batch->count++;
+    parcel->used += size;
+    parcel->count++;
     return entry;
 }
 
-gv_publish_t gv_batch_publish(const gv_batch_entry_t *entry)
+gv_publish_t gv_parcel_publish(const gv_entry_t *entry)
 {
     if (entry->kept != NULL) {
         return gv_publish_of(entry->kept);
@@ -103,13 +103,13 @@ gv_publish_t gv_batch_publish(const gv_batch_entry_t *entry)
     };
 }
 
-gv_batch_entry_t *gv_batch_first(gv_batch_t *batch)
+gv_entry_t *gv_parcel_first(gv_parcel_t *parcel)
 {
-    return batch->used == 0 ? NULL : (gv_batch_entry_t *)(void *)batch->data;
+    return parcel->used == 0 ? NULL : (gv_entry_t *)(void *)parcel->data;
 }
 
-gv_batch_entry_t *gv_batch_next(gv_batch_t *batch, gv_batch_entry_t *entry)
+gv_entry_t *gv_parcel_next(gv_parcel_t *parcel, gv_entry_t *entry)
 {
     uint8_t *next = (uint8_t *)entry + entry->size;
-    return next == batch->data + batch->used ? NULL : (gv_batch_entry_t *)(void *)next;
+    return next == parcel->data + parcel->used ? NULL : (gv_entry_t *)(void *)next;
 }

@@ -2,29 +2,29 @@
 #pragma once
 
 /*
- * gv_batch: messages from one thread of the node to another, many in one letter.
+ * gv_parcel: messages from one thread of the node to another, many in one letter.
  *
- * A shard that has something for another shard (or for the hub) appends entries to the open batch
- * for that destination; all open batches are sent at the end of the loop's turn.  The receiver
- * works through the entries in place and sends the same batch back: the way back is the
+ * A shard that has something for another shard (or for the hub) appends entries to the open parcel
+ * for that destination; all open parcels are sent at the end of the loop's turn.  The receiver
+ * works through the entries in place and sends the same parcel back: the way back is the
  * confirmation, the credit and the return of the memory in one.  So messages between threads cost
- * no allocation and no lock, and a slow receiver is felt by its senders as batches that do not come
+ * no allocation and no lock, and a slow receiver is felt by its senders as parcels that do not come
  * back.
  *
- *     entry = gv_batch_entry_t, then `extra` (what kind says), topic, properties, payload
+ *     entry = gv_entry_t, then `extra` (what kind says), topic, properties, payload
  *
- * Entries are 8-aligned.  A large message is not copied into the batch: the entry holds a reference
- * to its shared buffer.
+ * Entries are 8-aligned.  A large message is not copied into the parcel: the entry holds a
+ * reference to its shared buffer.
  *
- * Threads: whoever holds the batch owns all of it.
+ * Threads: whoever holds the parcel owns all of it.
  */
 
 #include "base/letter.h"
 #include "base/list.h"
 #include "broker/core/message.h"
 
-/* Usual size of a batch [bytes]; one entry larger than that gets a batch of its own. */
-#define GV_BATCH_SIZE ((size_t)65536 - 128)
+/* Usual size of a parcel [bytes]; one entry larger than that gets a parcel of its own. */
+#define GV_PARCEL_SIZE ((size_t)65536 - 128)
 
 /* Names one publish whose acknowledgement a connection waits to send. */
 typedef struct gv_ticket {
@@ -54,7 +54,7 @@ enum {
     GV_ENTRY_NO_MATCH = 16,     /* set by the receiver: nobody there had a matching session */
 };
 
-typedef struct gv_batch_entry {
+typedef struct gv_entry {
     uint32_t size; /* of the whole entry, padding included [bytes] */
     uint32_t extra_size;
     uint32_t props_size;
@@ -71,7 +71,7 @@ typedef struct gv_batch_entry {
     uint64_t publisher;
     gv_msgbuf_t
         *kept; /* the whole message by reference (topic etc. are not inline then), or NULL */
-} gv_batch_entry_t;
+} gv_entry_t;
 
 /* To which session a retained message is replayed, and how. */
 typedef struct gv_entry_replay {
@@ -102,7 +102,7 @@ typedef struct gv_entry_nodes {
 
 #define GV_ENTRY_SHARE_HEAD 3U
 
-typedef struct gv_batch {
+typedef struct gv_parcel {
     gv_letter_t letter;
     gv_link_t link;           /* in a free list or a queue of its holder */
     void *to;                 /* the receiving gv_shard_t or gv_hub_t */
@@ -114,38 +114,37 @@ typedef struct gv_batch {
     uint32_t count;
     size_t used;     /* [bytes] */
     size_t capacity; /* [bytes] */
-    uint64_t mark;   /* the receiver's own while it holds the batch */
+    uint64_t mark;   /* the receiver's own while it holds the parcel */
     _Alignas(8) uint8_t data[];
-} gv_batch_t;
+} gv_parcel_t;
 
-/* Room for capacity bytes of entries; GV_BATCH_SIZE is the usual one.  NULL when out of memory. */
-gv_batch_t *gv_batch_new(size_t capacity);
+/* Room for capacity bytes of entries; GV_PARCEL_SIZE is the usual one.  NULL when out of memory. */
+gv_parcel_t *gv_parcel_new(size_t capacity);
 
 /* Drops references that entries hold. */
-void gv_batch_free(gv_batch_t **batchp);
+void gv_parcel_free(gv_parcel_t **parcelp);
 
-/* Empties the batch for new entries; drops references that entries hold. */
-void gv_batch_reset(gv_batch_t *batch);
+/* Empties the parcel for new entries; drops references that entries hold. */
+void gv_parcel_reset(gv_parcel_t *parcel);
 
 /* The bytes an entry for this message and that much extra needs. */
-size_t gv_batch_entry_size(const gv_publish_t *publish, size_t extra_size);
+size_t gv_parcel_entry_size(const gv_publish_t *publish, size_t extra_size);
 
 /*
  * Appends an entry for a message; kind, flags and ticket are the caller's to set in the result, as
- * is `extra` (gv_batch_extra()).  NULL when it does not fit.  A message that has a shared buffer
+ * is `extra` (gv_parcel_extra()).  NULL when it does not fit.  A message that has a shared buffer
  * goes by reference.
  */
-gv_batch_entry_t *gv_batch_append(gv_batch_t *batch, const gv_publish_t *publish,
-                                  size_t extra_size);
+gv_entry_t *gv_parcel_append(gv_parcel_t *parcel, const gv_publish_t *publish, size_t extra_size);
 
-static inline void *gv_batch_extra(gv_batch_entry_t *entry)
+static inline void *gv_parcel_extra(gv_entry_t *entry)
 {
     return entry + 1;
 }
 
 /* The message of an entry, as a view into it. */
-gv_publish_t gv_batch_publish(const gv_batch_entry_t *entry);
+gv_publish_t gv_parcel_publish(const gv_entry_t *entry);
 
 /* The first entry, or NULL; the one after `entry`, or NULL. */
-gv_batch_entry_t *gv_batch_first(gv_batch_t *batch);
-gv_batch_entry_t *gv_batch_next(gv_batch_t *batch, gv_batch_entry_t *entry);
+gv_entry_t *gv_parcel_first(gv_parcel_t *parcel);
+gv_entry_t *gv_parcel_next(gv_parcel_t *parcel, gv_entry_t *entry);
