@@ -287,33 +287,38 @@ void gv_filter_trie_sweep(gv_filter_trie_t *trie, gv_shared_heap_t *heap,
 
 /* ---- the readers' walk ----------------------------------------------------------------------- */
 
+typedef struct topic_level {
+    gv_bytes_t text;
+    uint64_t hash;
+    bool is_hashed;
+} topic_level_t;
+
 /* The levels of a topic, split and hashed once each, and only as far as the walk comes. */
 typedef struct split_topic {
     level_iterator_t rest;
     size_t count;
-    struct {
-        gv_bytes_t text;
-        uint64_t hash;
-    } levels[GV_ROUTER_LEVELS_MAX];
+    topic_level_t levels[GV_ROUTER_LEVELS_MAX];
 } split_topic_t;
 
-/* Makes sure that level `depth` is split, if the topic has it; the walk comes to them in order. */
-static bool has_level(const gv_filter_trie_t *trie, split_topic_t *topic, size_t depth)
+/* Does the topic have exactly this many levels?  The walk has split all levels before `depth`. */
+static bool ends_at(const split_topic_t *topic, size_t depth)
 {
-    if (depth < topic->count) {
-        return true;
-    }
-    GV_DEBUG_ASSERT(depth == topic->count);
-    gv_bytes_t level;
-    if (!next_level(&topic->rest, &level)) {
-        return false;
-    }
-    if (depth < GV_ROUTER_LEVELS_MAX) { /* beyond, no node has children to ask for */
-        topic->levels[depth].text = level;
-        topic->levels[depth].hash = hash_of(trie, level);
+    return depth == topic->count && topic->rest.pos == NULL;
+}
+
+/* The level at `depth`, which the topic has, and below which there are nodes. */
+static topic_level_t *level_at(split_topic_t *topic, size_t depth)
+{
+    GV_DEBUG_ASSERT(depth < GV_ROUTER_LEVELS_MAX);
+    topic_level_t *level = &topic->levels[depth];
+    if (depth == topic->count) {
+        bool found = next_level(&topic->rest, &level->text);
+        GV_DEBUG_ASSERT(found);
+        (void)found;
+        level->is_hashed = false;
         topic->count++;
     }
-    return true;
+    return level;
 }
 
 /* Where to go on when the way along the literal levels has ended. */
@@ -327,22 +332,35 @@ typedef struct branch {
  * wait below it, so there is at most one per level.
  */
 typedef struct walk {
-    const gv_filter_trie_t *trie;
+    uint64_t hash_seed;
     const gv_collector_t *collector;
     size_t branch_count;
     branch_t branches[GV_ROUTER_LEVELS_MAX];
     split_topic_t topic;
 } walk_t;
 
-/* The next node on the literal way; a `+` child beside it waits as a branch. */
-static const node_t *step(walk_t *walk, const node_t *node, size_t depth, bool plus_allowed)
+static const node_t *literal_child(const walk_t *walk, const node_t *node, topic_level_t *level)
 {
-    const node_t *plus = plus_allowed ? plus_of(node) : NULL;
+    if (!level->is_hashed) {
+        level->hash = gv_bytes_hash(level->text, walk->hash_seed);
+        level->is_hashed = true;
+    }
+    return gv_slot_table_find(&node->children, level->hash, node_is, &level->text);
+}
+
+/*
+ * The next node on the way; if there are two, `+` waits as a branch.  A topic is not split for a
+ * node without children: most walks end at one.
+ */
+static const node_t *step(walk_t *walk, const node_t *node, const node_t *plus, size_t depth)
+{
     if (gv_slot_table_is_empty(&node->children)) {
+        if (plus != NULL) {
+            (void)level_at(&walk->topic, depth);
+        }
         return plus;
     }
-    const node_t *child = gv_slot_table_find(&node->children, walk->topic.levels[depth].hash,
-                                             node_is, &walk->topic.levels[depth].text);
+    const node_t *child = literal_child(walk, node, level_at(&walk->topic, depth));
     if (child == NULL || plus == NULL) {
         return child != NULL ? child : plus;
     }
@@ -352,44 +370,41 @@ static const node_t *step(walk_t *walk, const node_t *node, size_t depth, bool p
     return child;
 }
 
-static void walk_from(walk_t *walk, const node_t *node, size_t depth)
+static void walk_from(walk_t *walk, branch_t start)
 {
-    /* [MQTT-4.7.2-1] `#` and `+` in the first level do not match topics that begin with `$`. */
-    bool hidden =
-        depth == 0 && walk->topic.rest.pos < walk->topic.rest.end && walk->topic.rest.pos[0] == '$';
-    while (node != NULL) {
+    const node_t *node = start.node;
+    for (size_t depth = start.depth; node != NULL; depth++) {
         walk->collector->out->nodes_visited++;
-        if (!hidden) {
-            gv_routes_collect(&node->below, walk->collector);
-        }
-        if (!has_level(walk->trie, &walk->topic, depth)) {
+        gv_routes_collect(&node->below, walk->collector);
+        if (ends_at(&walk->topic, depth)) {
             gv_routes_collect(&node->here, walk->collector);
             return;
         }
-        if (depth == GV_ROUTER_LEVELS_MAX) {
-            return;
-        }
-        node = step(walk, node, depth, !hidden);
-        depth++;
-        hidden = false;
+        node = step(walk, node, plus_of(node), depth);
     }
 }
 
 void gv_filter_trie_match(const gv_filter_trie_t *trie, gv_bytes_t topic,
                           const gv_collector_t *collector)
 {
-    if (leads_nowhere(trie->_root)) {
+    const node_t *root = trie->_root;
+    if (leads_nowhere(root) || topic.size == 0) {
         return;
     }
     walk_t walk; /* the arrays are filled as far as they are used */
-    walk.trie = trie;
+    walk.hash_seed = trie->_hash_seed;
     walk.collector = collector;
     walk.topic.rest = levels_of(topic);
     walk.topic.count = 0;
     walk.branch_count = 0;
-    walk_from(&walk, trie->_root, 0);
+    branch_t start = {.node = root, .depth = 0};
+    if (topic.data[0] == '$') {
+        /* [MQTT-4.7.2-1] Wildcards in the first level do not match: to the literal child only. */
+        collector->out->nodes_visited++;
+        start = (branch_t){.node = step(&walk, root, NULL, 0), .depth = 1};
+    }
+    walk_from(&walk, start);
     while (walk.branch_count > 0) {
-        branch_t branch = walk.branches[--walk.branch_count];
-        walk_from(&walk, branch.node, branch.depth);
+        walk_from(&walk, walk.branches[--walk.branch_count]);
     }
 }

@@ -85,8 +85,7 @@ static bool matches_topic(const char *filter, const char *topic)
     return hit;
 }
 
-/* ---- examples ----------------------------------------------------------------------------------
- */
+/* ---- examples -------------------------------------------------------------------------------- */
 
 START_TEST(an_exact_filter_matches_its_topic_only)
 {
@@ -261,6 +260,29 @@ START_TEST(depth_is_limited_for_filters_and_not_for_topics)
 }
 END_TEST
 
+/* Two ways through the trie come to its bottom, where the topic goes on by one level. */
+START_TEST(a_topic_one_level_too_deep_is_so_on_every_way)
+{
+    char *filter = plus_levels(GV_ROUTER_LEVELS_MAX);
+    char *topic = plus_levels(GV_ROUTER_LEVELS_MAX + 1);
+    for (size_t i = 0; topic[i] != '\0'; i++) {
+        topic[i] = topic[i] == '+' ? 'a' : topic[i];
+    }
+    set_shard(filter, 0, 1);
+    filter[0] = 'a';
+    set_shard(filter, 0, 2);
+    filter[2] = 'a';
+    set_shard(filter, 0, 3);
+    match(topic);
+    ck_assert_uint_eq(matches.hit_count, 0);
+    topic[strlen(topic) - 2] = '\0';
+    match(topic);
+    ck_assert_uint_eq(matches.hit_count, 3);
+    gv_free(filter);
+    gv_free(topic);
+}
+END_TEST
+
 START_TEST(exact_filters_have_no_depth_limit)
 {
     char *text = gv_xalloc(65536);
@@ -285,8 +307,7 @@ START_TEST(the_walk_visits_matching_prefixes_only)
 }
 END_TEST
 
-/* ---- shared subscriptions ----------------------------------------------------------------------
- */
+/* ---- shared subscriptions -------------------------------------------------------------------- */
 
 START_TEST(a_group_gets_one_copy)
 {
@@ -440,8 +461,7 @@ START_TEST(names_that_only_look_shared_are_plain)
 }
 END_TEST
 
-/* ---- what the writer asks ----------------------------------------------------------------------
- */
+/* ---- what the writer asks -------------------------------------------------------------------- */
 
 START_TEST(local_weight_tells_when_to_announce)
 {
@@ -558,8 +578,7 @@ START_TEST(an_index_out_of_range_aborts)
 }
 END_TEST
 
-/* ---- model -------------------------------------------------------------------------------------
- */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 /*
  * The naive router: a list of routes.  Each set gives the route a slot of its own, so a hit names
@@ -927,6 +946,7 @@ int main(void)
     tcase_add_test(tc, unset_finds_only_what_is_there);
     tcase_add_test(tc, wrong_filters_are_refused_and_change_nothing);
     tcase_add_test(tc, depth_is_limited_for_filters_and_not_for_topics);
+    tcase_add_test(tc, a_topic_one_level_too_deep_is_so_on_every_way);
     tcase_add_test(tc, exact_filters_have_no_depth_limit);
     tcase_add_test(tc, the_walk_visits_matching_prefixes_only);
     tcase_add_test(tc, a_group_gets_one_copy);
