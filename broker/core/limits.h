@@ -30,6 +30,5 @@ typedef struct gv_limits {
     uint64_t output_bytes_max;       /* waiting in one connection; above it QoS 0 is dropped */
     uint64_t output_bytes_soft;      /* above it its publishers are slowed */
     uint32_t slow_reader_timeout_ms; /* without any progress */
-    bool anonymous_allowed;
     bool retain_available;
 } gv_limits_t;

@@ -52,15 +52,16 @@ static void assign_id(gv_shard_t *shard, uint8_t id[ASSIGNED_ID_SIZE])
 }
 
 /* GV_MQTT_SUCCESS, or why this client may not come in. */
-static gv_mqtt_reason_t judge(const gv_shard_t *shard, const gv_mqtt_connect_t *connect)
+static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_connect_t *connect)
 {
+    const gv_shard_t *shard = client->shard;
     if (connect->client_id.size > shard->limits->client_id_size_max) {
         return GV_MQTT_CLIENT_ID_INVALID;
     }
     if (gv_mqtt_props_has(&connect->props, GV_MQTT_PROP_AUTHENTICATION_METHOD)) {
         return GV_MQTT_BAD_AUTHENTICATION_METHOD;
     }
-    if (!shard->limits->anonymous_allowed) {
+    if (!client->conn->anonymous_allowed) {
         return GV_MQTT_NOT_AUTHORIZED;
     }
     if (shard->is_draining) {
@@ -217,7 +218,7 @@ gv_step_t gv__on_connect(gv_client_t *client, const gv_mqtt_frame_t *frame)
             return GV_STEP_MOVED;
         }
     }
-    reason = judge(shard, &connect);
+    reason = judge(client, &connect);
     if (reason != GV_MQTT_SUCCESS) {
         return refuse_connect(client, connect.version, reason);
     }

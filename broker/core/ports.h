@@ -26,9 +26,10 @@ typedef struct gv_shard gv_shard_t;
 typedef struct gv_conn {
     gv_outbuf_t *out;
     gv_client_t *client;
-    uint64_t progress_ms; /* when bytes last left, or when the output was last empty */
-    const char *peer;     /* address for the log; lives as long as the connection */
-    bool has_output;      /* output() has been called this turn; cleared by the front end */
+    uint64_t progress_ms;   /* when bytes last left, or when the output was last empty */
+    const char *peer;       /* address for the log; lives as long as the connection */
+    bool has_output;        /* output() has been called this turn; cleared by the front end */
+    bool anonymous_allowed; /* by its listener: who does not prove who he is may come in */
 } gv_conn_t;
 
 typedef struct gv_conn_ports {
