@@ -24,6 +24,19 @@ char gv__rcu_sections;
 /* Likewise an address for ThreadSanitizer: what free_fn did happened before the barrier's end. */
 static char freed;
 
+#ifdef GV_TSAN
+/*
+ * urcu_memb_barrier() hands a small object of its own to liburcu's thread, which frees it; the
+ * library is not instrumented, so the hand-over is not seen.  For every program that links this
+ * file.
+ */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race:urcu_memb_barrier\n";
+}
+#endif
+
 static _Thread_local batch_t *current_batch;
 static _Thread_local uint32_t registrations;
 
