@@ -93,5 +93,5 @@ void gv_fanout_collect_end(gv_fanout_t *fanout);
 static inline const uint32_t *gv_fanout_ids(const gv_fanout_t *fanout,
                                             const gv_fanout_target_t *target)
 {
-    return fanout->ids + target->first_id;
+    return target->id_count == 0 ? NULL : fanout->ids + target->first_id;
 }
