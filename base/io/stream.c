@@ -569,8 +569,8 @@ static GV_LOOP_ONLY void on_readable(gv_stream_t *stream)
 }
 
 /*
- * The socket has an error: libuv has stopped watching.  What had arrived before it is still read,
- * one read per turn, until the error itself comes out of recv().
+ * The socket has an error, and libuv has stopped watching it.  What had arrived before is still to
+ * be read, one read per turn, until the error itself comes out of recv(): now, or after the pause.
  */
 static GV_LOOP_ONLY void on_socket_error(gv_stream_t *stream)
 {
@@ -580,11 +580,14 @@ static GV_LOOP_ONLY void on_socket_error(gv_stream_t *stream)
         update_watch(stream);
         return;
     }
+    if (stream->_state == STATE_OPEN && !stream->_is_write_blocked) {
+        return; /* gv_stream_resume() watches again */
+    }
     int code = 0;
     socklen_t size = sizeof(code);
     (void)getsockopt(stream->_fd, SOL_SOCKET, SO_ERROR, &code, &size);
     gv_err_t why = code != 0 ? gv_err_from_errno(code) : GV_ERR_CLOSED;
-    end(stream, stream->_state == STATE_OPEN ? why : GV_OK);
+    end(stream, stream->_state == STATE_LINGERING ? GV_OK : why);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
