@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/net/frontend.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "broker/core/client.h"
+
+/*
+ * Map: the connection's end - progress of writing - the stream's callbacks - moving to another
+ * shard - the core's ports - opening - the front end itself.
+ */
+
+/* How far the progress of a silent connection's output may be out of date [ms]. */
+#define PROGRESS_EVERY_MS 500U
+
+/* Packets that wait behind the largest one: one read's worth. */
+#define INPUT_BEHIND_PACKET 65536U
+
+/* The core's own pauses are one reason for the stream. */
+enum {
+    PAUSED_BY_CORE = 1
+};
+
+struct gv_frontend {
+    gv_loop_t *loop;
+    gv_shard_t *shard;
+    gv_frontend_t *const *frontends;
+    uint32_t packet_size_max;
+    gv_list_t writing; /* connections that had output since the last look at their progress */
+    gv_timer_t progress_timer;
+    gv_frontend_stats_t stats;
+};
+
+/* A connection on its way to another shard. */
+typedef struct moving {
+    gv_letter_t letter;
+    gv_socket_t socket;
+    struct connection *connection;
+    gv_loop_t *loop; /* the one it goes to */
+    uint16_t shard;
+} moving_t;
+
+typedef struct connection {
+    gv_stream_t stream;
+    gv_conn_t conn;
+    gv_frontend_t *frontend;
+    const gv_door_t *door;
+    gv_link_t writing_link;
+    moving_t *moving; /* from gv_conn_ports_t.move until it has arrived */
+    char peer[];
+} connection_t;
+
+static connection_t *connection_of(gv_stream_t *stream)
+{
+    return gv_container_of(stream, connection_t, stream);
+}
+
+static connection_t *connection_of_conn(gv_conn_t *conn)
+{
+    return gv_container_of(conn, connection_t, conn);
+}
+
+/* ---- the connection's end ------------------------------------------------------------------- */
+
+static void connection_free(connection_t *connection)
+{
+    if (connection->door->admission != NULL) {
+        gv_admission_leave(connection->door->admission);
+    }
+    gv_free(connection->moving);
+    gv_free(connection);
+}
+
+static GV_LOOP_ONLY void leave_frontend(connection_t *connection)
+{
+    gv_list_remove(&connection->writing_link);
+    gv_counter_sub(&connection->frontend->stats.connections, 1);
+}
+
+/* ---- progress of writing -------------------------------------------------------------------- */
+
+static GV_LOOP_ONLY void note_progress(connection_t *connection)
+{
+    connection->conn.progress_ms =
+        gv_loop_now_ms(connection->frontend->loop) - gv_stream_stalled_ms(&connection->stream);
+}
+
+/*
+ * The core wants to know since when a connection's output has not moved.  The stream tells that
+ * when it is asked, but nobody asks while the core is silent and the socket drains by itself; so
+ * connections with output are looked at now and then until they are empty.
+ */
+static void on_progress_timer(gv_timer_t *timer)
+{
+    gv_frontend_t *frontend = gv_container_of(timer, gv_frontend_t, progress_timer);
+    gv_loop_assert_current(frontend->loop);
+    gv_list_foreach_safe (&frontend->writing, link) {
+        connection_t *connection = gv_container_of(link, connection_t, writing_link);
+        note_progress(connection);
+        if (gv_outbuf_size(connection->conn.out) == 0) {
+            gv_list_remove(link);
+        }
+    }
+    if (!gv_list_is_empty(&frontend->writing)) {
+        gv_loop_timer_start(frontend->loop, timer, PROGRESS_EVERY_MS);
+    }
+}
+
+static GV_LOOP_ONLY void watch_progress(connection_t *connection)
+{
+    gv_frontend_t *frontend = connection->frontend;
+    if (gv_link_is_linked(&connection->writing_link)) {
+        return;
+    }
+    gv_list_append(&frontend->writing, &connection->writing_link);
+    if (!gv_timer_is_armed(&frontend->progress_timer)) {
+        gv_loop_timer_start(frontend->loop, &frontend->progress_timer, PROGRESS_EVERY_MS);
+    }
+}
+
+/* ---- the stream's callbacks ----------------------------------------------------------------- */
+
+static size_t on_input(gv_stream_t *stream, gv_bytes_t bytes)
+{
+    connection_t *connection = connection_of(stream);
+    return gv_client_input(connection->conn.client, bytes);
+}
+
+static void before_flush(gv_stream_t *stream)
+{
+    connection_t *connection = connection_of(stream);
+    gv_loop_assert_current(gv_stream_loop(stream));
+    connection->conn.has_output = false;
+    note_progress(connection);
+}
+
+static GV_LOOP_ONLY void hand_over(connection_t *connection);
+
+static void on_closed(gv_stream_t *stream, gv_err_t why)
+{
+    connection_t *connection = connection_of(stream);
+    gv_loop_t *loop = gv_stream_loop(stream);
+    gv_loop_assert_current(loop);
+    (void)why; /* to the core all ends are the same */
+    leave_frontend(connection);
+    if (connection->moving != NULL) {
+        hand_over(connection);
+        return;
+    }
+    gv_client_closed(&connection->conn.client);
+    gv_outbuf_clear(&stream->out, gv_loop_chunkpool(loop)); /* last words nobody will hear */
+    connection_free(connection);
+}
+
+static const gv_stream_ops_t stream_ops = {
+    .on_input = on_input,
+    .before_flush = before_flush,
+    .on_closed = on_closed,
+};
+
+/* ---- moving to another shard ---------------------------------------------------------------- */
+
+/*
+ *     this loop                                    the other loop
+ *     port_move(): takes the stream off the loop
+ *     on_closed(): hand_over() -----letter-------> on_arrival(): opens stream and client again
+ *
+ * on_closed() is the moment from which the stream's memory is ours, and from which the socket holds
+ * all input that was not used.
+ */
+static GV_LOOP_ONLY gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection,
+                                     gv_socket_t *socket);
+
+static void on_arrival(gv_letter_t *letter)
+{
+    moving_t *moving = gv_container_of(letter, moving_t, letter);
+    connection_t *connection = moving->connection;
+    if (gv_loop_is_stopping(moving->loop)) {
+        gv_socket_close(&moving->socket);
+        connection_free(connection);
+        return;
+    }
+    gv_loop_assert_current(moving->loop);
+    gv_frontend_t *frontend = connection->door->frontends[moving->shard];
+    if (open_on(frontend, connection, &moving->socket) != GV_OK) {
+        gv_counter_add(&frontend->stats.failed, 1);
+        gv_socket_close(&moving->socket);
+        connection_free(connection);
+        return;
+    }
+    connection->moving = NULL;
+    gv_free(moving);
+}
+
+static void hand_over(connection_t *connection)
+{
+    moving_t *moving = connection->moving;
+    gv_counter_add(&connection->frontend->stats.moved, 1);
+    connection->frontend = NULL;
+    gv_loop_send(moving->loop, &moving->letter);
+}
+
+/* ---- the core's ports ----------------------------------------------------------------------- */
+
+static void port_output(gv_conn_t *conn)
+{
+    connection_t *connection = connection_of_conn(conn);
+    gv_loop_assert_current(connection->frontend->loop);
+    gv_stream_dirty(&connection->stream);
+    watch_progress(connection);
+}
+
+static void port_close(gv_conn_t *conn)
+{
+    connection_t *connection = connection_of_conn(conn);
+    gv_loop_assert_current(connection->frontend->loop);
+    gv_stream_close(&connection->stream, GV_CLOSE_FLUSH);
+}
+
+static void port_pause(gv_conn_t *conn, bool paused)
+{
+    connection_t *connection = connection_of_conn(conn);
+    gv_loop_assert_current(connection->frontend->loop);
+    if (paused) {
+        gv_stream_pause(&connection->stream, PAUSED_BY_CORE);
+    } else {
+        gv_stream_resume(&connection->stream, PAUSED_BY_CORE);
+    }
+}
+
+static void port_expect(gv_conn_t *conn, size_t size)
+{
+    connection_t *connection = connection_of_conn(conn);
+    gv_loop_assert_current(connection->frontend->loop);
+    GV_ASSERT(size <= UINT32_MAX);
+    gv_stream_expect(&connection->stream, (uint32_t)size);
+}
+
+static void port_move(gv_conn_t *conn, uint16_t shard)
+{
+    connection_t *connection = connection_of_conn(conn);
+    gv_loop_assert_current(connection->frontend->loop);
+    GV_ASSERT(connection->moving == NULL);
+    GV_ASSERT(conn->client == NULL);
+    moving_t *moving = GV_NEW(moving_t);
+    moving->letter.deliver = on_arrival;
+    moving->connection = connection;
+    moving->shard = shard;
+    moving->loop = connection->frontend->frontends[shard]->loop;
+    connection->moving = moving;
+    gv_stream_detach(&connection->stream, &moving->socket);
+}
+
+const gv_conn_ports_t *gv_frontend_ports(void)
+{
+    static const gv_conn_ports_t ports = {
+        .output = port_output,
+        .close = port_close,
+        .pause = port_pause,
+        .expect = port_expect,
+        .move = port_move,
+    };
+    return &ports;
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+/* Makes the connection one of this front end's; on an error the socket stays the caller's. */
+static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_socket_t *socket)
+{
+    gv_stream_options_t options = {.input_max = frontend->packet_size_max + INPUT_BEHIND_PACKET};
+    gv_err_t err =
+        gv_stream_open(&connection->stream, frontend->loop, &stream_ops, &options, socket);
+    if (err != GV_OK) {
+        return err;
+    }
+    connection->frontend = frontend;
+    gv_counter_add(&frontend->stats.connections, 1);
+    connection->conn = (gv_conn_t){
+        .out = &connection->stream.out,
+        .progress_ms = gv_loop_now_ms(frontend->loop),
+        .peer = connection->peer,
+        .anonymous_allowed = connection->door->anonymous_allowed,
+    };
+    gv_client_open(frontend->shard, &connection->conn);
+    return GV_OK;
+}
+
+static gv_err_t accept_on(gv_frontend_t *frontend, const gv_door_t *door, const gv_address_t *peer,
+                          gv_socket_t *socket)
+{
+    char text[GV_ADDRESS_TEXT_SIZE];
+    size_t text_size = strlen(gv_address_text(peer, text)) + 1;
+    connection_t *connection = gv_try_alloc(sizeof(*connection) + text_size);
+    if (connection == NULL) {
+        return GV_ERR_NOMEM;
+    }
+    *connection = (connection_t){.door = door};
+    memcpy(connection->peer, text, text_size);
+    gv_err_t err = open_on(frontend, connection, socket);
+    if (err != GV_OK) {
+        gv_free(connection);
+    }
+    return err;
+}
+
+void gv_frontend_accept(gv_socket_t *socket, const gv_address_t *peer, void *arg)
+{
+    const gv_door_t *door = arg;
+    gv_loop_t *loop = gv_loop_current();
+    gv_loop_assert_current(loop);
+    gv_frontend_t *frontend = door->frontends[gv_loop_index(loop)];
+    GV_ASSERT(frontend->loop == loop);
+    gv_counter_add(&frontend->stats.accepted, 1);
+    gv_err_t err = accept_on(frontend, door, peer, socket);
+    if (err == GV_OK) {
+        return;
+    }
+    gv_counter_add(&frontend->stats.failed, 1);
+    gv_log_peer(GV_LOG_WARN, "connection_not_opened", "reason='%s'", gv_err_text(err));
+    gv_socket_close(socket);
+    if (door->admission != NULL) {
+        gv_admission_leave(door->admission);
+    }
+}
+
+/* ---- the front end itself ------------------------------------------------------------------- */
+
+void gv_frontend_new(const gv_frontend_options_t *options, gv_frontend_t **frontend_out)
+{
+    GV_ASSERT(options->loop != NULL);
+    GV_ASSERT(options->shard != NULL);
+    GV_ASSERT(options->frontends != NULL);
+    gv_frontend_t *frontend = GV_NEW(gv_frontend_t);
+    frontend->loop = options->loop;
+    frontend->shard = options->shard;
+    frontend->frontends = options->frontends;
+    frontend->packet_size_max = options->packet_size_max;
+    gv_list_init(&frontend->writing);
+    gv_timer_init(&frontend->progress_timer, on_progress_timer);
+    *frontend_out = frontend;
+}
+
+void gv_frontend_free(gv_frontend_t **frontendp)
+{
+    gv_frontend_t *frontend = *frontendp;
+    *frontendp = NULL;
+    if (frontend == NULL) {
+        return;
+    }
+    GV_ASSERT(gv_counter_get(&frontend->stats.connections) == 0);
+    gv_timer_stop(&frontend->progress_timer);
+    gv_free(frontend);
+}
+
+void gv_frontend_set_packet_size_max(gv_frontend_t *frontend, uint32_t size_max)
+{
+    gv_loop_assert_current(frontend->loop);
+    frontend->packet_size_max = size_max;
+}
+
+const gv_frontend_stats_t *gv_frontend_stats(const gv_frontend_t *frontend)
+{
+    return &frontend->stats;
+}
