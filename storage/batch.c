@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/batch.h"
+
+#include "base/alloc.h"
+
+#include "storage/batch_p.h"
+
+/*
+ * The arena is a row of operations without gaps: a head, the key, the value.  Heads are copied in
+ * and out, since they are not aligned.
+ */
+typedef struct op_head {
+    uint32_t value_size;
+    uint16_t key_size;
+    uint8_t kind;
+    uint8_t table;
+} op_head_t;
+
+#define ARENA_FIRST_SIZE ((size_t)512)
+
+_Static_assert(sizeof(op_head_t) == 8, "no padding is copied");
+_Static_assert(GV_KEY_SIZE_MAX <= UINT16_MAX, "a key's size fits");
+
+void gv_batch_new(gv_batch_t **batch_out)
+{
+    GV_ASSERT(batch_out != NULL);
+    *batch_out = GV_NEW(gv_batch_t);
+}
+
+void gv_batch_free(gv_batch_t **batchp)
+{
+    GV_ASSERT(batchp != NULL);
+    gv_batch_t *batch = *batchp;
+    *batchp = NULL;
+    if (batch == NULL) {
+        return;
+    }
+    GV_ASSERT(!gv_link_is_linked(&batch->link));
+    gv_free(batch->_arena);
+    gv_free(batch);
+}
+
+/* Room at the end of the arena, or NULL and the sticky error. */
+static uint8_t *arena_room(gv_batch_t *batch, size_t size)
+{
+    if (batch->_error != GV_OK) {
+        return NULL;
+    }
+    if (batch->_capacity - batch->_size < size) {
+        size_t capacity = batch->_capacity == 0 ? ARENA_FIRST_SIZE : batch->_capacity * 2;
+        while (capacity - batch->_size < size) {
+            capacity *= 2;
+        }
+        uint8_t *arena = gv_try_realloc(batch->_arena, capacity);
+        if (arena == NULL) {
+            batch->_error = GV_ERR_NOMEM;
+            return NULL;
+        }
+        batch->_arena = arena;
+        batch->_capacity = capacity;
+    }
+    uint8_t *room = batch->_arena + batch->_size;
+    batch->_size += size;
+    return room;
+}
+
+/* Adds head and key; returns the room for the value, or NULL when the batch has failed. */
+static uint8_t *add_op(gv_batch_t *batch, gv_batch_kind_t kind, gv_table_t table, gv_bytes_t key,
+                       size_t value_size)
+{
+    GV_ASSERT(batch != NULL);
+    GV_ASSERT((unsigned)table < GV_TABLE_COUNT);
+    GV_ASSERT(key.size >= 1);
+    GV_ASSERT(key.size <= GV_KEY_SIZE_MAX);
+    if (value_size > UINT32_MAX) {
+        batch->_error = GV_ERR_LIMIT;
+        return NULL;
+    }
+    op_head_t head = {
+        .value_size = (uint32_t)value_size,
+        .key_size = (uint16_t)key.size,
+        .kind = (uint8_t)kind,
+        .table = (uint8_t)table,
+    };
+    uint8_t *room = arena_room(batch, sizeof(head) + key.size + value_size);
+    if (room == NULL) {
+        return NULL;
+    }
+    memcpy(room, &head, sizeof(head));
+    memcpy(room + sizeof(head), key.data, key.size);
+    batch->_count++;
+    batch->_has_puts = batch->_has_puts || kind != GV_BATCH_DELETE;
+    return room + sizeof(head) + key.size;
+}
+
+static void add_value(gv_batch_t *batch, gv_batch_kind_t kind, gv_table_t table, gv_bytes_t key,
+                      gv_bytes_t value)
+{
+    uint8_t *room = add_op(batch, kind, table, key, value.size);
+    if (room != NULL && value.size > 0) {
+        memcpy(room, value.data, value.size);
+    }
+}
+
+void gv_batch_put(gv_batch_t *batch, gv_table_t table, gv_bytes_t key, gv_bytes_t value)
+{
+    add_value(batch, GV_BATCH_PUT, table, key, value);
+}
+
+uint8_t *gv_batch_put_room(gv_batch_t *batch, gv_table_t table, gv_bytes_t key, size_t size)
+{
+    return add_op(batch, GV_BATCH_PUT, table, key, size);
+}
+
+void gv_batch_append(gv_batch_t *batch, gv_table_t table, gv_bytes_t key, gv_bytes_t value)
+{
+    add_value(batch, GV_BATCH_APPEND, table, key, value);
+}
+
+void gv_batch_delete(gv_batch_t *batch, gv_table_t table, gv_bytes_t key)
+{
+    add_value(batch, GV_BATCH_DELETE, table, key, GV_BYTES_EMPTY);
+}
+
+void gv_batch_set_draining(gv_batch_t *batch)
+{
+    GV_ASSERT(batch != NULL);
+    batch->_draining = true;
+}
+
+bool gv_batch_is_draining(const gv_batch_t *batch)
+{
+    return batch->_draining || !batch->_has_puts;
+}
+
+size_t gv_batch_count(const gv_batch_t *batch)
+{
+    return batch->_count;
+}
+
+size_t gv_batch_bytes(const gv_batch_t *batch)
+{
+    return batch->_size;
+}
+
+gv_err_t gv_batch_error(const gv_batch_t *batch)
+{
+    return batch->_error;
+}
+
+bool gv_batch_next(const gv_batch_t *batch, size_t *cursor, gv_batch_op_t *op_out)
+{
+    GV_ASSERT(*cursor <= batch->_size);
+    if (*cursor == batch->_size) {
+        return false;
+    }
+    op_head_t head;
+    const uint8_t *pos = batch->_arena + *cursor;
+    memcpy(&head, pos, sizeof(head));
+    pos += sizeof(head);
+    op_out->kind = (gv_batch_kind_t)head.kind;
+    op_out->table = (gv_table_t)head.table;
+    op_out->key = gv_bytes(pos, head.key_size);
+    op_out->value = gv_bytes(pos + head.key_size, head.value_size);
+    *cursor += sizeof(head) + head.key_size + head.value_size;
+    GV_ASSERT(*cursor <= batch->_size);
+    return true;
+}
+
+void gv__batch_add_all(gv_batch_t *to, const gv_batch_t *from)
+{
+    GV_ASSERT(from->_error == GV_OK);
+    uint8_t *room = from->_size > 0 ? arena_room(to, from->_size) : NULL;
+    if (room != NULL) {
+        memcpy(room, from->_arena, from->_size);
+        to->_count += from->_count;
+        to->_has_puts = to->_has_puts || from->_has_puts;
+    }
+}

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/mem_store.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+
+#include "storage/batch_p.h"
+#include "storage/store_p.h"
+
+/*
+ * Parts of this file:
+ *   image     all tables as they would be read: one for `committed`, one for `synced`
+ *   txn       a committed transaction that is not synced yet: its changes, and who waits for it
+ *   steps     apply, commit, sync
+ *   crash, faults, damage
+ *   ops       what gv_store_t wants
+ */
+
+/* ---- image ---- */
+
+typedef struct record {
+    size_t key_size;
+    size_t value_size;
+    uint8_t data[]; /* key, value */
+} record_t;
+
+typedef struct table {
+    record_t **records; /* in the order of the keys */
+    size_t count;
+    size_t capacity;
+} table_t;
+
+typedef struct image {
+    table_t tables[GV_TABLE_COUNT];
+    uint64_t bytes;
+} image_t;
+
+/* What a record costs beside its bytes; the order of magnitude of LMDB's node and page heads. */
+#define RECORD_OVERHEAD 32U
+
+static gv_bytes_t key_of(const record_t *record)
+{
+    return gv_bytes(record->data, record->key_size);
+}
+
+static gv_bytes_t value_of(const record_t *record)
+{
+    return gv_bytes(record->data + record->key_size, record->value_size);
+}
+
+static uint64_t cost_of(size_t key_size, size_t value_size)
+{
+    return (uint64_t)key_size + value_size + RECORD_OVERHEAD;
+}
+
+static record_t *record_new(gv_bytes_t key, gv_bytes_t value)
+{
+    record_t *record = gv_xalloc(sizeof(*record) + key.size + value.size);
+    record->key_size = key.size;
+    record->value_size = value.size;
+    memcpy(record->data, key.data, key.size);
+    if (value.size > 0) {
+        memcpy(record->data + key.size, value.data, value.size);
+    }
+    return record;
+}
+
+/* The index of the first record that is not below `key`. */
+static size_t table_find(const table_t *table, gv_bytes_t key)
+{
+    size_t low = 0;
+    size_t high = table->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (gv_bytes_compare(key_of(table->records[middle]), key) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static bool table_has(const table_t *table, size_t index, gv_bytes_t key)
+{
+    return index < table->count && gv_bytes_equal(key_of(table->records[index]), key);
+}
+
+static void table_insert(table_t *table, size_t index, record_t *record)
+{
+    if (table->count == table->capacity) {
+        table->capacity = table->capacity == 0 ? 16 : table->capacity * 2;
+        table->records = gv_xrealloc(table->records, table->capacity * sizeof(record_t *));
+    }
+    record_t **at = table->records + index;
+    memmove(at + 1, at, (table->count - index) * sizeof(record_t *));
+    *at = record;
+    table->count++;
+}
+
+static void table_remove(table_t *table, size_t index)
+{
+    record_t **at = table->records + index;
+    gv_free(*at);
+    table->count--;
+    memmove(at, at + 1, (table->count - index) * sizeof(record_t *));
+}
+
+static void image_apply(image_t *image, const gv_batch_t *batch)
+{
+    size_t cursor = 0;
+    gv_batch_op_t op;
+    while (gv_batch_next(batch, &cursor, &op)) {
+        table_t *table = &image->tables[op.table];
+        size_t index = table_find(table, op.key);
+        if (table_has(table, index, op.key)) {
+            image->bytes -= cost_of(op.key.size, table->records[index]->value_size);
+            table_remove(table, index);
+        }
+        if (op.kind != GV_BATCH_DELETE) {
+            table_insert(table, index, record_new(op.key, op.value));
+            image->bytes += cost_of(op.key.size, op.value.size);
+        }
+    }
+}
+
+static void image_clear(image_t *image)
+{
+    for (size_t t = 0; t < GV_TABLE_COUNT; t++) {
+        table_t *table = &image->tables[t];
+        for (size_t i = 0; i < table->count; i++) {
+            gv_free(table->records[i]);
+        }
+        gv_free(table->records);
+    }
+    *image = (image_t){.bytes = 0};
+}
+
+static void image_copy(image_t *to, const image_t *from)
+{
+    image_clear(to);
+    for (size_t t = 0; t < GV_TABLE_COUNT; t++) {
+        const table_t *table = &from->tables[t];
+        for (size_t i = 0; i < table->count; i++) {
+            const record_t *record = table->records[i];
+            table_insert(&to->tables[t], i, record_new(key_of(record), value_of(record)));
+        }
+    }
+    to->bytes = from->bytes;
+}
+
+/* ---- txn ---- */
+
+typedef struct txn {
+    gv_link_t link;
+    gv_batch_t *redo;  /* all its changes */
+    gv_list_t waiting; /* batches to be completed when it is synced */
+} txn_t;
+
+typedef struct mem_store {
+    gv_store_t base;
+    gv_mem_options_t options;
+    gv_rng_t rng;
+
+    gv_list_t queue;    /* submitted */
+    gv_list_t applied;  /* in the transaction that is being built */
+    gv_list_t unsynced; /* txn_t: committed, not synced */
+    gv_batch_t *ghost;  /* a commit that failed, but may have reached the disk; or NULL */
+    image_t committed;
+    image_t synced;
+
+    gv_err_t fault;
+    uint32_t fault_percent;
+} mem_store_t;
+
+static mem_store_t *mem_of(gv_store_t *store)
+{
+    return gv_container_of(store, mem_store_t, base);
+}
+
+static gv_batch_t *batch_at(gv_link_t *link)
+{
+    return gv_container_of(link, gv_batch_t, link);
+}
+
+static txn_t *txn_at(gv_link_t *link)
+{
+    return gv_container_of(link, txn_t, link);
+}
+
+/* Posts the completions, each with the result the batch has by now. */
+static void complete_all(mem_store_t *mem, gv_list_t *batches)
+{
+    for (gv_link_t *link; (link = gv_list_take_first(batches)) != NULL;) {
+        gv_batch_t *batch = batch_at(link);
+        gv_counter_add(&mem->base.stats.refused_full, batch->result == GV_ERR_FULL ? 1 : 0);
+        gv_counter_add(&mem->base.stats.failed_io, batch->result == GV_ERR_IO ? 1 : 0);
+        gv_store_complete(batch, batch->result);
+    }
+}
+
+static void drop_all(gv_list_t *batches)
+{
+    for (gv_link_t *link; (link = gv_list_take_first(batches)) != NULL;) {
+        gv_batch_t *batch = batch_at(link);
+        gv_batch_free(&batch);
+    }
+}
+
+static void txn_free(txn_t *txn)
+{
+    gv_list_remove(&txn->link);
+    drop_all(&txn->waiting);
+    gv_batch_free(&txn->redo);
+    gv_free(txn);
+}
+
+/* ---- steps ---- */
+
+static bool is_struck(mem_store_t *mem)
+{
+    return mem->fault != GV_OK && gv_rng_chance(&mem->rng, mem->fault_percent);
+}
+
+/* Whether the batch still fits, with everything applied before it (deletes count as nothing). */
+static bool fits(const mem_store_t *mem, const gv_batch_t *batch)
+{
+    if (mem->options.size_bytes == 0) {
+        return true;
+    }
+    uint64_t limit = mem->options.size_bytes;
+    if (!gv_batch_is_draining(batch)) {
+        limit -= mem->options.reserve_bytes;
+    }
+    uint64_t used = mem->committed.bytes + gv_batch_bytes(batch);
+    gv_list_foreach (&mem->applied, link) {
+        used += gv_batch_bytes(batch_at(link));
+    }
+    return used <= limit || !batch->_has_puts;
+}
+
+/* The oldest batch of a lane picked at random among those that wait. */
+static gv_batch_t *pick_submitted(mem_store_t *mem)
+{
+    uint32_t count = 0;
+    gv_list_foreach (&mem->queue, link) {
+        count++;
+    }
+    uint32_t skip = gv_rng_below(&mem->rng, count);
+    const gv_store_lane_t *lane = NULL;
+    gv_list_foreach (&mem->queue, link) {
+        if (skip-- == 0) {
+            lane = batch_at(link)->lane;
+            break;
+        }
+    }
+    gv_list_foreach (&mem->queue, link) {
+        if (batch_at(link)->lane == lane) {
+            return batch_at(link);
+        }
+    }
+    return NULL; /* not reached: the lane has at least the one that was picked */
+}
+
+static void step_apply(mem_store_t *mem)
+{
+    gv_batch_t *batch = pick_submitted(mem);
+    gv_list_remove(&batch->link);
+    if (batch->result == GV_OK && !fits(mem, batch)) {
+        batch->result = GV_ERR_FULL;
+    }
+    gv_list_append(&mem->applied, &batch->link);
+}
+
+/* All changes of the batches that were not refused, as one. */
+static gv_batch_t *redo_of(const gv_list_t *batches)
+{
+    gv_batch_t *redo;
+    gv_batch_new(&redo);
+    gv_list_foreach (batches, link) {
+        if (batch_at(link)->result == GV_OK) {
+            gv__batch_add_all(redo, batch_at(link));
+        }
+    }
+    GV_ASSERT(gv_batch_error(redo) == GV_OK);
+    return redo;
+}
+
+/* A transaction with these changes (which it takes), the last of those that are not synced. */
+static txn_t *txn_new(mem_store_t *mem, gv_batch_t *redo)
+{
+    txn_t *txn = GV_NEW(txn_t);
+    txn->redo = redo;
+    gv_list_init(&txn->waiting);
+    gv_list_append(&mem->unsynced, &txn->link);
+    return txn;
+}
+
+/* Makes `redo` (which it takes) a committed transaction. */
+static txn_t *commit_redo(mem_store_t *mem, gv_batch_t *redo)
+{
+    image_apply(&mem->committed, redo);
+    gv_batch_free(&mem->ghost); /* its place on the disk is overwritten now */
+
+    gv_store_stats_t *stats = &mem->base.stats;
+    gv_counter_add(&stats->commits, 1);
+    gv_counter_add(&stats->changes, gv_batch_count(redo));
+    gv_counter_add(&stats->bytes, gv_batch_bytes(redo));
+    gv_counter_set(&stats->used_bytes, mem->committed.bytes);
+    return txn_new(mem, redo);
+}
+
+static void count_batches(mem_store_t *mem, const gv_list_t *batches)
+{
+    uint64_t count = 0;
+    gv_list_foreach (batches, link) {
+        count += batch_at(link)->result == GV_OK ? 1 : 0;
+    }
+    gv_counter_add(&mem->base.stats.batches, count);
+    gv_histogram_add(&mem->base.stats.batches_per_commit, count);
+}
+
+/*
+ * The transaction fails as a whole; after an input/output error nobody knows what the disk has.
+ * What is left of it is an empty one, in which its batches wait for those before them.
+ */
+static txn_t *fail_commit(mem_store_t *mem, gv_batch_t *redo, gv_err_t fault)
+{
+    gv_list_foreach (&mem->applied, link) {
+        gv_batch_t *batch = batch_at(link);
+        batch->result = batch->result != GV_OK ? batch->result : fault;
+    }
+    gv_batch_free(&mem->ghost);
+    if (fault == GV_ERR_IO) {
+        mem->ghost = redo;
+    } else {
+        gv_batch_free(&redo);
+    }
+    gv_batch_t *nothing;
+    gv_batch_new(&nothing);
+    return txn_new(mem, nothing);
+}
+
+static void step_commit(mem_store_t *mem)
+{
+    gv_batch_t *redo = redo_of(&mem->applied);
+    txn_t *txn = NULL;
+    if (is_struck(mem)) {
+        txn = fail_commit(mem, redo, mem->fault);
+    } else {
+        count_batches(mem, &mem->applied);
+        txn = commit_redo(mem, redo);
+    }
+    if (mem->options.sync == GV_STORE_SYNC_COMMIT) {
+        gv_list_splice(&txn->waiting, &mem->applied);
+    } else {
+        complete_all(mem, &mem->applied);
+    }
+}
+
+static void step_sync(mem_store_t *mem)
+{
+    for (gv_link_t *link; (link = gv_list_first(&mem->unsynced)) != NULL;) {
+        txn_t *txn = txn_at(link);
+        image_apply(&mem->synced, txn->redo);
+        complete_all(mem, &txn->waiting);
+        txn_free(txn);
+    }
+    gv_counter_add(&mem->base.stats.syncs, 1);
+}
+
+typedef void step_t(mem_store_t *mem);
+
+bool gv_mem_store_step(gv_store_t *store)
+{
+    mem_store_t *mem = mem_of(store);
+    step_t *possible[3];
+    uint32_t count = 0;
+    if (!gv_list_is_empty(&mem->queue)) {
+        possible[count++] = step_apply;
+    }
+    if (!gv_list_is_empty(&mem->applied)) {
+        possible[count++] = step_commit;
+    }
+    if (!gv_list_is_empty(&mem->unsynced) && mem->options.sync != GV_STORE_SYNC_OFF) {
+        possible[count++] = step_sync;
+    }
+    if (count == 0) {
+        return false;
+    }
+    possible[gv_rng_below(&mem->rng, count)](mem);
+    return true;
+}
+
+void gv_mem_store_settle(gv_store_t *store)
+{
+    while (gv_mem_store_step(store)) {
+    }
+}
+
+/* ---- crash, faults, damage ---- */
+
+void gv_mem_store_crash(gv_store_t *store, gv_mem_crash_t crash)
+{
+    mem_store_t *mem = mem_of(store);
+    /* The commit that was under way may have been through, though nobody was told. */
+    if (!gv_list_is_empty(&mem->applied) && gv_rng_chance(&mem->rng, 50)) {
+        (void)commit_redo(mem, redo_of(&mem->applied));
+    } else if (mem->ghost != NULL && gv_rng_chance(&mem->rng, 50)) {
+        gv_batch_t *ghost = mem->ghost;
+        mem->ghost = NULL;
+        (void)commit_redo(mem, ghost);
+    }
+    gv_batch_free(&mem->ghost);
+    drop_all(&mem->queue);
+    drop_all(&mem->applied);
+
+    bool survives = true;
+    gv_list_foreach_safe (&mem->unsynced, link) {
+        txn_t *txn = txn_at(link);
+        drop_all(&txn->waiting);
+        if (crash == GV_MEM_CRASH_PROCESS) {
+            continue; /* still in the system's cache */
+        }
+        survives = survives && gv_rng_chance(&mem->rng, 50);
+        if (survives) {
+            image_apply(&mem->synced, txn->redo);
+        }
+        txn_free(txn);
+    }
+    if (crash == GV_MEM_CRASH_POWER) {
+        image_copy(&mem->committed, &mem->synced);
+    }
+}
+
+void gv_mem_store_set_fault(gv_store_t *store, gv_err_t fault, uint32_t percent)
+{
+    GV_ASSERT(percent <= 100);
+    mem_store_t *mem = mem_of(store);
+    mem->fault = fault;
+    mem->fault_percent = percent;
+}
+
+static void flip_bit(table_t *table, gv_bytes_t key, size_t offset, uint8_t bit)
+{
+    size_t index = table_find(table, key);
+    if (table_has(table, index, key)) {
+        record_t *record = table->records[index];
+        if (offset < record->value_size) {
+            record->data[record->key_size + offset] ^= bit;
+        }
+    }
+}
+
+bool gv_mem_store_damage(gv_store_t *store, gv_table_t table_number)
+{
+    mem_store_t *mem = mem_of(store);
+    table_t *table = &mem->committed.tables[table_number];
+    if (table->count == 0) {
+        return false;
+    }
+    const record_t *record = table->records[gv_rng_below(&mem->rng, (uint32_t)table->count)];
+    if (record->value_size == 0) {
+        return false;
+    }
+    size_t offset = gv_rng_below(&mem->rng, (uint32_t)record->value_size);
+    uint8_t bit = (uint8_t)(1U << gv_rng_below(&mem->rng, 8));
+    flip_bit(&mem->synced.tables[table_number], key_of(record), offset, bit);
+    flip_bit(table, key_of(record), offset, bit);
+    return true;
+}
+
+/* ---- ops ---- */
+
+static void mem_submit(gv_store_t *store, gv_batch_t *batch)
+{
+    gv_list_append(&mem_of(store)->queue, &batch->link);
+}
+
+static gv_err_t mem_write(gv_store_t *store, gv_batch_t *batch)
+{
+    mem_store_t *mem = mem_of(store);
+    gv_err_t result = batch->result;
+    if (result == GV_OK && !fits(mem, batch)) {
+        result = GV_ERR_FULL;
+    }
+    if (result == GV_OK && is_struck(mem)) {
+        result = mem->fault;
+    }
+    if (result == GV_OK) {
+        (void)commit_redo(mem, batch);
+        step_sync(mem);
+    } else {
+        gv_batch_free(&batch);
+    }
+    return result;
+}
+
+static gv_err_t mem_get(gv_store_t *store, gv_table_t table_number, gv_bytes_t key,
+                        gv_store_record_cb_t *on_record, void *arg)
+{
+    const table_t *table = &mem_of(store)->committed.tables[table_number];
+    size_t index = table_find(table, key);
+    if (!table_has(table, index, key)) {
+        return GV_ERR_NOENT;
+    }
+    return on_record(key, value_of(table->records[index]), arg);
+}
+
+static gv_err_t mem_scan_slice(gv_store_t *store, gv_table_t table_number,
+                               gv_store_cursor_t *cursor, size_t records_max,
+                               gv_store_record_cb_t *on_record, void *arg, bool *ended)
+{
+    const table_t *table = &mem_of(store)->committed.tables[table_number];
+    gv_bytes_t from = gv_bytes(cursor->_key, cursor->_key_size);
+    size_t index = table_find(table, from);
+    if (cursor->_after && table_has(table, index, from)) {
+        index++;
+    }
+    gv_err_t err = GV_OK;
+    for (size_t n = 0; n < records_max && index < table->count && err == GV_OK; n++, index++) {
+        const record_t *record = table->records[index];
+        gv__store_cursor_pass(cursor, key_of(record));
+        err = on_record(key_of(record), value_of(record), arg);
+    }
+    *ended = err == GV_OK && index == table->count;
+    return err;
+}
+
+static void mem_close(gv_store_t *store)
+{
+    mem_store_t *mem = mem_of(store);
+    gv_mem_store_settle(store);
+    while (!gv_list_is_empty(&mem->unsynced)) {
+        step_sync(mem);
+    }
+    gv_batch_free(&mem->ghost);
+    image_clear(&mem->committed);
+    image_clear(&mem->synced);
+    gv_free(mem);
+}
+
+static const gv_store_ops_t mem_ops = {
+    .submit = mem_submit,
+    .write = mem_write,
+    .get = mem_get,
+    .scan_slice = mem_scan_slice,
+    .close = mem_close,
+};
+
+void gv_mem_store_new(const gv_mem_options_t *options, gv_store_t **store_out)
+{
+    GV_ASSERT(options->reserve_bytes <= options->size_bytes);
+    mem_store_t *mem = GV_NEW(mem_store_t);
+    mem->base.ops = &mem_ops;
+    mem->base.sync = options->sync;
+    mem->options = *options;
+    gv_rng_init(&mem->rng, options->seed, 0);
+    gv_list_init(&mem->queue);
+    gv_list_init(&mem->applied);
+    gv_list_init(&mem->unsynced);
+    mem->fault = GV_OK;
+    gv_counter_set(&mem->base.stats.size_bytes, options->size_bytes);
+    gv_counter_set(&mem->base.stats.limit_bytes, options->size_bytes - options->reserve_bytes);
+    *store_out = &mem->base;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The envelope of every stored value:
+ *
+ *     0      version of the envelope, now 1
+ *     1..4   CRC-32C, big-endian, of (table, key, version, body)
+ *     5..    body: a message of proto/record.proto
+ *
+ * The checksum covers the place as well as the value, so that a record that turns up under another
+ * key or in another table is noticed.  LMDB itself has no checksums.
+ *
+ * Threads: plain functions.
+ */
+
+#include <stddef.h>
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/bytes.h"
+#include "base/defs.h"
+#include "base/err.h"
+
+#include "storage/batch.h"
+#include "storage/keys.h"
+
+#define GV_RECORD_VERSION   1
+#define GV_RECORD_HEAD_SIZE 5 /* [bytes] */
+
+/* Adds to the batch: `message`, in its envelope, as the value of key. */
+void gv_record_put(gv_batch_t *batch, gv_table_t table, gv_bytes_t key,
+                   const ProtobufCMessage *message);
+
+/*
+ * Checks a stored value and gives its body, a view into it.  GV_OK, GV_ERR_CORRUPT (too short or
+ * checksum wrong), or GV_ERR_VERSION (intact, but of an envelope we do not know).
+ */
+GV_MUST_USE gv_err_t gv_record_open(gv_table_t table, gv_bytes_t key, gv_bytes_t value,
+                                    gv_bytes_t *body_out);
+
+/*
+ * As gv_record_open(), and unpacks the body.  *message_out is the caller's, to be freed with
+ * gv_record_free().  GV_ERR_CORRUPT also when it is no such message.
+ */
+GV_MUST_USE gv_err_t gv_record_unpack(gv_table_t table, gv_bytes_t key, gv_bytes_t value,
+                                      const ProtobufCMessageDescriptor *descriptor,
+                                      ProtobufCMessage **message_out);
+
+/* NULL in *messagep is allowed. */
+void gv_record_free(ProtobufCMessage **messagep);
+
+/* A view as protobuf-c wants it, for messages that are packed and forgotten. */
+static inline ProtobufCBinaryData gv_record_bytes(gv_bytes_t bytes)
+{
+    return (ProtobufCBinaryData){.len = bytes.size, .data = (uint8_t *)(uintptr_t)bytes.data};
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/store.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+#include "storage/batch_p.h"
+#include "storage/store_p.h"
+
+/* Records per read transaction of gv_store_scan(): some milliseconds at most. */
+#define SCAN_SLICE_RECORDS ((size_t)4096)
+
+/* ---- promises ---- */
+
+static const struct {
+    const char *name;
+    const char *promise;
+} sync_modes[] = {
+    [GV_STORE_SYNC_COMMIT] = {"commit", "what is acknowledged survives the process and the power"},
+    [GV_STORE_SYNC_INTERVAL] =
+        {"interval", "what is acknowledged survives the process; a power failure may lose it "
+                     "until the next periodic sync"},
+    [GV_STORE_SYNC_OFF] = {"off", "what is acknowledged survives the process; a power failure may "
+                                  "lose everything since the start"},
+};
+#define SYNC_MODE_COUNT (sizeof(sync_modes) / sizeof(sync_modes[0]))
+
+bool gv_store_sync_parse(const char *text, gv_store_sync_t *sync_out)
+{
+    for (size_t i = 0; i < SYNC_MODE_COUNT; i++) {
+        if (strcmp(text, sync_modes[i].name) == 0) {
+            *sync_out = (gv_store_sync_t)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *gv_store_sync_name(gv_store_sync_t sync)
+{
+    GV_ASSERT((size_t)sync < SYNC_MODE_COUNT);
+    return sync_modes[sync].name;
+}
+
+const char *gv_store_sync_promise(gv_store_sync_t sync)
+{
+    GV_ASSERT((size_t)sync < SYNC_MODE_COUNT);
+    return sync_modes[sync].promise;
+}
+
+/* ---- writing ---- */
+
+void gv_store_lane_init(gv_store_lane_t *lane, gv_store_t *store, gv_store_post_t *post, void *arg)
+{
+    GV_ASSERT(store != NULL);
+    GV_ASSERT(post != NULL);
+    *lane = (gv_store_lane_t){._store = store, ._post = post, ._post_arg = arg};
+}
+
+void gv_store_lane_deinit(gv_store_lane_t *lane)
+{
+    GV_ASSERT(lane->_pending_count == 0);
+    GV_ASSERT(lane->_pending_bytes == 0);
+    lane->_store = NULL;
+}
+
+/* On the lane's thread. */
+static void on_completed(gv_letter_t *letter)
+{
+    gv_batch_t *batch = gv_container_of(letter, gv_batch_t, letter);
+    gv_store_lane_t *lane = batch->lane;
+    GV_ASSERT(lane->_pending_count > 0);
+    GV_ASSERT(lane->_pending_bytes >= gv_batch_bytes(batch));
+    lane->_pending_count--;
+    lane->_pending_bytes -= gv_batch_bytes(batch);
+
+    gv_store_done_cb_t *on_done = batch->on_done;
+    void *arg = batch->on_done_arg;
+    gv_err_t result = batch->result;
+    gv_batch_free(&batch);
+    on_done(result, arg); /* last: it may free the lane */
+}
+
+void gv_store_submit(gv_store_lane_t *lane, gv_batch_t **batchp, gv_store_done_cb_t *on_done,
+                     void *arg)
+{
+    gv_batch_t *batch = *batchp;
+    *batchp = NULL;
+    GV_ASSERT(lane->_store != NULL);
+    GV_ASSERT(batch != NULL);
+    GV_ASSERT(batch->lane == NULL);
+    GV_ASSERT(on_done != NULL);
+    batch->lane = lane;
+    batch->letter.deliver = on_completed;
+    batch->on_done = on_done;
+    batch->on_done_arg = arg;
+    batch->result = gv_batch_error(batch);
+    lane->_pending_count++;
+    lane->_pending_bytes += gv_batch_bytes(batch);
+    lane->_store->ops->submit(lane->_store, batch);
+}
+
+void gv_store_complete(gv_batch_t *batch, gv_err_t result)
+{
+    GV_ASSERT(!gv_link_is_linked(&batch->link));
+    batch->result = result;
+    batch->lane->_post(batch->lane->_post_arg, &batch->letter);
+}
+
+size_t gv_store_lane_pending(const gv_store_lane_t *lane)
+{
+    return lane->_pending_count;
+}
+
+size_t gv_store_lane_pending_bytes(const gv_store_lane_t *lane)
+{
+    return lane->_pending_bytes;
+}
+
+gv_err_t gv_store_write(gv_store_t *store, gv_batch_t **batchp)
+{
+    gv_batch_t *batch = *batchp;
+    *batchp = NULL;
+    GV_ASSERT(batch != NULL);
+    GV_ASSERT(batch->lane == NULL);
+    batch->result = gv_batch_error(batch);
+    return store->ops->write(store, batch);
+}
+
+/* ---- reading ---- */
+
+gv_err_t gv_store_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
+                      gv_store_record_cb_t *on_record, void *arg)
+{
+    GV_ASSERT((unsigned)table < GV_TABLE_COUNT);
+    GV_ASSERT(key.size >= 1);
+    GV_ASSERT(key.size <= GV_KEY_SIZE_MAX);
+    return store->ops->get(store, table, key, on_record, arg);
+}
+
+void gv_store_cursor_init(gv_store_cursor_t *cursor)
+{
+    cursor->_key_size = 0;
+    cursor->_after = false;
+}
+
+void gv_store_cursor_init_at(gv_store_cursor_t *cursor, gv_bytes_t from)
+{
+    GV_ASSERT(from.size >= 1);
+    GV_ASSERT(from.size <= GV_KEY_SIZE_MAX);
+    cursor->_key_size = from.size;
+    cursor->_after = false;
+    memcpy(cursor->_key, from.data, from.size);
+}
+
+void gv__store_cursor_pass(gv_store_cursor_t *cursor, gv_bytes_t key)
+{
+    gv_store_cursor_init_at(cursor, key);
+    cursor->_after = true;
+}
+
+gv_err_t gv_store_scan_slice(gv_store_t *store, gv_table_t table, gv_store_cursor_t *cursor,
+                             size_t records_max, gv_store_record_cb_t *on_record, void *arg,
+                             bool *ended)
+{
+    GV_ASSERT((unsigned)table < GV_TABLE_COUNT);
+    GV_ASSERT(records_max > 0);
+    *ended = false;
+    return store->ops->scan_slice(store, table, cursor, records_max, on_record, arg, ended);
+}
+
+gv_err_t gv_store_scan(gv_store_t *store, gv_table_t table, gv_store_record_cb_t *on_record,
+                       void *arg)
+{
+    gv_store_cursor_t cursor;
+    gv_store_cursor_init(&cursor);
+    gv_err_t err = GV_OK;
+    bool ended = false;
+    while (err == GV_OK && !ended) {
+        err =
+            gv_store_scan_slice(store, table, &cursor, SCAN_SLICE_RECORDS, on_record, arg, &ended);
+    }
+    return err;
+}
+
+/* ---- figures ---- */
+
+const gv_store_stats_t *gv_store_stats(const gv_store_t *store)
+{
+    return &store->stats;
+}
+
+gv_store_sync_t gv_store_sync_mode(const gv_store_t *store)
+{
+    return store->sync;
+}
+
+void gv_store_note_damaged(gv_store_t *store, gv_table_t table, gv_bytes_t key)
+{
+    /* Relaxed: a count, nothing hangs on it. */
+    (void)atomic_fetch_add_explicit(&store->stats.damaged, 1, memory_order_relaxed);
+    char text[128];
+    gv_log_peer(GV_LOG_ERROR, "record_damaged", "table=%s key='%s'", gv_table_name(table),
+                gv_bytes_printable(key, text, sizeof(text)));
+}
+
+/* ---- end ---- */
+
+void gv_store_close(gv_store_t **storep)
+{
+    GV_ASSERT(storep != NULL);
+    gv_store_t *store = *storep;
+    *storep = NULL;
+    if (store != NULL) {
+        store->ops->close(store);
+    }
+}
