@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/datadir_p.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include "storage/lmdb_verify_p.h"
+
+#define LOCK_NAME    "grapevine.lock"
+#define DATA_NAME    "data.mdb"
+#define BALLAST_NAME "ballast"
+
+/* The first byte of the lock file, once there has been a store. */
+#define MARK 'S'
+
+void gv__why_set(gv__why_t why, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(why.text, why.size, format, args);
+    va_end(args);
+}
+
+/* ---- opening ---- */
+
+static gv_err_t explain_errno(int code, const char *path, gv__why_t why)
+{
+    switch (code) {
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        gv__why_set(why,
+                    "no permission to write to the data directory '%s': %s; give it to the user "
+                    "the node runs as (uid %u)",
+                    path, strerrordesc_np(code), (unsigned)geteuid());
+        return GV_ERR_DENIED;
+    case ENOTDIR:
+        gv__why_set(why, "the data directory '%s' is not a directory", path);
+        return GV_ERR_INVAL;
+    case ENOENT:
+        gv__why_set(why, "the data directory '%s' cannot be made: its parent is missing", path);
+        return GV_ERR_NOENT;
+    case ENOSPC:
+    case EDQUOT:
+        gv__why_set(why, "no space left for the data directory '%s'", path);
+        return GV_ERR_FULL;
+    default:
+        gv__why_set(why, "the data directory '%s' cannot be used: %s", path, strerrordesc_np(code));
+        return GV_ERR_IO;
+    }
+}
+
+static gv_err_t open_directory(gv__datadir_t *dir, gv__why_t why)
+{
+    if (mkdir(dir->path, 0700) != 0 && errno != EEXIST) {
+        return explain_errno(errno, dir->path, why);
+    }
+    dir->fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return dir->fd >= 0 ? GV_OK : explain_errno(errno, dir->path, why);
+}
+
+static gv_err_t take_lock(gv__datadir_t *dir, gv__why_t why)
+{
+    dir->lock_fd = openat(dir->fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (dir->lock_fd < 0) {
+        return explain_errno(errno, dir->path, why);
+    }
+    if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK) {
+            return explain_errno(errno, dir->path, why);
+        }
+        gv__why_set(why,
+                    "the data directory '%s' is in use by another process: stop that one, or give "
+                    "this node a directory of its own",
+                    dir->path);
+        return GV_ERR_BUSY;
+    }
+    char mark = 0;
+    dir->is_new = pread(dir->lock_fd, &mark, 1, 0) != 1 || mark != MARK;
+    return GV_OK;
+}
+
+/* Looks at data.mdb, which may be missing in a new directory only. */
+static gv_err_t check_data(gv__datadir_t *dir, gv__why_t why)
+{
+    int fd = openat(dir->fd, DATA_NAME, O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno != ENOENT) {
+        return explain_errno(errno, dir->path, why);
+    }
+    struct stat st = {.st_size = 0};
+    if (fd >= 0 && fstat(fd, &st) != 0) {
+        gv_err_t err = explain_errno(errno, dir->path, why);
+        (void)close(fd);
+        return err;
+    }
+    const char *fault = "is missing or empty, though there has been a store here";
+    gv_err_t err = GV_ERR_CORRUPT;
+    if (st.st_size > 0) {
+        err = gv__lmdb_verify(fd, &fault);
+    } else if (dir->is_new) {
+        err = GV_OK;
+    }
+    if (err != GV_OK) {
+        gv__why_set(why,
+                    "'%s/" DATA_NAME "' %s: restore it from a backup, or remove the directory, "
+                    "after which this node joins as a new one",
+                    dir->path, fault);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return err;
+}
+
+gv_err_t gv__datadir_open(const char *path, gv__datadir_t *dir_out, gv__why_t why)
+{
+    gv__datadir_t *dir = dir_out;
+    *dir = (gv__datadir_t){.path = gv_xstrdup(path), .fd = -1, .lock_fd = -1};
+    gv_err_t err = open_directory(dir, why);
+    if (err == GV_OK) {
+        err = take_lock(dir, why);
+    }
+    if (err == GV_OK) {
+        err = check_data(dir, why);
+    }
+    if (err != GV_OK) {
+        gv__datadir_close(dir);
+    }
+    return err;
+}
+
+gv_err_t gv__datadir_mark(gv__datadir_t *dir, gv__why_t why)
+{
+    GV_ASSERT(dir->lock_fd >= 0);
+    char mark = MARK;
+    /* The names of new files are on the disk when their directory is. */
+    if (pwrite(dir->lock_fd, &mark, 1, 0) != 1 || fsync(dir->lock_fd) != 0 || fsync(dir->fd) != 0) {
+        return explain_errno(errno, dir->path, why);
+    }
+    dir->is_new = false;
+    return GV_OK;
+}
+
+void gv__datadir_close(gv__datadir_t *dir)
+{
+    if (dir->lock_fd >= 0) {
+        (void)close(dir->lock_fd);
+    }
+    if (dir->fd >= 0) {
+        (void)close(dir->fd);
+    }
+    gv_free(dir->path);
+    *dir = (gv__datadir_t){.path = NULL, .fd = -1, .lock_fd = -1};
+}
+
+/* ---- space ---- */
+
+void gv__datadir_fill_ballast(gv__datadir_t *dir, uint64_t bytes)
+{
+    int fd = openat(dir->fd, BALLAST_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    /* The call returns its error; it does not set errno. */
+    int code = fd >= 0 ? posix_fallocate(fd, 0, (off_t)bytes) : errno;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    dir->has_ballast = fd >= 0;
+    if (code != 0) {
+        gv_log_warn("ballast_missing", "directory='%s' bytes=%llu error='%s'", dir->path,
+                    (unsigned long long)bytes, strerrordesc_np(code));
+        (void)gv__datadir_drop_ballast(dir);
+    }
+}
+
+bool gv__datadir_drop_ballast(gv__datadir_t *dir)
+{
+    if (!dir->has_ballast) {
+        return false;
+    }
+    dir->has_ballast = false;
+    return unlinkat(dir->fd, BALLAST_NAME, 0) == 0;
+}
+
+uint64_t gv__datadir_free_bytes(const gv__datadir_t *dir)
+{
+    struct statvfs vfs;
+    if (fstatvfs(dir->fd, &vfs) != 0) {
+        return UINT64_MAX;
+    }
+    return (uint64_t)vfs.f_bavail * vfs.f_frsize;
+}

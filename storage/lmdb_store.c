@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/lmdb_store.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include "proto/record.pb-c.h"
+
+#include "storage/batch_p.h"
+#include "storage/lmdb_store_p.h"
+#include "storage/records.h"
+#include "storage/store_p.h"
+
+/*
+ * Parts of this file:
+ *   codes       LMDB's errors in our words
+ *   reading     get, scan_slice: one short read transaction each
+ *   writing     what stands between gv_store_t and the writer thread
+ *   format      is this store one we understand?
+ *   opening
+ */
+
+/* What the tables and records of this program mean.  Higher: written by a newer one. */
+#define FORMAT_NUMBER 1U
+#define KEY_FORMAT    GV_BYTES_LITERAL("format")
+
+#define SYNC_INTERVAL_DEFAULT_MS 1000U
+#define RESERVE_MIN              ((uint64_t)64 << 20)
+#define RESERVE_PERCENT          5U
+#define MAP_SIZE_MIN             ((uint64_t)1 << 20)
+#define NS_PER_MS                ((uint64_t)1000000)
+
+static gv__lmdb_t *lmdb_of(gv_store_t *store)
+{
+    return gv_container_of(store, gv__lmdb_t, base);
+}
+
+/* ---- codes ---- */
+
+gv_err_t gv__err_from_mdb(int rc)
+{
+    switch (rc) {
+    case MDB_SUCCESS:
+        return GV_OK;
+    case MDB_NOTFOUND:
+        return GV_ERR_NOENT;
+    case MDB_MAP_FULL:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return GV_ERR_FULL;
+    case MDB_TXN_FULL:
+        return GV_ERR_LIMIT;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+        return GV_ERR_CORRUPT;
+    case MDB_VERSION_MISMATCH:
+        return GV_ERR_VERSION;
+    case ENOMEM:
+        return GV_ERR_NOMEM;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return GV_ERR_DENIED;
+    default:
+        return GV_ERR_IO;
+    }
+}
+
+/* ---- reading ---- */
+
+/* A read transaction; a slot that a dead reader left is taken back once. */
+static gv_err_t begin_read(gv__lmdb_t *lmdb, MDB_txn **txn_out)
+{
+    int rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, txn_out);
+    if (rc == MDB_READERS_FULL) {
+        int dead = 0;
+        (void)mdb_reader_check(lmdb->env, &dead);
+        rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, txn_out);
+    }
+    return gv__err_from_mdb(rc);
+}
+
+static gv_err_t lmdb_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
+                         gv_store_record_cb_t *on_record, void *arg)
+{
+    gv__lmdb_t *lmdb = lmdb_of(store);
+    MDB_txn *txn = NULL;
+    gv_err_t err = begin_read(lmdb, &txn);
+    if (err != GV_OK) {
+        return err;
+    }
+    MDB_val mdb_key = gv__mdb_val(key);
+    MDB_val value;
+    err = gv__err_from_mdb(mdb_get(txn, lmdb->tables[table], &mdb_key, &value));
+    if (err == GV_OK) {
+        err = on_record(key, gv__mdb_bytes(value), arg);
+    }
+    mdb_txn_abort(txn);
+    return err;
+}
+
+/* Sets the LMDB cursor to the first record the walk has not seen. */
+static int seek(MDB_cursor *mdb_cursor, const gv_store_cursor_t *cursor, MDB_val *key,
+                MDB_val *value)
+{
+    if (cursor->_key_size == 0) {
+        return mdb_cursor_get(mdb_cursor, key, value, MDB_FIRST);
+    }
+    gv_bytes_t from = gv_bytes(cursor->_key, cursor->_key_size);
+    *key = gv__mdb_val(from);
+    int rc = mdb_cursor_get(mdb_cursor, key, value, MDB_SET_RANGE);
+    if (rc == MDB_SUCCESS && cursor->_after && gv_bytes_equal(gv__mdb_bytes(*key), from)) {
+        rc = mdb_cursor_get(mdb_cursor, key, value, MDB_NEXT);
+    }
+    return rc;
+}
+
+static gv_err_t walk(MDB_cursor *mdb_cursor, gv_store_cursor_t *cursor, size_t records_max,
+                     gv_store_record_cb_t *on_record, void *arg, bool *ended)
+{
+    MDB_val key;
+    MDB_val value;
+    int rc = seek(mdb_cursor, cursor, &key, &value);
+    for (size_t n = 0; rc == MDB_SUCCESS && n < records_max; n++) {
+        gv__store_cursor_pass(cursor, gv__mdb_bytes(key));
+        gv_err_t err = on_record(gv__mdb_bytes(key), gv__mdb_bytes(value), arg);
+        if (err != GV_OK) {
+            return err;
+        }
+        rc = mdb_cursor_get(mdb_cursor, &key, &value, MDB_NEXT);
+    }
+    *ended = rc == MDB_NOTFOUND;
+    return rc == MDB_NOTFOUND ? GV_OK : gv__err_from_mdb(rc);
+}
+
+static gv_err_t lmdb_scan_slice(gv_store_t *store, gv_table_t table, gv_store_cursor_t *cursor,
+                                size_t records_max, gv_store_record_cb_t *on_record, void *arg,
+                                bool *ended)
+{
+    gv__lmdb_t *lmdb = lmdb_of(store);
+    MDB_txn *txn = NULL;
+    gv_err_t err = begin_read(lmdb, &txn);
+    if (err != GV_OK) {
+        return err;
+    }
+    MDB_cursor *mdb_cursor = NULL;
+    err = gv__err_from_mdb(mdb_cursor_open(txn, lmdb->tables[table], &mdb_cursor));
+    if (err == GV_OK) {
+        err = walk(mdb_cursor, cursor, records_max, on_record, arg, ended);
+        mdb_cursor_close(mdb_cursor);
+    }
+    mdb_txn_abort(txn);
+    return err;
+}
+
+/* ---- writing ---- */
+
+static void lmdb_submit(gv_store_t *store, gv_batch_t *batch)
+{
+    gv__writer_submit(lmdb_of(store), batch);
+}
+
+/* Somebody who waits for one batch. */
+typedef struct waiter {
+    pthread_mutex_t mutex; /* protects done and result */
+    pthread_cond_t finished;
+    bool done;
+    gv_err_t result;
+} waiter_t;
+
+/* The waiter's lane has no thread of its own: the writer delivers at once. */
+static void post_at_once(void *arg, gv_letter_t *letter)
+{
+    (void)arg;
+    letter->deliver(letter);
+}
+
+static void on_written(gv_err_t result, void *arg)
+{
+    waiter_t *waiter = arg;
+    (void)pthread_mutex_lock(&waiter->mutex);
+    waiter->result = result;
+    waiter->done = true;
+    (void)pthread_cond_signal(&waiter->finished);
+    (void)pthread_mutex_unlock(&waiter->mutex);
+}
+
+static gv_err_t lmdb_write(gv_store_t *store, gv_batch_t *batch)
+{
+    waiter_t waiter = {.done = false};
+    (void)pthread_mutex_init(&waiter.mutex, NULL);
+    (void)pthread_cond_init(&waiter.finished, NULL);
+    gv_store_lane_t lane;
+    gv_store_lane_init(&lane, store, post_at_once, NULL);
+
+    batch->synced_wanted = true;
+    gv_store_submit(&lane, &batch, on_written, &waiter);
+    (void)pthread_mutex_lock(&waiter.mutex);
+    while (!waiter.done) {
+        (void)pthread_cond_wait(&waiter.finished, &waiter.mutex);
+    }
+    (void)pthread_mutex_unlock(&waiter.mutex);
+
+    gv_store_lane_deinit(&lane);
+    (void)pthread_cond_destroy(&waiter.finished);
+    (void)pthread_mutex_destroy(&waiter.mutex);
+    return waiter.result;
+}
+
+static void lmdb_free(gv__lmdb_t *lmdb)
+{
+    if (lmdb->env != NULL) {
+        mdb_env_close(lmdb->env);
+    }
+    gv__datadir_close(&lmdb->dir); /* the lock goes last */
+    gv_free(lmdb);
+}
+
+static void lmdb_close(gv_store_t *store)
+{
+    gv__lmdb_t *lmdb = lmdb_of(store);
+    gv__writer_stop(lmdb);
+    lmdb_free(lmdb);
+}
+
+static const gv_store_ops_t lmdb_ops = {
+    .submit = lmdb_submit,
+    .write = lmdb_write,
+    .get = lmdb_get,
+    .scan_slice = lmdb_scan_slice,
+    .close = lmdb_close,
+};
+
+/* ---- format ---- */
+
+/* Reads the format of an existing store before anything in it is touched. */
+static gv_err_t check_format(MDB_txn *txn, MDB_dbi meta, const char *path, gv__why_t why)
+{
+    MDB_val key = gv__mdb_val(KEY_FORMAT);
+    MDB_val value;
+    gv_err_t err = gv__err_from_mdb(mdb_get(txn, meta, &key, &value));
+    ProtobufCMessage *unpacked = NULL;
+    if (err == GV_OK) {
+        err = gv_record_unpack(GV_TABLE_META, KEY_FORMAT, gv__mdb_bytes(value),
+                               &gv__record__format__descriptor, &unpacked);
+    }
+    const Gv__Record__Format *format = (const Gv__Record__Format *)unpacked;
+    if (err == GV_OK && format->format != FORMAT_NUMBER) {
+        gv__why_set(why,
+                    "the store in '%s' has format %u, made by Grapevine %s, and this is %s, which "
+                    "knows format %u: start a newer version",
+                    path, format->format, format->written_by, GV_VERSION, FORMAT_NUMBER);
+        err = GV_ERR_VERSION;
+    } else if (err == GV_ERR_VERSION) {
+        gv__why_set(why, "the store in '%s' was written by a newer Grapevine: start that version",
+                    path);
+    } else if (err != GV_OK) {
+        gv__why_set(why,
+                    "the store in '%s' is not Grapevine's, or its head is damaged: restore the "
+                    "directory from a backup, or give this node another one",
+                    path);
+        err = err == GV_ERR_IO ? GV_ERR_IO : GV_ERR_CORRUPT;
+    }
+    gv_record_free(&unpacked);
+    return err;
+}
+
+static gv_err_t put_format(MDB_txn *txn, MDB_dbi meta)
+{
+    Gv__Record__Format format = GV__RECORD__FORMAT__INIT;
+    char written_by[] = GV_VERSION;
+    format.format = FORMAT_NUMBER;
+    format.written_by = written_by;
+    gv_batch_t *batch;
+    gv_batch_new(&batch);
+    gv_record_put(batch, GV_TABLE_META, KEY_FORMAT, &format.base);
+
+    gv_err_t err = gv_batch_error(batch);
+    size_t cursor = 0;
+    gv_batch_op_t op;
+    while (err == GV_OK && gv_batch_next(batch, &cursor, &op)) {
+        MDB_val key = gv__mdb_val(op.key);
+        MDB_val value = gv__mdb_val(op.value);
+        err = gv__err_from_mdb(mdb_put(txn, meta, &key, &value, 0));
+    }
+    gv_batch_free(&batch);
+    return err;
+}
+
+static gv_err_t explain(gv_err_t err, const char *what, int rc, const gv__lmdb_t *lmdb,
+                        gv__why_t why)
+{
+    gv__why_set(why, "cannot %s the store in '%s': %s", what, lmdb->dir.path, mdb_strerror(rc));
+    return err;
+}
+
+static gv_err_t open_meta(gv__lmdb_t *lmdb, MDB_txn *txn, gv__why_t why)
+{
+    MDB_dbi *meta = &lmdb->tables[GV_TABLE_META];
+    const char *name = gv_table_name(GV_TABLE_META);
+    int rc = mdb_dbi_open(txn, name, 0, meta);
+    if (rc == MDB_SUCCESS) {
+        return check_format(txn, *meta, lmdb->dir.path, why);
+    }
+    /* All tables come with the first transaction: an environment with none of ours is empty. */
+    MDB_stat stat = {.ms_entries = 0};
+    (void)mdb_env_stat(lmdb->env, &stat);
+    if (rc != MDB_NOTFOUND || stat.ms_entries > 0 || !lmdb->dir.is_new) {
+        gv__why_set(why,
+                    "the store in '%s' is not Grapevine's, or its head is damaged: restore the "
+                    "directory from a backup, or give this node another one",
+                    lmdb->dir.path);
+        return GV_ERR_CORRUPT;
+    }
+    rc = mdb_dbi_open(txn, name, MDB_CREATE, meta);
+    gv_err_t err = gv__err_from_mdb(rc);
+    if (err == GV_OK) {
+        err = put_format(txn, *meta);
+    }
+    return err == GV_OK ? GV_OK : explain(err, "make", rc, lmdb, why);
+}
+
+/* Tables that an older program of the same format did not know are added. */
+static gv_err_t open_tables(gv__lmdb_t *lmdb, gv__why_t why)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(lmdb->env, NULL, 0, &txn);
+    if (rc != MDB_SUCCESS) {
+        return explain(gv__err_from_mdb(rc), "open", rc, lmdb, why);
+    }
+    gv_err_t err = open_meta(lmdb, txn, why);
+    if (err != GV_OK) {
+        mdb_txn_abort(txn);
+        return err;
+    }
+    for (size_t t = 0; rc == MDB_SUCCESS && t < GV_TABLE_COUNT; t++) {
+        const char *name = gv_table_name((gv_table_t)t);
+        rc = mdb_dbi_open(txn, name, MDB_CREATE, &lmdb->tables[t]);
+    }
+    if (rc != MDB_SUCCESS) {
+        mdb_txn_abort(txn);
+    } else {
+        rc = mdb_txn_commit(txn);
+    }
+    if (rc == MDB_SUCCESS) {
+        rc = mdb_env_sync(lmdb->env, 1);
+    }
+    return rc == MDB_SUCCESS ? GV_OK : explain(gv__err_from_mdb(rc), "open", rc, lmdb, why);
+}
+
+/* ---- opening ---- */
+
+void gv_lmdb_options_init(gv_lmdb_options_t *options)
+{
+    *options = (gv_lmdb_options_t){.directory = NULL, .sync = GV_STORE_SYNC_COMMIT};
+}
+
+static gv_err_t take_options(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options, gv__why_t why)
+{
+    uint64_t map = options->map_size != 0 ? options->map_size : GV_LMDB_MAP_SIZE_DEFAULT;
+    uint64_t reserve = options->reserve_bytes;
+    if (reserve == 0) {
+        reserve = map / 100 * RESERVE_PERCENT;
+        reserve = reserve > RESERVE_MIN ? reserve : RESERVE_MIN;
+    }
+    if (map < MAP_SIZE_MIN || reserve > map / 2) {
+        gv__why_set(why,
+                    "storage.map_size of %" PRIu64 " bytes is too small for a reserve of %" PRIu64
+                    ": at least twice the reserve and 1 MiB are needed",
+                    map, reserve);
+        return GV_ERR_INVAL;
+    }
+    uint32_t interval_ms =
+        options->sync_interval_ms != 0 ? options->sync_interval_ms : SYNC_INTERVAL_DEFAULT_MS;
+    lmdb->map_bytes = map;
+    lmdb->reserve_bytes = reserve;
+    /* Of a disk that others fill as well, the share of a 64 GiB map would be too much to ask. */
+    lmdb->disk_reserve_bytes = reserve < RESERVE_MIN ? reserve : RESERVE_MIN;
+    lmdb->sync_interval_ns = interval_ms * NS_PER_MS;
+    lmdb->base.sync = options->sync;
+    return GV_OK;
+}
+
+/* LMDB calls it before it aborts; the line is all that can be saved. */
+static void on_lmdb_assert(MDB_env *env, const char *message)
+{
+    (void)env;
+    gv_log_error("lmdb_assert", "message='%s'", message);
+}
+
+static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
+{
+    int rc = mdb_env_create(&lmdb->env);
+    if (rc != MDB_SUCCESS) {
+        return explain(gv__err_from_mdb(rc), "open", rc, lmdb, why);
+    }
+    (void)mdb_env_set_assert(lmdb->env, on_lmdb_assert);
+    (void)mdb_env_set_maxdbs(lmdb->env, GV_TABLE_COUNT);
+    /*
+     * The map is made once and never grown: growing it under a reader leaves the reader's pointers
+     * dangling.  It costs address space only.  No MDB_WRITEMAP: a full disk would be a SIGBUS.
+     */
+    rc = mdb_env_set_mapsize(lmdb->env, lmdb->map_bytes);
+    unsigned flags = MDB_NOTLS;
+    if (lmdb->base.sync != GV_STORE_SYNC_COMMIT) {
+        flags |= MDB_NOSYNC;
+    }
+    if (rc == MDB_SUCCESS) {
+        rc = mdb_env_open(lmdb->env, lmdb->dir.path, flags, 0600);
+    }
+    if (rc != MDB_SUCCESS) {
+        return explain(gv__err_from_mdb(rc), "open", rc, lmdb, why);
+    }
+    int dead = 0;
+    (void)mdb_reader_check(lmdb->env, &dead);
+
+    MDB_envinfo info;
+    MDB_stat stat;
+    (void)mdb_env_info(lmdb->env, &info);
+    (void)mdb_env_stat(lmdb->env, &stat);
+    lmdb->map_bytes = info.me_mapsize; /* not below what is in use already */
+    lmdb->page_bytes = stat.ms_psize;
+    return GV_OK;
+}
+
+static gv_err_t open_all(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options, gv__why_t why)
+{
+    gv_err_t err = take_options(lmdb, options, why);
+    if (err == GV_OK) {
+        err = gv__datadir_open(options->directory, &lmdb->dir, why);
+    }
+    if (err == GV_OK) {
+        err = open_environment(lmdb, why);
+    }
+    if (err == GV_OK) {
+        err = open_tables(lmdb, why);
+    }
+    if (err == GV_OK && lmdb->dir.is_new) {
+        err = gv__datadir_mark(&lmdb->dir, why);
+    }
+    if (err != GV_OK) {
+        return err;
+    }
+    if (options->ballast_bytes > 0) {
+        gv__datadir_fill_ballast(&lmdb->dir, options->ballast_bytes);
+    }
+    err = gv__writer_start(lmdb);
+    if (err != GV_OK) {
+        gv__why_set(why, "cannot start the storage writer's thread");
+    }
+    return err;
+}
+
+gv_err_t gv_lmdb_store_open(const gv_lmdb_options_t *options, gv_store_t **store_out, char *why,
+                            size_t why_size)
+{
+    GV_ASSERT(options->directory != NULL);
+    GV_ASSERT(why_size > 0);
+    *store_out = NULL;
+    why[0] = '\0';
+    gv__lmdb_t *lmdb = GV_NEW(gv__lmdb_t);
+    lmdb->base.ops = &lmdb_ops;
+    lmdb->dir = (gv__datadir_t){.fd = -1, .lock_fd = -1};
+    gv_err_t err = open_all(lmdb, options, (gv__why_t){.text = why, .size = why_size});
+    if (err != GV_OK) {
+        lmdb_free(lmdb);
+        return err;
+    }
+    *store_out = &lmdb->base;
+    return GV_OK;
+}

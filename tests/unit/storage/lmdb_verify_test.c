@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/lmdb_verify_p.h"
+
+#include <fcntl.h>
+
+#include "tests/unit/storage/fixture.h"
+
+/* A healthy data.mdb, opened; the directory is to be removed afterwards. */
+static int make_data(workdir_t *dir, char path[256])
+{
+    workdir_make(dir);
+    gv_store_t *store = lmdb_open_at(dir);
+    for (int i = 0; i < 50; i++) {
+        static const uint8_t value[10000];
+        gv_batch_t *batch;
+        gv_batch_new(&batch);
+        gv_batch_put(batch, GV_TABLE_RETAINED, gv_bytes(&i, sizeof(i)),
+                     gv_bytes(value, sizeof(value)));
+        ck_assert_ok(gv_store_write(store, &batch));
+    }
+    gv_store_close(&store);
+    workdir_file(dir, "data.mdb", path);
+    int fd = open(path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    return fd;
+}
+
+START_TEST(a_healthy_file_is_found_healthy)
+{
+    workdir_t dir;
+    char path[256];
+    int fd = make_data(&dir, path);
+    const char *fault;
+    ck_assert_ok(gv__lmdb_verify(fd, &fault));
+    close(fd);
+    workdir_remove(&dir);
+}
+END_TEST
+
+START_TEST(a_file_cut_before_its_last_page_is_truncated)
+{
+    workdir_t dir;
+    char path[256];
+    int fd = make_data(&dir, path);
+    uint64_t last_page;
+    uint64_t transactions[2];
+    ck_assert_int_eq(pread(fd, &transactions[0], 8, 144), 8);
+    ck_assert_int_eq(pread(fd, &transactions[1], 8, 4096 + 144), 8);
+    off_t newest = transactions[1] > transactions[0] ? 4096 : 0;
+    ck_assert_int_eq(pread(fd, &last_page, 8, newest + 136), 8);
+    ck_assert_uint_gt(last_page, 100);
+
+    const char *fault;
+    off_t whole = (off_t)(last_page + 1) * 4096;
+    ck_assert_int_eq(ftruncate(fd, whole), 0);
+    ck_assert_ok(gv__lmdb_verify(fd, &fault));
+    static const off_t cuts[] = {1, 4096, 100000, 300000};
+    for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
+        ck_assert_int_eq(ftruncate(fd, whole - cuts[i]), 0);
+        ck_assert_int_eq(gv__lmdb_verify(fd, &fault), GV_ERR_CORRUPT);
+        ck_assert_str_eq(fault, "is truncated");
+    }
+    for (off_t size = 5000; size >= 0; size -= 100) {
+        ck_assert_int_eq(ftruncate(fd, size), 0);
+        ck_assert_int_eq(gv__lmdb_verify(fd, &fault), GV_ERR_CORRUPT);
+    }
+    close(fd);
+    workdir_remove(&dir);
+}
+END_TEST
+
+/* Each byte of the head that LMDB relies on, in both meta pages. */
+START_TEST(damage_to_the_head_is_noticed)
+{
+    static const struct {
+        off_t offset;
+        gv_err_t expected;
+    } bytes[] = {
+        {0, GV_ERR_CORRUPT},  /* page number */
+        {10, GV_ERR_CORRUPT}, /* flags */
+        {16, GV_ERR_CORRUPT}, /* magic */
+        {19, GV_ERR_CORRUPT}, /* magic */
+        {20, GV_ERR_VERSION}, /* version */
+        {40, GV_ERR_CORRUPT}, /* page size */
+        {42, GV_ERR_CORRUPT}, /* page size */
+    };
+    workdir_t dir;
+    char path[256];
+    int fd = make_data(&dir, path);
+    for (off_t page = 0; page <= 4096; page += 4096) {
+        for (size_t i = 0; i < sizeof(bytes) / sizeof(bytes[0]); i++) {
+            uint8_t before;
+            off_t at = page + bytes[i].offset;
+            ck_assert_int_eq(pread(fd, &before, 1, at), 1);
+            uint8_t after = before ^ 0x2c;
+            ck_assert_int_eq(pwrite(fd, &after, 1, at), 1);
+            const char *fault;
+            ck_assert_int_eq(gv__lmdb_verify(fd, &fault), bytes[i].expected);
+            ck_assert_int_eq(pwrite(fd, &before, 1, at), 1);
+            ck_assert_ok(gv__lmdb_verify(fd, &fault));
+        }
+    }
+    close(fd);
+    workdir_remove(&dir);
+}
+END_TEST
+
+START_TEST(other_files_are_not_lmdbs)
+{
+    char path[] = "/tmp/gv-storage-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    unlink(path);
+    uint8_t junk[10000];
+    for (size_t i = 0; i < sizeof(junk); i++) {
+        junk[i] = (uint8_t)(i * 31 + 5);
+    }
+    ck_assert_int_eq(pwrite(fd, junk, sizeof(junk), 0), sizeof(junk));
+    const char *fault;
+    ck_assert_int_eq(gv__lmdb_verify(fd, &fault), GV_ERR_CORRUPT);
+    close(fd);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("lmdb_verify");
+    tcase_add_test(tc, a_healthy_file_is_found_healthy);
+    tcase_add_test(tc, a_file_cut_before_its_last_page_is_truncated);
+    tcase_add_test(tc, damage_to_the_head_is_noticed);
+    tcase_add_test(tc, other_files_are_not_lmdbs);
+    return run_case("storage", tc);
+}

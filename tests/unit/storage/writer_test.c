@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/lmdb_store_p.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "tests/unit/storage/fixture.h"
+
+/* The writer through the store's front door: grouping, order, and what it does when it fails. */
+
+enum {
+    THREADS = 4,
+    BATCHES_EACH = 3000,
+    WINDOW = 64
+};
+
+typedef struct submitter {
+    pthread_t thread;
+    gv_store_t *store;
+    letterbox_t box;
+    gv_store_lane_t lane;
+    uint32_t number;
+    uint32_t submitted;
+    uint32_t completed;
+    uint32_t wrong;
+} submitter_t;
+
+typedef struct ticket {
+    submitter_t *submitter;
+    uint32_t n;
+} ticket_t;
+
+static void on_done(gv_err_t result, void *arg)
+{
+    ticket_t *ticket = arg;
+    ticket->submitter->wrong += result != GV_OK || ticket->submitter->completed != ticket->n;
+    ticket->submitter->completed++;
+    free(ticket);
+}
+
+static void *submitter_main(void *arg)
+{
+    submitter_t *submitter = arg;
+    while (submitter->completed < BATCHES_EACH) {
+        while (submitter->submitted < BATCHES_EACH &&
+               gv_store_lane_pending(&submitter->lane) < WINDOW) {
+            uint32_t key[] = {submitter->number, submitter->submitted % 100};
+            gv_batch_t *batch;
+            gv_batch_new(&batch);
+            gv_batch_put(batch, GV_TABLE_RETAINED, gv_bytes(key, sizeof(key)),
+                         gv_bytes(&submitter->submitted, sizeof(uint32_t)));
+            ticket_t *ticket = malloc(sizeof(*ticket));
+            *ticket = (ticket_t){.submitter = submitter, .n = submitter->submitted++};
+            gv_store_submit(&submitter->lane, &batch, on_done, ticket);
+        }
+        letterbox_deliver(&submitter->box, true);
+    }
+    return NULL;
+}
+
+START_TEST(batches_of_many_threads_share_commits_and_keep_their_order)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_store_t *store = lmdb_open_at(&dir);
+    static submitter_t submitters[THREADS];
+    for (uint32_t i = 0; i < THREADS; i++) {
+        submitter_t *submitter = &submitters[i];
+        *submitter = (submitter_t){.store = store, .number = i};
+        letterbox_init(&submitter->box);
+        gv_store_lane_init(&submitter->lane, store, letterbox_post, &submitter->box);
+        ck_assert_int_eq(pthread_create(&submitter->thread, NULL, submitter_main, submitter), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        ck_assert_int_eq(pthread_join(submitters[i].thread, NULL), 0);
+        ck_assert_uint_eq(submitters[i].completed, BATCHES_EACH);
+        ck_assert_uint_eq(submitters[i].wrong, 0);
+        gv_store_lane_deinit(&submitters[i].lane);
+    }
+    const gv_store_stats_t *stats = gv_store_stats(store);
+    uint64_t batches = gv_counter_get(&stats->batches);
+    uint64_t commits = gv_counter_get(&stats->commits);
+    ck_assert_uint_eq(batches, THREADS * BATCHES_EACH);
+    ck_assert_uint_eq(gv_counter_get(&stats->changes), batches);
+    ck_assert_uint_lt(commits, batches / 4);
+    ck_assert_uint_eq(gv_histogram_count(&stats->commit_ns), commits);
+    ck_assert_uint_eq(gv_histogram_count(&stats->done_ns), batches);
+    ck_assert_uint_eq(gv_histogram_sum(&stats->batches_per_commit), batches);
+    ck_assert_uint_eq(count_records(store, GV_TABLE_RETAINED), THREADS * 100);
+    gv_store_close(&store);
+    workdir_remove(&dir);
+}
+END_TEST
+
+START_TEST(a_lone_batch_is_committed_at_once)
+{
+    fixture_t fx;
+    fixture_open(&fx, KIND_LMDB, 0);
+    for (int i = 0; i < 20; i++) {
+        ck_assert_ok(fixture_put(&fx, "key", gv_bytes(&i, sizeof(i))));
+    }
+    ck_assert_uint_eq(gv_counter_get(&gv_store_stats(fx.store)->commits), 20);
+    fixture_close(&fx);
+}
+END_TEST
+
+START_TEST(with_sync_interval_the_file_is_synced_by_and_by)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_lmdb_options_t options;
+    gv_lmdb_options_init(&options);
+    options.directory = dir.path;
+    options.sync = GV_STORE_SYNC_INTERVAL;
+    options.sync_interval_ms = 20;
+    fixture_t fx = {.kind = KIND_LMDB, .dir = dir, .store = lmdb_open(&options)};
+    letterbox_init(&fx.box);
+    gv_store_lane_init(&fx.lane, fx.store, letterbox_post, &fx.box);
+    const gv_store_stats_t *stats = gv_store_stats(fx.store);
+    ck_assert_ok(fixture_put(&fx, "key", text("value")));
+    for (int i = 0; i < 500 && gv_counter_get(&stats->syncs) == 0; i++) {
+        usleep(10000);
+    }
+    ck_assert_uint_eq(gv_counter_get(&stats->syncs), 1);
+    usleep(100000); /* nothing new: nothing to sync */
+    ck_assert_uint_eq(gv_counter_get(&stats->syncs), 1);
+    fixture_close(&fx);
+}
+END_TEST
+
+/* ---- no space ------------------------------------------------------------------------------- */
+
+/* Draining batches may fill the map to the brim; even then it is an answer. */
+START_TEST(the_very_end_of_the_map_is_an_error_and_the_store_opens_again)
+{
+    enum {
+        MAP = 2 << 20
+    };
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_lmdb_options_t options;
+    gv_lmdb_options_init(&options);
+    options.directory = dir.path;
+    options.map_size = MAP;
+    options.reserve_bytes = MAP / 2;
+    gv_store_t *store = lmdb_open(&options);
+    static const uint8_t value[3000];
+    gv_err_t err = GV_OK;
+    int stored = 0;
+    while (err == GV_OK) {
+        gv_batch_t *batch;
+        gv_batch_new(&batch);
+        gv_batch_put(batch, GV_TABLE_OUTBOX, gv_bytes(&stored, sizeof(stored)),
+                     gv_bytes(value, sizeof(value)));
+        gv_batch_set_draining(batch);
+        err = gv_store_write(store, &batch);
+        stored += err == GV_OK ? 1 : 0;
+        ck_assert_int_lt(stored, MAP / 3000);
+    }
+    ck_assert_int_eq(err, GV_ERR_FULL);
+    ck_assert_int_gt(stored, MAP / 4096 / 2);
+    ck_assert_uint_eq(count_records(store, GV_TABLE_OUTBOX), (size_t)stored);
+    gv_store_close(&store);
+    store = lmdb_open(&options);
+    ck_assert_uint_eq(count_records(store, GV_TABLE_OUTBOX), (size_t)stored);
+    gv_store_close(&store);
+    workdir_remove(&dir);
+}
+END_TEST
+
+/* In one group: a batch that cannot fit between two that do. */
+START_TEST(in_a_group_only_what_does_not_fit_is_refused)
+{
+    fixture_t fx;
+    fixture_open(&fx, KIND_LMDB, 4 << 20);
+    static const uint8_t value[3 << 20];
+    gv_err_t results[40];
+    for (int i = 0; i < 40; i++) {
+        gv_batch_t *batch;
+        gv_batch_new(&batch);
+        char key[8];
+        (void)snprintf(key, sizeof(key), "%d", i);
+        gv_batch_put(batch, GV_TABLE_RETAINED, text(key),
+                     gv_bytes(value, i == 20 ? sizeof(value) : 10));
+        results[i] = GV_ERR_AGAIN;
+        gv_store_submit(&fx.lane, &batch, keep_result, &results[i]);
+    }
+    fixture_settle(&fx);
+    for (int i = 0; i < 40; i++) {
+        ck_assert_int_eq(results[i], i == 20 ? GV_ERR_FULL : GV_OK);
+    }
+    ck_assert_uint_eq(count_records(fx.store, GV_TABLE_RETAINED), 39);
+    fixture_close(&fx);
+}
+END_TEST
+
+/*
+ * A limit on file sizes stands in for a failing disk: the write ends short in the middle of a
+ * commit, which LMDB calls an input/output error.
+ */
+START_TEST(a_write_that_fails_within_a_commit_fails_the_batch_and_nothing_else)
+{
+    fixture_t fx;
+    fixture_open(&fx, KIND_LMDB, 0);
+    static const uint8_t value[1 << 20];
+    ck_assert_ok(fixture_put(&fx, "before", text("x")));
+    (void)signal(SIGXFSZ, SIG_IGN);
+    struct rlimit limit;
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    rlim_t unlimited = limit.rlim_cur;
+    limit.rlim_cur = 200000;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_eq(fixture_put(&fx, "large", gv_bytes(value, sizeof(value))), GV_ERR_IO);
+    assert_value(fx.store, "large", GV_BYTES_EMPTY);
+    ck_assert_uint_eq(gv_counter_get(&gv_store_stats(fx.store)->failed_io), 1);
+    ck_assert_ok(fixture_put(&fx, "small", text("x")));
+    limit.rlim_cur = unlimited;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_ok(fixture_put(&fx, "large", gv_bytes(value, sizeof(value))));
+    assert_value(fx.store, "before", text("x"));
+    assert_value(fx.store, "small", text("x"));
+    fixture_close(&fx);
+}
+END_TEST
+
+static int write_map(const char *path, const char *line)
+{
+    FILE *file = fopen(path, "w");
+    if (file == NULL) {
+        return -1;
+    }
+    bool written = fputs(line, file) >= 0;
+    return fclose(file) == 0 && written ? 0 : -1;
+}
+
+/* A file system of 8 MiB of our own; false where the system does not let us have one. */
+static bool mount_small(const char *path)
+{
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    char line[64];
+    if (uid != 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+            return false;
+        }
+        (void)snprintf(line, sizeof(line), "0 %u 1", uid);
+        if (write_map("/proc/self/setgroups", "deny") != 0 ||
+            write_map("/proc/self/uid_map", line) != 0) {
+            return false;
+        }
+        (void)snprintf(line, sizeof(line), "0 %u 1", gid);
+        if (write_map("/proc/self/gid_map", line) != 0) {
+            return false;
+        }
+    } else if (unshare(CLONE_NEWNS) != 0) {
+        return false;
+    }
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("gv-test", path, "tmpfs", 0, "size=8m") == 0;
+}
+
+START_TEST(a_full_disk_refuses_keeps_and_recovers)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    if (!mount_small(dir.path)) {
+        (void)fprintf(stderr, "skipped: no small file system to be had here\n");
+        workdir_remove(&dir);
+        return;
+    }
+    gv_lmdb_options_t options;
+    gv_lmdb_options_init(&options);
+    options.directory = dir.path;
+    options.map_size = 256 << 20;
+    options.reserve_bytes = 1 << 20;
+    options.ballast_bytes = 1 << 20;
+    fixture_t fx = {.kind = KIND_LMDB, .dir = dir, .store = lmdb_open(&options)};
+    letterbox_init(&fx.box);
+    gv_store_lane_init(&fx.lane, fx.store, letterbox_post, &fx.box);
+
+    static const uint8_t value[50000];
+    char key[16];
+    int stored = 0;
+    gv_err_t err = GV_OK;
+    while (err == GV_OK) {
+        (void)snprintf(key, sizeof(key), "%d", stored);
+        err = fixture_put(&fx, key, gv_bytes(value, sizeof(value)));
+        stored += err == GV_OK ? 1 : 0;
+        ck_assert_int_lt(stored, (8 << 20) / 50000);
+    }
+    ck_assert_int_eq(err, GV_ERR_FULL);
+    ck_assert_int_gt(stored, (3 << 20) / 50000);
+
+    /* Somebody else takes the rest of the disk, the reserve included. */
+    char hog[256];
+    workdir_file(&dir, "hog", hog);
+    FILE *file = fopen(hog, "w");
+    while (fwrite(value, 1, 4096, file) == 4096 && fflush(file) == 0) {
+    }
+    (void)fclose(file);
+
+    for (int i = 0; i < stored; i++) {
+        gv_batch_t *batch;
+        gv_batch_new(&batch);
+        (void)snprintf(key, sizeof(key), "%d", i);
+        assert_value(fx.store, key, gv_bytes(value, sizeof(value)));
+        gv_batch_delete(batch, GV_TABLE_RETAINED, text(key));
+        ck_assert_ok(fixture_commit(&fx, batch));
+    }
+    ck_assert_int_eq(unlink(hog), 0);
+    ck_assert_ok(fixture_put(&fx, "again", gv_bytes(value, sizeof(value))));
+    gv_store_close(&fx.store);
+    fx.store = lmdb_open(&options);
+    assert_value(fx.store, "again", gv_bytes(value, sizeof(value)));
+    gv_store_close(&fx.store);
+    ck_assert_int_eq(umount(dir.path), 0);
+    ck_assert_int_eq(rmdir(dir.path), 0);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("writer");
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, batches_of_many_threads_share_commits_and_keep_their_order);
+    tcase_add_test(tc, a_lone_batch_is_committed_at_once);
+    tcase_add_test(tc, with_sync_interval_the_file_is_synced_by_and_by);
+    tcase_add_test(tc, the_very_end_of_the_map_is_an_error_and_the_store_opens_again);
+    tcase_add_test(tc, in_a_group_only_what_does_not_fit_is_refused);
+    tcase_add_test(tc, a_write_that_fails_within_a_commit_fails_the_batch_and_nothing_else);
+    tcase_add_test(tc, a_full_disk_refuses_keeps_and_recovers);
+    return run_case("storage", tc);
+}
