@@ -42,7 +42,8 @@ typedef struct gv_identity_options {
     const char *node_name;    /* empty: the stored one; then the store must not be new */
     const char *cluster_name; /* as above */
     const char *where;        /* what to call the store in messages: the data directory */
-    bool adopt;               /* take over the store of another node or cluster name */
+    bool adopt;               /* the store is this node's, which has a new name or cluster;
+                                  the node id stays */
     uint8_t fresh_node_id[GV_NODE_ID_SIZE]; /* random; used when the store is new */
     uint64_t hlc_bound; /* the bound wanted; the higher of this and the stored one holds */
 } gv_identity_options_t;
