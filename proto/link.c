@@ -31,9 +31,9 @@ void gv_linkframe_header(uint8_t header_out[GV_LINKFRAME_HEADER_BYTES], uint8_t 
 
     gv_writer_t w = gv_writer(header_out, GV_LINKFRAME_HEADER_BYTES);
     gv_writer_u32(&w, (uint32_t)size);
-    gv_writer_u8(&w, GV_LINKFRAME_VERSION);
-    gv_writer_u8(&w, kind);
-    gv_writer_u16(&w, 0);
+    /* Version, kind and flags in one: gcc 12 sees an overflow in single bytes where there is none.
+     */
+    gv_writer_u32(&w, (uint32_t)GV_LINKFRAME_VERSION << 24 | (uint32_t)kind << 16);
     uint32_t crc = gv_crc32c(0, gv_bytes(header_out, CHECKED_HEADER_BYTES));
     for (size_t i = 0; i < part_count; i++) {
         crc = gv_crc32c(crc, parts[i]);
