@@ -15,8 +15,8 @@
 #include "base/defs.h"
 #include "base/err.h"
 
-/* A DNS name is at most 253 characters. */
-#define GV_HOSTPORT_HOST_SIZE 256
+/* A DNS name may have 253 characters; ours a little less, so that the printed form fits in 255. */
+#define GV_HOSTPORT_HOST_SIZE 247
 
 /* Enough for gv_hostport_print(): brackets, colon, port, NUL. */
 #define GV_HOSTPORT_TEXT_SIZE (GV_HOSTPORT_HOST_SIZE + 9)

@@ -85,6 +85,7 @@ typedef struct gv_config {
     struct {
         gv_hostport_t listen; /* not set: no admin port */
         char *token;
+        bool token_always;
     } admin;
     struct {
         uint64_t packet_size_max;

@@ -188,6 +188,9 @@ void gv__config_check(gv_config_t *config, gv__config_complain_t *complain_cb, v
     check_duplicates(&check);
     check_tls(&check);
     check_cluster(&check);
+    if (config->admin.token_always && config->admin.token[0] == '\0') {
+        complain(&check, "admin.token_always", "true without a token; expected admin.token");
+    }
     if (config->node.data[0] == '\0') {
         complain(&check, "node.data", "empty; expected a directory");
     }

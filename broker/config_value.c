@@ -12,7 +12,7 @@
  * type - lists - comparing, copying, releasing.
  */
 
-#define NAME_SIZE_MAX 64
+#define NAME_SIZE_MAX 63
 
 /* Choices are set through an int. */
 _Static_assert(sizeof(gv_log_level_t) == sizeof(int), "log.level");

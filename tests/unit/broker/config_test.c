@@ -148,7 +148,7 @@ START_TEST(json_is_taken_too)
                      GV_ERR_INVAL);
     ck_assert_str_eq(first_line(),
                      "F:1: node.name: 'j\\xc3\\xa4\\x5c' is not a good name; expected at "
-                     "most 64 letters, digits and . _ - @");
+                     "most 63 letters, digits and . _ - @");
     ck_assert_int_eq(load_text("{\"node\": {\"name\": \"j\", \"shards\": 2}, \"cluster\": "
                                "{\"seeds\": []}}\n"),
                      GV_OK);
@@ -207,7 +207,7 @@ static const struct {
     {"storage.sync = never\n", "F:1: storage.sync: 'never' is none of its values; "
                                "expected commit, interval or off"},
     {"node.name = 'a/b'\n",
-     "F:1: node.name: 'a/b' is not a good name; expected at most 64 letters, "
+     "F:1: node.name: 'a/b' is not a good name; expected at most 63 letters, "
      "digits and . _ - @"},
     {"admin.listen = 127.0.0.1:99999\n",
      "F:1: admin.listen: '127.0.0.1:99999' is not an address; expected HOST:PORT"},
@@ -273,6 +273,8 @@ static const struct {
      "default: cluster.suspect_after_ms: not longer than cluster.heartbeat_ms; "
      "expected at least "
      "twice of it"},
+    {"admin.token_always = true\n",
+     "F:1: admin.token_always: true without a token; expected admin.token"},
     {"node.data = ''\n", "F:1: node.data: empty; expected a directory"},
     {"node.shards = 1\nnode { shards = 2 }\n", "F:2: node.shards: given twice; first at F:1"},
     /* syntax */
