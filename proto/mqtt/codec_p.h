@@ -5,6 +5,37 @@
 
 #include "proto/mqtt/packet.h"
 
+/* ---- results of decoding ------------------------------------------------------------------ */
+
+static inline gv_err_t gv__mqtt_malformed(gv_mqtt_reason_t *reason)
+{
+    *reason = GV_MQTT_MALFORMED_PACKET;
+    return GV_ERR_MALFORMED;
+}
+
+static inline gv_err_t gv__mqtt_protocol_error(gv_mqtt_reason_t *reason, gv_mqtt_reason_t code)
+{
+    *reason = code;
+    return GV_ERR_PROTOCOL;
+}
+
+/* ---- strings and binary data: bytes behind their 16-bit length ---------------------------- */
+
+static inline gv_bytes_t gv__mqtt_take_sized(gv_reader_t *r)
+{
+    uint16_t size = gv_reader_u16(r);
+    return gv_reader_take(r, size);
+}
+
+static inline void gv__mqtt_put_sized(gv_writer_t *w, gv_bytes_t bytes)
+{
+    GV_ASSERT(bytes.size <= UINT16_MAX);
+    gv_writer_u16(w, (uint16_t)bytes.size);
+    gv_writer_put(w, bytes);
+}
+
+/* ---- tables ------------------------------------------------------------------------------- */
+
 /* A set of packet types is a mask of these; the will inside CONNECT counts as type 0. */
 #define PLACE(type) ((uint16_t)(1u << (type)))
 

@@ -3,7 +3,7 @@
 #include "proto/mqtt/utf8.h"
 
 /*
- * Packets out of bytes.  Parts of this file: results and fields that many packets have; CONNECT and
+ * Packets out of bytes.  Parts of this file: fields that many packets have; CONNECT and
  * CONNACK; PUBLISH and its acknowledgements; SUBSCRIBE and UNSUBSCRIBE with their answers; the
  * rest.
  *
@@ -11,32 +11,12 @@
  * nothing is left over.
  */
 
-/* ---- results ------------------------------------------------------------------------------ */
-
-static gv_err_t malformed(gv_mqtt_reason_t *reason)
-{
-    *reason = GV_MQTT_MALFORMED_PACKET;
-    return GV_ERR_MALFORMED;
-}
-
-static gv_err_t protocol_error(gv_mqtt_reason_t *reason, gv_mqtt_reason_t code)
-{
-    *reason = code;
-    return GV_ERR_PROTOCOL;
-}
-
 /* ---- fields ------------------------------------------------------------------------------- */
-
-static gv_bytes_t take_binary(gv_reader_t *r)
-{
-    uint16_t size = gv_reader_u16(r);
-    return gv_reader_take(r, size);
-}
 
 /* A string; one that breaks the rules for strings fails the reader. */
 static gv_bytes_t take_text(gv_reader_t *r)
 {
-    gv_bytes_t text = take_binary(r);
+    gv_bytes_t text = gv__mqtt_take_sized(r);
     if (!gv_mqtt_text_valid(text)) {
         r->failed = true;
     }
@@ -71,8 +51,8 @@ static gv_err_t check_topic(gv_bytes_t topic, gv_mqtt_reason_t *reason)
     if (err == GV_OK) {
         return GV_OK;
     }
-    return err == GV_ERR_MALFORMED ? malformed(reason)
-                                   : protocol_error(reason, GV_MQTT_TOPIC_NAME_INVALID);
+    return err == GV_ERR_MALFORMED ? gv__mqtt_malformed(reason)
+                                   : gv__mqtt_protocol_error(reason, GV_MQTT_TOPIC_NAME_INVALID);
 }
 
 /*
@@ -83,9 +63,9 @@ static gv_err_t take_packet_id(gv_reader_t *r, uint16_t *out, gv_mqtt_reason_t *
 {
     *out = gv_reader_u16(r);
     if (r->failed) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
-    return *out == 0 ? protocol_error(reason, GV_MQTT_PROTOCOL_ERROR) : GV_OK;
+    return *out == 0 ? gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR) : GV_OK;
 }
 
 /*
@@ -159,10 +139,10 @@ static gv_err_t take_will(gv_reader_t *r, uint8_t flags, gv_mqtt_version_t versi
     if (err != GV_OK) {
         return err;
     }
-    out->topic = take_binary(r);
-    out->payload = take_binary(r);
+    out->topic = gv__mqtt_take_sized(r);
+    out->payload = gv__mqtt_take_sized(r);
     if (r->failed) {
-        return malformed(reason); /* [MQTT-3.1.2-9] */
+        return gv__mqtt_malformed(reason); /* [MQTT-3.1.2-9] */
     }
     return check_topic(out->topic, reason); /* [MQTT-3.1.3-11] */
 }
@@ -180,7 +160,7 @@ static void take_credentials(gv_reader_t *r, uint8_t flags, gv_mqtt_connect_t *o
     }
     if ((flags & CONNECT_PASSWORD) != 0 && !(may_be_missing && gv_reader_left(r) == 0)) {
         out->has_password = true;
-        out->password = take_binary(r);
+        out->password = gv__mqtt_take_sized(r);
     }
 }
 
@@ -200,10 +180,10 @@ gv_err_t gv_mqtt_decode_connect(const gv_mqtt_frame_t *frame, gv_mqtt_connect_t 
     *out = (gv_mqtt_connect_t){.version = GV_MQTT_VERSION_UNKNOWN};
 
     gv_reader_t r = gv_reader(frame->body);
-    gv_bytes_t name = take_binary(&r);
+    gv_bytes_t name = gv__mqtt_take_sized(&r);
     out->level = gv_reader_u8(&r);
     if (r.failed) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     gv_err_t err = find_version(name, out->level, &out->version);
     if (err != GV_OK) {
@@ -214,7 +194,7 @@ gv_err_t gv_mqtt_decode_connect(const gv_mqtt_frame_t *frame, gv_mqtt_connect_t 
     uint8_t flags = gv_reader_u8(&r);
     out->keep_alive_s = gv_reader_u16(&r);
     if (r.failed || !connect_flags_ok(flags, out->version)) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     out->clean_start = (flags & CONNECT_CLEAN_START) != 0;
     err = take_props(&r, out->version, GV_MQTT_CONNECT, &out->props, reason);
@@ -223,7 +203,7 @@ gv_err_t gv_mqtt_decode_connect(const gv_mqtt_frame_t *frame, gv_mqtt_connect_t 
     }
     if (gv_mqtt_props_has(&out->props, GV_MQTT_PROP_AUTHENTICATION_DATA) &&
         !gv_mqtt_props_has(&out->props, GV_MQTT_PROP_AUTHENTICATION_METHOD)) {
-        return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* section 3.1.2.11.10 */
+        return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* section 3.1.2.11.10 */
     }
 
     /* The payload, in this order: [MQTT-3.1.3-1], [MQTT-3.1.3-3], [MQTT-3.1.3-4]. */
@@ -237,9 +217,9 @@ gv_err_t gv_mqtt_decode_connect(const gv_mqtt_frame_t *frame, gv_mqtt_connect_t 
     }
     take_credentials(&r, flags, out);
     if (!is_used_up(&r)) {
-        return malformed(reason); /* [MQTT-3.1.4-1] */
+        return gv__mqtt_malformed(reason); /* [MQTT-3.1.4-1] */
     }
-    return client_id_ok(out) ? GV_OK : protocol_error(reason, GV_MQTT_CLIENT_ID_INVALID);
+    return client_id_ok(out) ? GV_OK : gv__mqtt_protocol_error(reason, GV_MQTT_CLIENT_ID_INVALID);
 }
 
 /* ---- CONNACK ------------------------------------------------------------------------------ */
@@ -269,19 +249,19 @@ gv_err_t gv_mqtt_decode_connack(const gv_mqtt_frame_t *frame, const gv_mqtt_peer
         return err;
     }
     if (!is_used_up(&r) || (flags & 0xfe) != 0) {
-        return malformed(reason); /* [MQTT-3.2.2-1] */
+        return gv__mqtt_malformed(reason); /* [MQTT-3.2.2-1] */
     }
     out->session_present = (flags & 0x01) != 0;
     if (version >= GV_MQTT_V5) {
         if (!gv__mqtt_reason_fits(code, GV_MQTT_CONNACK, true)) {
-            return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* [MQTT-3.2.2-8] */
+            return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* [MQTT-3.2.2-8] */
         }
         out->reason = (gv_mqtt_reason_t)code;
     } else {
         out->reason = gv_mqtt_reason_from_return_code(code);
     }
     if (out->session_present && out->reason != GV_MQTT_SUCCESS) {
-        return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* [MQTT-3.2.2-6] */
+        return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* [MQTT-3.2.2-6] */
     }
     return GV_OK;
 }
@@ -295,7 +275,7 @@ static gv_err_t check_publish_topic(const gv_mqtt_publish_t *publish, gv_mqtt_ve
         /* Section 3.3.2.3.4: no topic is fine when an alias stands for it. */
         return gv_mqtt_props_has(&publish->props, GV_MQTT_PROP_TOPIC_ALIAS)
                    ? GV_OK
-                   : protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+                   : gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
     }
     return check_topic(publish->topic, reason); /* [MQTT-3.3.2-1], [MQTT-3.3.2-2] */
 }
@@ -309,12 +289,12 @@ gv_err_t gv_mqtt_decode_publish(const gv_mqtt_frame_t *frame, const gv_mqtt_peer
     out->retain = (frame->flags & 0x01) != 0;
     out->dup = (frame->flags & 0x08) != 0;
     if (out->qos == 3 || (out->qos == 0 && out->dup)) {
-        return malformed(reason); /* [MQTT-3.3.1-4], [MQTT-3.3.1-2] */
+        return gv__mqtt_malformed(reason); /* [MQTT-3.3.1-4], [MQTT-3.3.1-2] */
     }
 
     gv_reader_t r = gv_reader(frame->body);
     gv_err_t err;
-    out->topic = take_binary(&r);
+    out->topic = gv__mqtt_take_sized(&r);
     out->packet_id = 0; /* [MQTT-2.2.1-2] */
     if (out->qos > 0) {
         err = take_packet_id(&r, &out->packet_id, reason);
@@ -327,10 +307,10 @@ gv_err_t gv_mqtt_decode_publish(const gv_mqtt_frame_t *frame, const gv_mqtt_peer
         return err;
     }
     if (r.failed) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     if (!peer->is_server && gv_mqtt_props_has(&out->props, GV_MQTT_PROP_SUBSCRIPTION_ID)) {
-        return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* [MQTT-3.3.4-6] */
+        return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* [MQTT-3.3.4-6] */
     }
     out->payload = take_rest(&r);
     return check_publish_topic(out, peer->version, reason);
@@ -360,10 +340,10 @@ static gv_err_t take_reason_and_props(gv_reader_t *r, gv_mqtt_type_t type, bool 
         }
     }
     if (!is_used_up(r)) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     if (!gv__mqtt_reason_fits(code, type, from_server)) {
-        return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+        return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
     }
     *out = (gv_mqtt_reason_t)code;
     return GV_OK;
@@ -375,7 +355,7 @@ gv_err_t gv_mqtt_decode_ack(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_t *
     GV_ASSERT(is_ack(frame->type));
     *reason = GV_MQTT_SUCCESS;
     if (frame->type == GV_MQTT_PUBREL && !has_request_flags(frame, peer->version)) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     gv_reader_t r = gv_reader(frame->body);
     gv_err_t err = take_packet_id(&r, &out->packet_id, reason);
@@ -389,7 +369,7 @@ gv_err_t gv_mqtt_decode_ack(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_t *
     }
     out->reason = GV_MQTT_SUCCESS;
     gv_mqtt_props_clear(&out->props);
-    return is_used_up(&r) ? GV_OK : malformed(reason);
+    return is_used_up(&r) ? GV_OK : gv__mqtt_malformed(reason);
 }
 
 /* ---- SUBSCRIBE, UNSUBSCRIBE --------------------------------------------------------------- */
@@ -410,7 +390,7 @@ enum {
 static gv_err_t take_entry(gv_reader_t *r, bool has_options, gv_mqtt_subscription_t *out,
                            uint8_t *options)
 {
-    out->text = take_binary(r);
+    out->text = gv__mqtt_take_sized(r);
     *options = has_options ? gv_reader_u8(r) : 0;
     if (r->failed) {
         return GV_ERR_MALFORMED;
@@ -431,15 +411,15 @@ static gv_err_t check_options(const gv_mqtt_subscription_t *entry, uint8_t optio
                               gv_mqtt_version_t version, gv_mqtt_reason_t *reason)
 {
     if (version < GV_MQTT_V5) {
-        return options <= 2 ? GV_OK : malformed(reason); /* [MQTT-3.8.3-4 of 3.1.1] */
+        return options <= 2 ? GV_OK : gv__mqtt_malformed(reason); /* [MQTT-3.8.3-4 of 3.1.1] */
     }
     if ((options & OPTION_RESERVED) != 0) {
-        return malformed(reason); /* [MQTT-3.8.3-5] */
+        return gv__mqtt_malformed(reason); /* [MQTT-3.8.3-5] */
     }
     bool shared_no_local = entry->no_local && gv_mqtt_filter_is_shared(&entry->parts);
     if (entry->qos == 3 || entry->retain_handling == 3 || shared_no_local) {
         /* Section 3.8.3.1, [MQTT-3.8.3-4]. */
-        return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+        return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
     }
     return GV_OK;
 }
@@ -449,7 +429,7 @@ static gv_err_t decode_entries(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_
 {
     *reason = GV_MQTT_SUCCESS;
     if (!has_request_flags(frame, peer->version)) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     gv_reader_t r = gv_reader(frame->body);
     gv_err_t err = take_packet_id(&r, &out->packet_id, reason);
@@ -468,7 +448,7 @@ static gv_err_t decode_entries(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_
         gv_mqtt_subscription_t entry;
         uint8_t options;
         if (take_entry(&r, out->_has_options, &entry, &options) != GV_OK) {
-            return malformed(reason);
+            return gv__mqtt_malformed(reason);
         }
         err = check_options(&entry, options, peer->version, reason);
         if (err != GV_OK) {
@@ -477,7 +457,7 @@ static gv_err_t decode_entries(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_
         out->count++;
     }
     /* [MQTT-3.8.3-2], [MQTT-3.10.3-2]: at least one. */
-    return out->count > 0 ? GV_OK : protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+    return out->count > 0 ? GV_OK : gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
 }
 
 gv_err_t gv_mqtt_decode_subscribe(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_t *peer,
@@ -527,12 +507,12 @@ static gv_err_t decode_codes(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_t 
     out->codes = take_rest(&r);
     bool has_codes = frame->type == GV_MQTT_SUBACK || peer->version >= GV_MQTT_V5;
     if ((out->codes.size > 0) != has_codes) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     for (size_t i = 0; i < out->codes.size; i++) {
         /* [MQTT-3.9.3-2], [MQTT-3.11.3-2] */
         if (!suback_code_ok(out->codes.data[i], frame->type, peer->version)) {
-            return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+            return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
         }
     }
     return GV_OK;
@@ -564,9 +544,9 @@ gv_err_t gv_mqtt_decode_disconnect(const gv_mqtt_frame_t *frame, const gv_mqtt_p
         out->reason = GV_MQTT_NORMAL_DISCONNECTION;
         gv_mqtt_props_clear(&out->props);
         if (peer->is_server) {
-            return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+            return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
         }
-        return is_used_up(&r) ? GV_OK : malformed(reason);
+        return is_used_up(&r) ? GV_OK : gv__mqtt_malformed(reason);
     }
     gv_err_t err = take_reason_and_props(&r, GV_MQTT_DISCONNECT, peer->is_server, &out->reason,
                                          &out->props, reason);
@@ -577,7 +557,7 @@ gv_err_t gv_mqtt_decode_disconnect(const gv_mqtt_frame_t *frame, const gv_mqtt_p
     gv_mqtt_prop_id_t not_theirs =
         peer->is_server ? GV_MQTT_PROP_SESSION_EXPIRY : GV_MQTT_PROP_SERVER_REFERENCE;
     return gv_mqtt_props_has(&out->props, not_theirs)
-               ? protocol_error(reason, GV_MQTT_PROTOCOL_ERROR)
+               ? gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR)
                : GV_OK;
 }
 
@@ -587,7 +567,7 @@ gv_err_t gv_mqtt_decode_auth(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_t 
     GV_ASSERT(frame->type == GV_MQTT_AUTH);
     *reason = GV_MQTT_SUCCESS;
     if (peer->version < GV_MQTT_V5) {
-        return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+        return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
     }
     uint8_t code = GV_MQTT_SUCCESS;
     gv_mqtt_props_clear(&out->props);
@@ -599,15 +579,15 @@ gv_err_t gv_mqtt_decode_auth(const gv_mqtt_frame_t *frame, const gv_mqtt_peer_t 
             return err;
         }
         if (!is_used_up(&r)) {
-            return malformed(reason);
+            return gv__mqtt_malformed(reason);
         }
         /* Section 3.15.2.2.2: every AUTH that says anything says the method. */
         if (!gv_mqtt_props_has(&out->props, GV_MQTT_PROP_AUTHENTICATION_METHOD)) {
-            return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+            return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
         }
     }
     if (!gv__mqtt_reason_fits(code, GV_MQTT_AUTH, peer->is_server)) {
-        return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* [MQTT-3.15.2-1] */
+        return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR); /* [MQTT-3.15.2-1] */
     }
     out->reason = (gv_mqtt_reason_t)code;
     return GV_OK;
@@ -617,5 +597,5 @@ gv_err_t gv_mqtt_decode_ping(const gv_mqtt_frame_t *frame, gv_mqtt_reason_t *rea
 {
     GV_ASSERT(frame->type == GV_MQTT_PINGREQ || frame->type == GV_MQTT_PINGRESP);
     *reason = GV_MQTT_SUCCESS;
-    return frame->body.size == 0 ? GV_OK : malformed(reason);
+    return frame->body.size == 0 ? GV_OK : gv__mqtt_malformed(reason);
 }

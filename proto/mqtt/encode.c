@@ -43,13 +43,6 @@ static bool put_header(gv_writer_t *w, uint8_t first, size_t body)
     return true;
 }
 
-static void put_sized(gv_writer_t *w, gv_bytes_t bytes)
-{
-    GV_ASSERT(bytes.size <= UINT16_MAX);
-    gv_writer_u16(w, (uint16_t)bytes.size);
-    gv_writer_put(w, bytes);
-}
-
 static size_t sized_size(gv_bytes_t bytes)
 {
     return 2 + bytes.size;
@@ -345,22 +338,22 @@ size_t gv_mqtt_encode_connect(const gv_mqtt_connect_t *packet, gv_writer_t *w)
     if (!put_header(w, first_byte(GV_MQTT_CONNECT), body)) {
         return 0;
     }
-    put_sized(w, protocol_name(version));
+    gv__mqtt_put_sized(w, protocol_name(version));
     gv_writer_u8(w, (uint8_t)version);
     gv_writer_u8(w, connect_flags(packet));
     gv_writer_u16(w, packet->keep_alive_s);
     put_props_field(w, &packet->props, version);
-    put_sized(w, packet->client_id);
+    gv__mqtt_put_sized(w, packet->client_id);
     if (packet->has_will) {
         put_props_field(w, &packet->will.props, version);
-        put_sized(w, packet->will.topic);
-        put_sized(w, packet->will.payload);
+        gv__mqtt_put_sized(w, packet->will.topic);
+        gv__mqtt_put_sized(w, packet->will.payload);
     }
     if (packet->has_username) {
-        put_sized(w, packet->username);
+        gv__mqtt_put_sized(w, packet->username);
     }
     if (packet->has_password) {
-        put_sized(w, packet->password);
+        gv__mqtt_put_sized(w, packet->password);
     }
     return size;
 }
@@ -401,7 +394,7 @@ static size_t encode_entries(gv_mqtt_type_t type, const gv_mqtt_subscribe_reques
     gv_writer_u16(w, request->packet_id);
     put_props_field(w, &request->props, peer->version);
     for (size_t i = 0; i < request->count; i++) {
-        put_sized(w, request->entries[i].text);
+        gv__mqtt_put_sized(w, request->entries[i].text);
         if (has_options) {
             gv_writer_u8(w, subscribe_options(&request->entries[i], peer->version));
         }
@@ -495,7 +488,7 @@ size_t gv_mqtt_publish_head_write(const gv_mqtt_publish_head_t *head, gv_mqtt_ve
     gv_writer_t out = gv_writer(start, sizes.head);
     gv_writer_u8(&out, publish_first_byte(head->qos, head->retain, head->dup));
     gv_mqtt_varint_write(&out, (uint32_t)sizes.body);
-    put_sized(&out, head->topic);
+    gv__mqtt_put_sized(&out, head->topic);
     if (head->qos > 0) {
         if (packet_id_offset != NULL) {
             *packet_id_offset = (size_t)(out.pos - start);
@@ -526,7 +519,7 @@ size_t gv_mqtt_encode_publish(const gv_mqtt_publish_t *packet, const gv_mqtt_pee
     if (!put_header(w, publish_first_byte(packet->qos, packet->retain, packet->dup), body)) {
         return 0;
     }
-    put_sized(w, packet->topic);
+    gv__mqtt_put_sized(w, packet->topic);
     if (packet->qos > 0) {
         gv_writer_u16(w, packet->packet_id);
     }

@@ -336,6 +336,9 @@ GV_MUST_USE gv_err_t gv_mqtt_decode_ping(const gv_mqtt_frame_t *frame, gv_mqtt_r
  * peer->packet_size_max [MQTT-3.1.2-24], or the writer has no room (w->failed tells this case).
  * With w == NULL they only compute the size.
  *
+ * What we say is for us to know: reason codes outside the packet's table, packet id 0, strings of
+ * more than 65535 bytes are our mistakes, and asserted (the tables in debug builds only).
+ *
  * Reason String and then user properties (props.appended) are left out where the peer does not want
  * them [MQTT-3.1.2-29] or where they make the packet too large for it ([MQTT-3.2.2-19, -20],
  * [MQTT-3.4.2-2, -3] and so on for each packet that has them).

@@ -162,12 +162,6 @@ const char *gv_mqtt_prop_name(uint8_t id)
 
 /* ---- one property ------------------------------------------------------------------------- */
 
-static gv_bytes_t take_sized(gv_reader_t *r)
-{
-    uint16_t size = gv_reader_u16(r);
-    return gv_reader_take(r, size);
-}
-
 /* Takes identifier and value off the front.  False, and r->failed, if they are not there. */
 static bool take_prop(gv_reader_t *r, gv_mqtt_prop_t *out)
 {
@@ -189,11 +183,11 @@ static bool take_prop(gv_reader_t *r, gv_mqtt_prop_t *out)
         break;
     case WIRE_STRING:
     case WIRE_BINARY:
-        out->bytes = take_sized(r);
+        out->bytes = gv__mqtt_take_sized(r);
         break;
     case WIRE_PAIR:
-        out->bytes = take_sized(r);
-        out->value = take_sized(r);
+        out->bytes = gv__mqtt_take_sized(r);
+        out->value = gv__mqtt_take_sized(r);
         break;
     case WIRE_NONE:
         r->failed = true;
@@ -235,18 +229,6 @@ bool gv_mqtt_subscription_id_next(gv_reader_t *block, uint32_t *id)
 
 /* ---- decoding ----------------------------------------------------------------------------- */
 
-static gv_err_t malformed(gv_mqtt_reason_t *reason)
-{
-    *reason = GV_MQTT_MALFORMED_PACKET;
-    return GV_ERR_MALFORMED;
-}
-
-static gv_err_t protocol_error(gv_mqtt_reason_t *reason, gv_mqtt_reason_t code)
-{
-    *reason = code;
-    return GV_ERR_PROTOCOL;
-}
-
 /* Puts the value into its field. */
 static void store(gv_mqtt_props_t *props, const spec_t *spec, const gv_mqtt_prop_t *prop)
 {
@@ -283,29 +265,29 @@ static gv_err_t check_value(const spec_t *spec, const gv_mqtt_prop_t *prop,
         text = GV_MQTT_TEXT_BAD; /* [MQTT-1.5.7-1] */
     }
     if (text == GV_MQTT_TEXT_BAD) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     switch ((rule_t)spec->rule) {
     case RULE_ANY:
         break;
     case RULE_BOOL:
         if (prop->number > 1) {
-            return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+            return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
         }
         break;
     case RULE_NOT_ZERO:
         if (prop->number == 0) {
-            return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+            return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
         }
         break;
     case RULE_ALIAS:
         if (prop->number == 0) {
-            return protocol_error(reason, GV_MQTT_TOPIC_ALIAS_INVALID);
+            return gv__mqtt_protocol_error(reason, GV_MQTT_TOPIC_ALIAS_INVALID);
         }
         break;
     case RULE_NO_WILDCARD:
         if (text == GV_MQTT_TEXT_WILDCARD || prop->bytes.size == 0) {
-            return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+            return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
         }
         break;
     }
@@ -318,15 +300,15 @@ static gv_err_t decode_block(gv_reader_t block, uint8_t place, gv_mqtt_props_t *
     while (gv_reader_left(&block) > 0) {
         gv_mqtt_prop_t prop;
         if (!take_prop(&block, &prop)) {
-            return malformed(reason);
+            return gv__mqtt_malformed(reason);
         }
         const spec_t *spec = &specs[prop.id];
         if ((spec->places & PLACE(place)) == 0) {
-            return malformed(reason);
+            return gv__mqtt_malformed(reason);
         }
         bool is_repeated = gv_mqtt_props_has(out, prop.id);
         if (is_repeated && (spec->repeats & PLACE(place)) == 0) {
-            return protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
+            return gv__mqtt_protocol_error(reason, GV_MQTT_PROTOCOL_ERROR);
         }
         gv_err_t err = check_value(spec, &prop, reason);
         if (err != GV_OK) {
@@ -349,7 +331,7 @@ gv_err_t gv_mqtt_props_decode(gv_reader_t *r, uint8_t place, gv_mqtt_props_t *ou
     uint32_t size = gv_mqtt_varint_read(r);
     out->raw = gv_reader_take(r, size);
     if (r->failed) {
-        return malformed(reason);
+        return gv__mqtt_malformed(reason);
     }
     return size == 0 ? GV_OK : decode_block(gv_reader(out->raw), place, out, reason);
 }
@@ -441,18 +423,11 @@ void gv_mqtt_props_set_bytes(gv_mqtt_props_t *props, gv_mqtt_prop_id_t id, gv_by
     props->present |= GV_MQTT_PROP_BIT(id);
 }
 
-static void put_sized(gv_writer_t *w, gv_bytes_t bytes)
-{
-    GV_ASSERT(bytes.size <= UINT16_MAX);
-    gv_writer_u16(w, (uint16_t)bytes.size);
-    gv_writer_put(w, bytes);
-}
-
 void gv_mqtt_user_property_write(gv_writer_t *w, gv_bytes_t name, gv_bytes_t value)
 {
     gv_writer_u8(w, GV_MQTT_PROP_USER_PROPERTY);
-    put_sized(w, name);
-    put_sized(w, value);
+    gv__mqtt_put_sized(w, name);
+    gv__mqtt_put_sized(w, value);
 }
 
 static size_t prop_size(const gv_mqtt_prop_t *prop)
@@ -494,7 +469,7 @@ static void put_prop(gv_writer_t *w, const gv_mqtt_prop_t *prop)
         break;
     case WIRE_STRING:
     case WIRE_BINARY:
-        put_sized(w, prop->bytes);
+        gv__mqtt_put_sized(w, prop->bytes);
         break;
     case WIRE_PAIR:
     case WIRE_NONE:
