@@ -13,12 +13,15 @@
 
 #include <inttypes.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/io/rcu.h"
 #include "base/rng.h"
 #include "broker/core/router.h"
 
@@ -351,6 +354,88 @@ static void measure_forgetting(uint32_t filters)
     gv_router_free(&router);
 }
 
+/* ---- beside a writer ---------------------------------------------------------------------------
+ */
+
+static atomic_bool readers_done;
+
+static void retire_after_readers(void *arg, void *ptr, void (*free_fn)(void *ptr))
+{
+    (void)arg;
+    gv_rcu_retire(ptr, free_fn);
+}
+
+/* Takes filters out and puts them back, with a pause for what was retired as a loop's turn makes.
+ */
+static void *change_on_and_on(void *arg)
+{
+    gv_router_t *router = arg;
+    gv_rcu_thread_register();
+    gv_rng_t rng;
+    gv_rng_init(&rng, 2, 0);
+    uint64_t changes = 0;
+    double start = now_ns();
+    while (!atomic_load_explicit(&readers_done, memory_order_relaxed)) {
+        char text[TEXT_MAX];
+        uint32_t number = 50000 + gv_rng_below(&rng, 50000);
+        mixed_filter(number, text);
+        (void)gv_router_unset(router, gv_bytes_text(text), GV_ROUTE_SHARD, (uint8_t)(number % 4));
+        set(router, text, shard_target(number));
+        changes += 2;
+        if (changes % 64 == 0) {
+            gv_rcu_retire_flush();
+        }
+    }
+    (void)printf("  %.0f changes per second meanwhile\n",
+                 (double)changes / (now_ns() - start) * 1e9);
+    gv_rcu_thread_unregister();
+    return NULL;
+}
+
+static double match_beside(const gv_router_t *router)
+{
+    static batch_t batch;
+    gv_matches_t matches;
+    gv_matches_init(&matches);
+    gv_rng_t rng;
+    gv_rng_init(&rng, 1, 0);
+    make_batch(&batch, &rng, 50000, mixed_topic); /* the half that is always there */
+    double took = 0;
+    for (int i = 0; i < BATCHES * 10; i++) {
+        gv_rcu_read_begin();
+        took += match_batch(router, &batch, &matches, 1);
+        gv_rcu_read_end();
+    }
+    gv_matches_deinit(&matches);
+    return took / BATCH / (BATCHES * 10);
+}
+
+static void measure_beside_writer(void)
+{
+    gv_router_options_t options = {.hash_seed = 42, .retire = retire_after_readers};
+    gv_router_t *router = NULL;
+    gv_router_new(&options, &router);
+    gv_rcu_thread_register();
+    for (uint32_t i = 0; i < 100000; i++) {
+        char text[TEXT_MAX];
+        mixed_filter(i, text);
+        set(router, text, shard_target(i));
+    }
+    (void)printf("one in five with wildcards, 100000 filters, warm\n");
+    (void)printf("  match %7.1f ns alone\n", match_beside(router));
+    pthread_t writer;
+    if (pthread_create(&writer, NULL, change_on_and_on, router) != 0) {
+        abort();
+    }
+    double took = match_beside(router);
+    atomic_store_explicit(&readers_done, true, memory_order_relaxed);
+    (void)pthread_join(writer, NULL);
+    (void)printf("  match %7.1f ns beside a thread that changes it all the time\n", took);
+    gv_rcu_barrier();
+    gv_rcu_thread_unregister();
+    gv_router_free(&router);
+}
+
 int main(int argc, char **argv)
 {
     uint32_t filters_max = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1000000;
@@ -361,6 +446,7 @@ int main(int argc, char **argv)
         measure_set("one in five with wildcards", sizes[i], mixed_filter, mixed_topic);
         measure_set("all with wildcards", sizes[i], wildcard_filter, wildcard_topic);
     }
+    measure_beside_writer();
     measure_worst();
     measure_forgetting(filters_max);
     (void)printf("(checksum %" PRIu64 ")\n", checksum);
