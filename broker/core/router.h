@@ -28,9 +28,14 @@
  * hash and one probe however many there are.  With wildcards: in a trie of levels; a match walks
  * only the nodes whose path matches, and does not start when there are none.
  *
+ * The worst filters.  A walk visits every trie node whose path matches: n filters made of `+` and
+ * of one topic's own levels cost a publish to that topic about 2n nodes of 10 to 50 ns each
+ * (`nodes_visited` tells).  And a filter may have 128 levels that it shares with no other: 8 KB of
+ * nodes.  Both are bounded by how many filters a client may hold, which is not decided here.
+ *
  * Threads: as said at each function.  The writer's calls (and gv_router_free) need no read section.
- * Memory: about 85 bytes for a filter of 30 bytes without wildcards and with one target. Everything
- * here is one small object per route; how many routes there may be is limited by the callers.
+ * Memory: about 85 bytes for a filter of 30 bytes without wildcards and with one target; 64 per
+ * level that no other filter shares, and nothing for the target, for one with wildcards.
  *
  * Filters and topics are valid MQTT (proto/mqtt/topic.h); nothing here depends on it for safety.
  */

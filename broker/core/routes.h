@@ -14,8 +14,9 @@
  * A change builds the new set aside, stores the word, and retires the old set: a reader sees the
  * targets of a filter before or after it, and the common case costs it no memory access at all.
  *
- * gv_share_group: the targets of one `$share/GROUP/FILTER`, found by its text (gv_pick_share) and
- * from the routes of FILTER.  Its members are an immutable array that is replaced in the same way.
+ * gv_share_group: the targets of one `$share/GROUP/FILTER`, found by its text
+ * (gv_router_pick_share) and from the routes of FILTER.  Its members are an immutable array that is
+ * replaced in the same way.
  *
  * Threads: gv_routes_collect...() and gv_share_group_pick...() from any thread in a read section,
  * the rest by the writer.

@@ -35,8 +35,7 @@ typedef struct gv_slot_key {
     uint32_t hash; /* the low half of its 64-bit hash: enough to move it to another array */
 } gv_slot_key_t;
 
-/* Does `object` have the key that is looked for?  Make it static inline: it is called in the probe.
- */
+/* Does `object` have the key that is looked for?  Static inline, it is called in the probe. */
 typedef bool gv_slot_is_t(const void *object, const void *key);
 
 typedef struct gv_slot_table {
@@ -69,8 +68,7 @@ static inline gv__slot_array_t *gv__slot_array(uint64_t word)
     return (gv__slot_array_t *)(uintptr_t)(word & ~GV__SLOT_ARRAY_BIT);
 }
 
-/* The object in this slot if its tag fits and it is the one; empty slots and tombstones never are.
- */
+/* The object in this slot if it is the one looked for; a tombstone never is. */
 static inline void *gv__slot_try(uint64_t slot, uint64_t hash, gv_slot_is_t *is, const void *key)
 {
     uint64_t pointer = slot ^ gv__slot_tag(hash);
@@ -91,8 +89,7 @@ static inline bool gv_slot_table_is_empty(const gv_slot_table_t *table)
     return atomic_load_explicit(&table->_word, memory_order_relaxed) == 0;
 }
 
-/* Acquire here and below: pairs with the writer's release, so what an object holds is seen whole.
- */
+/* Acquire: pairs with the writer's release, so that what an object holds is seen whole. */
 static inline void *gv_slot_table_find(const gv_slot_table_t *table, uint64_t hash,
                                        gv_slot_is_t *is, const void *key)
 {
@@ -113,8 +110,7 @@ static inline void *gv_slot_table_find(const gv_slot_table_t *table, uint64_t ha
     }
 }
 
-/* Brings the first slot a lookup of this hash will read nearer.  In the read section of the lookup.
- */
+/* Brings the first slot nearer that a lookup of this hash will read. */
 static inline void gv_slot_table_prefetch(const gv_slot_table_t *table, uint64_t hash)
 {
     uint64_t word = atomic_load_explicit(&table->_word, memory_order_acquire);
@@ -128,8 +124,7 @@ static inline void gv_slot_table_prefetch(const gv_slot_table_t *table, uint64_t
 void gv_slot_table_add(gv_slot_table_t *table, gv_shared_heap_t *heap, uint64_t hash,
                        gv_slot_key_t *object);
 
-/* Takes out an object that is in the table (asserted).  Never moves others: allowed while
- * iterating. */
+/* Takes out an object of the table (asserted).  Moves no other: allowed while iterating. */
 void gv_slot_table_remove(gv_slot_table_t *table, gv_slot_key_t *object);
 
 /* Gives back what removals have left unused.  Not while iterating. */
