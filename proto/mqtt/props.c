@@ -167,7 +167,7 @@ static bool take_prop(gv_reader_t *r, gv_mqtt_prop_t *out)
 {
     const uint8_t *start = r->pos;
     uint8_t id = gv_reader_u8(r);
-    out->id = (gv_mqtt_prop_id_t)id;
+    *out = (gv_mqtt_prop_t){.id = (gv_mqtt_prop_id_t)id};
     switch ((wire_t)find_spec(id)->wire) {
     case WIRE_BYTE:
         out->number = gv_reader_u8(r);

@@ -143,7 +143,7 @@ const char *gv_mqtt_prop_name(uint8_t id);
 GV_MUST_USE gv_err_t gv_mqtt_props_decode(gv_reader_t *r, uint8_t place, gv_mqtt_props_t *out,
                                           gv_mqtt_reason_t *reason);
 
-/* One property as it stands in a block. */
+/* One property as it stands in a block.  What its type does not have is 0 or empty. */
 typedef struct gv_mqtt_prop {
     gv_mqtt_prop_id_t id;
     uint32_t number;  /* value of the integer types */
