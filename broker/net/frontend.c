@@ -288,8 +288,8 @@ static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_so
     return GV_OK;
 }
 
-static gv_err_t accept_on(gv_frontend_t *frontend, const gv_door_t *door, const gv_address_t *peer,
-                          gv_socket_t *socket)
+static GV_LOOP_ONLY gv_err_t accept_on(gv_frontend_t *frontend, const gv_door_t *door,
+                                       const gv_address_t *peer, gv_socket_t *socket)
 {
     char text[GV_ADDRESS_TEXT_SIZE];
     size_t text_size = strlen(gv_address_text(peer, text)) + 1;
@@ -351,7 +351,6 @@ void gv_frontend_free(gv_frontend_t **frontendp)
         return;
     }
     GV_ASSERT(gv_counter_get(&frontend->stats.connections) == 0);
-    gv_timer_stop(&frontend->progress_timer);
     gv_free(frontend);
 }
 

@@ -8,7 +8,7 @@
  *
  *     gv_frontend_new()       one per shard, before the loops run
  *     gv_frontend_accept()    is the gv_accept_cb_t of all listeners; its arg is a gv_door_t
- *     gv_frontend_free()      when no loop runs any more
+ *     gv_frontend_free()      when the loops are freed
  *
  * Connections end by themselves: the client, the core or the end of the loop closes them.
  *
@@ -56,7 +56,8 @@ GV_ANY_THREAD const gv_conn_ports_t *gv_frontend_ports(void);
 
 void gv_frontend_new(const gv_frontend_options_t *options, gv_frontend_t **frontend_out);
 
-/* All loops have ended, so that no connection is left.  Sets *frontendp to NULL. */
+/* All loops are freed, so that no connection is left, not even on its way.  Sets *frontendp to
+ * NULL. */
 void gv_frontend_free(gv_frontend_t **frontendp);
 
 /* The largest packet of connections that come from now on (a reload). */

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/net/listeners.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+/* One configured address. */
+typedef struct item {
+    gv_door_t door;
+    gv_admission_t admission;
+    char *url;
+    uint16_t port;
+    int *fds; /* by loop, until they are opened; NULL: not bound */
+    uint32_t fd_count;
+    gv_listener_t **open; /* by loop, each touched by its loop only */
+    bool is_unix;
+} item_t;
+
+/* A letter to one loop. */
+typedef struct errand {
+    gv_letter_t letter;
+    gv_listeners_t *listeners;
+    uint32_t loop_index;
+} errand_t;
+
+struct gv_listeners {
+    item_t *items;
+    size_t count;
+    gv_loop_t **loops;
+    uint32_t loop_count;
+    errand_t *openings; /* by loop */
+    errand_t *closings;
+    bool is_opened;
+    bool is_closed;
+    atomic_uint_least32_t failed; /* a plain count */
+};
+
+/* ---- binding -------------------------------------------------------------------------------- */
+
+static gv_err_t bind_item(item_t *item, const gv_listener_config_t *config, uint32_t loop_count,
+                          gv_error_text_t *error)
+{
+    char text[GV_HOSTPORT_TEXT_SIZE];
+    const char *address = item->is_unix ? config->path : gv_hostport_print(&config->address, text);
+    item->fds = gv_xcalloc(loop_count, sizeof(*item->fds));
+    gv_err_t err = gv_listen_bind(address, loop_count, item->fds, &item->fd_count, error);
+    if (err != GV_OK) {
+        gv_free(item->fds);
+        item->fds = NULL;
+        return err;
+    }
+    gv_address_t bound = gv_address_of_socket(item->fds[0]);
+    item->port = gv_address_port(&bound);
+    return GV_OK;
+}
+
+static gv_err_t init_item(item_t *item, const gv_listener_config_t *config,
+                          const gv_listeners_options_t *options, gv_error_text_t *error)
+{
+    item->url = gv_xstrdup(config->url);
+    item->is_unix = config->scheme == GV_LISTENER_UNIX;
+    uint64_t connections_max = config->connections_max;
+    gv_admission_init(&item->admission,
+                      connections_max < UINT32_MAX ? (uint32_t)connections_max : UINT32_MAX);
+    item->door = (gv_door_t){
+        .frontends = options->frontends,
+        .admission = &item->admission,
+        .anonymous_allowed = config->anonymous_allowed,
+    };
+    item->open = gv_xcalloc(options->loop_count, sizeof(gv_listener_t *));
+    gv_err_t err = bind_item(item, config, options->loop_count, error);
+    if (err == GV_ERR_IO && config->optional) {
+        gv_log_info("listener_left_out", "url='%s' reason='%s'", item->url, error->text);
+        error->text[0] = '\0';
+        return GV_OK;
+    }
+    return err;
+}
+
+gv_err_t gv_listeners_bind(const gv_listeners_options_t *options, gv_listeners_t **listeners_out,
+                           gv_error_text_t *error)
+{
+    GV_ASSERT(options->loop_count > 0);
+    GV_ASSERT(error != NULL);
+    *listeners_out = NULL;
+    error->text[0] = '\0';
+    gv_listeners_t *listeners = GV_NEW(gv_listeners_t);
+    listeners->items = gv_xcalloc(options->count, sizeof(*listeners->items));
+    listeners->loops = options->loops;
+    listeners->loop_count = options->loop_count;
+    listeners->openings = gv_xcalloc(options->loop_count, sizeof(errand_t));
+    listeners->closings = gv_xcalloc(options->loop_count, sizeof(errand_t));
+    for (size_t i = 0; i < options->count; i++) {
+        listeners->count++;
+        gv_err_t err = init_item(&listeners->items[i], &options->items[i], options, error);
+        if (err != GV_OK) {
+            gv_listeners_free(&listeners);
+            return err;
+        }
+    }
+    *listeners_out = listeners;
+    return GV_OK;
+}
+
+/* ---- opening and closing -------------------------------------------------------------------- */
+
+static GV_LOOP_ONLY void open_item(gv_listeners_t *listeners, item_t *item, uint32_t loop_index)
+{
+    if (item->fds == NULL || loop_index >= item->fd_count) {
+        return;
+    }
+    gv_listener_options_t options = {
+        .admission = &item->admission,
+        .spread_over = item->is_unix ? listeners->loops : NULL,
+        .spread_count = item->is_unix ? listeners->loop_count : 0,
+    };
+    gv_error_text_t error;
+    int fd = item->fds[loop_index];
+    item->fds[loop_index] = -1;
+    gv_err_t err = gv_listener_open(listeners->loops[loop_index], fd, &options, gv_frontend_accept,
+                                    &item->door, &item->open[loop_index], &error);
+    if (err != GV_OK) {
+        (void)close(fd);
+        gv_log_error("listener_failed", "url='%s' reason='%s'", item->url, error.text);
+        atomic_fetch_add_explicit(&listeners->failed, 1, memory_order_relaxed);
+    }
+}
+
+static void on_open(gv_letter_t *letter)
+{
+    errand_t *errand = gv_container_of(letter, errand_t, letter);
+    gv_listeners_t *listeners = errand->listeners;
+    gv_loop_t *loop = listeners->loops[errand->loop_index];
+    if (gv_loop_is_stopping(loop)) {
+        return;
+    }
+    gv_loop_assert_current(loop);
+    for (size_t i = 0; i < listeners->count; i++) {
+        open_item(listeners, &listeners->items[i], errand->loop_index);
+    }
+}
+
+static void on_close(gv_letter_t *letter)
+{
+    errand_t *errand = gv_container_of(letter, errand_t, letter);
+    gv_listeners_t *listeners = errand->listeners;
+    gv_loop_t *loop = listeners->loops[errand->loop_index];
+    if (gv_loop_is_stopping(loop)) {
+        return; /* it has closed them itself */
+    }
+    gv_loop_assert_current(loop);
+    for (size_t i = 0; i < listeners->count; i++) {
+        gv_listener_close(&listeners->items[i].open[errand->loop_index]);
+    }
+}
+
+static void send_errands(gv_listeners_t *listeners, errand_t *errands, gv_letter_cb_t *deliver)
+{
+    for (uint32_t i = 0; i < listeners->loop_count; i++) {
+        errands[i] =
+            (errand_t){.letter = {.deliver = deliver}, .listeners = listeners, .loop_index = i};
+        gv_loop_send(listeners->loops[i], &errands[i].letter);
+    }
+}
+
+void gv_listeners_open(gv_listeners_t *listeners)
+{
+    GV_ASSERT(!listeners->is_opened);
+    listeners->is_opened = true;
+    send_errands(listeners, listeners->openings, on_open);
+}
+
+void gv_listeners_close(gv_listeners_t *listeners)
+{
+    if (!listeners->is_opened || listeners->is_closed) {
+        return;
+    }
+    listeners->is_closed = true;
+    send_errands(listeners, listeners->closings, on_close);
+}
+
+/* ---- what they are -------------------------------------------------------------------------- */
+
+uint32_t gv_listeners_failed(const gv_listeners_t *listeners)
+{
+    return atomic_load_explicit(&listeners->failed, memory_order_relaxed);
+}
+
+size_t gv_listeners_count(const gv_listeners_t *listeners)
+{
+    return listeners->count;
+}
+
+gv_listeners_info_t gv_listeners_info(const gv_listeners_t *listeners, size_t index)
+{
+    GV_ASSERT(index < listeners->count);
+    const item_t *item = &listeners->items[index];
+    return (gv_listeners_info_t){
+        .url = item->url,
+        .port = item->port,
+        .connections = gv_admission_open(&item->admission),
+        .is_bound = item->fds != NULL,
+    };
+}
+
+void gv_listeners_free(gv_listeners_t **listenersp)
+{
+    gv_listeners_t *listeners = *listenersp;
+    *listenersp = NULL;
+    if (listeners == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < listeners->count; i++) {
+        item_t *item = &listeners->items[i];
+        for (uint32_t j = 0; j < item->fd_count; j++) {
+            if (item->fds[j] >= 0) {
+                (void)close(item->fds[j]); /* was never opened */
+            }
+        }
+        gv_free(item->fds);
+        gv_free(item->open);
+        gv_free(item->url);
+    }
+    gv_free(listeners->items);
+    gv_free(listeners->openings);
+    gv_free(listeners->closings);
+    gv_free(listeners);
+}
