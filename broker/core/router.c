@@ -7,7 +7,9 @@
 #include "base/alloc.h"
 #include "broker/core/exact_table.h"
 #include "broker/core/filter_trie.h"
+#include "broker/core/matches.h"
 #include "broker/core/routes.h"
+#include "broker/core/share_group.h"
 #include "broker/core/shared_heap.h"
 #include "broker/core/slot_table.h"
 
@@ -358,20 +360,11 @@ gv_router_counters_t gv_router_counters(const gv_router_t *router)
 
 /* ---- readers --------------------------------------------------------------------------------- */
 
-static void empty_matches(gv_matches_t *out)
-{
-    out->shards = 0;
-    out->nodes = 0;
-    out->hit_count = 0;
-    out->node_share_count = 0;
-    out->nodes_visited = 0;
-}
-
 /* The slot of the topic is on its way from memory while the trie is walked. */
 static void collect_all(const gv_router_t *router, gv_bytes_t topic,
                         const gv_collector_t *collector)
 {
-    empty_matches(collector->out);
+    gv_matches_clear(collector->out);
     uint64_t hash = hash_of(router, topic);
     gv_exact_table_prefetch(&router->exact, hash);
     gv_filter_trie_match(&router->trie, topic, collector);

@@ -157,51 +157,6 @@ START_TEST(groups_stand_beside_plain_targets)
 }
 END_TEST
 
-START_TEST(the_last_member_stays_until_the_group_goes)
-{
-    gv_share_group_t *group = gv_share_group_new(&heap, GV_BYTES_LITERAL("$share/g/f"), 1);
-    ck_assert(!gv_share_group_pick(group, UINT64_MAX, 0, &matches));
-    gv_route_target_t shard = {.kind = GV_ROUTE_SHARD, .index = 3, .slot = 30, .weight = 2};
-    gv_route_target_t node = {.kind = GV_ROUTE_NODE, .index = 3, .weight = 5};
-    ck_assert(gv_share_group_set(group, &heap, shard));
-    ck_assert(gv_share_group_set(group, &heap, node));
-    ck_assert(!gv_share_group_set(group, &heap, node));
-    ck_assert_uint_eq(gv_share_group_local(group).shards, 1);
-    ck_assert_uint_eq(gv_share_group_local(group).weight, 2);
-    ck_assert_int_eq(gv_share_group_unset(group, &heap, GV_ROUTE_NODE, 4), GV_SHARE_UNSET_ABSENT);
-    ck_assert_int_eq(gv_share_group_unset(group, &heap, GV_ROUTE_NODE, 3), GV_SHARE_UNSET_REMOVED);
-    ck_assert_int_eq(gv_share_group_unset(group, &heap, GV_ROUTE_SHARD, 3), GV_SHARE_UNSET_LAST);
-    ck_assert(gv_share_group_pick(group, 0, 0, &matches));
-    ck_assert_uint_eq(matches.hits[0].slot, 30);
-    gv_share_group_free(group, &heap);
-}
-END_TEST
-
-/* Two groups of the same size must not choose in step: one member would get all of both. */
-START_TEST(groups_choose_independently)
-{
-    gv_share_group_t *groups[2];
-    for (uint32_t i = 0; i < 2; i++) {
-        groups[i] = gv_share_group_new(&heap, GV_BYTES_LITERAL("$share/g/f"), i * 77 + 1);
-        for (uint8_t k = 0; k < 2; k++) {
-            gv_route_target_t member = {.kind = GV_ROUTE_SHARD, .index = k, .weight = 1};
-            ck_assert(gv_share_group_set(groups[i], &heap, member));
-        }
-    }
-    int same = 0;
-    for (uint32_t i = 0; i < 4000; i++) {
-        matches.hit_count = 0;
-        ck_assert(gv_share_group_pick(groups[0], 0, i * UINT32_C(1073743), &matches));
-        ck_assert(gv_share_group_pick(groups[1], 0, i * UINT32_C(1073743), &matches));
-        same += matches.hits[0].shard == matches.hits[1].shard;
-    }
-    ck_assert_int_gt(same, 1700);
-    ck_assert_int_lt(same, 2300);
-    gv_share_group_free(groups[0], &heap);
-    gv_share_group_free(groups[1], &heap);
-}
-END_TEST
-
 int main(void)
 {
     TCase *tc = tcase_create("routes");
@@ -211,8 +166,6 @@ int main(void)
     tcase_add_test(tc, all_targets_there_can_be);
     tcase_add_test(tc, back_to_one_target_is_back_in_the_word);
     tcase_add_test(tc, groups_stand_beside_plain_targets);
-    tcase_add_test(tc, the_last_member_stays_until_the_group_goes);
-    tcase_add_test(tc, groups_choose_independently);
 
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
