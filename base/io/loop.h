@@ -28,7 +28,8 @@
  * are left (their on_closed runs), delivers the letters that are in the box, and ends.  An owner
  * that wants to end politely closes its streams and waits for them before it stops the loop.
  * Letters sent later are delivered by gv_loop_free(), on its caller's thread, so that what they
- * carry is freed: whoever receives letters must be ready to find gv_loop_is_stopping().
+ * carry is freed: whoever receives letters must be ready to find gv_loop_is_stopping(), and must
+ * not send them on to the same loop for ever.
  *
  * Threads: functions are marked.  Memory: about 80 KiB per loop.
  */

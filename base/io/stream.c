@@ -9,11 +9,12 @@
 #include <sys/uio.h>
 
 #include "base/alloc.h"
+#include "base/io/leftover_p.h"
 #include "base/io/loop_p.h"
 #include "base/io/os.h"
 
 /*
- * Map: leftover input - ending - watching - input - output - closing politely - opening and moving.
+ * Map: ending - watching - input - output - closing politely - opening and moving.
  *
  * libuv only tells us when a socket is ready (uv_poll_t); reading and writing are our own calls.
  * Changing what is watched costs two system calls, so it is done late: a paused stream goes on
@@ -26,14 +27,8 @@
 /* Segments in one write. */
 #define WRITE_SEGMENTS_MAX 64U
 
-/* A leftover's memory is reduced when it is this much and three quarters of it are unused. */
-#define LEFTOVER_ROOMY ((size_t)4096)
-
-/* The least a leftover is grown by, when nothing is known about what comes. */
-#define LEFTOVER_GROWTH_MIN ((size_t)16384)
-
 typedef enum stream_state {
-    STATE_OPEN = 1, /* gv_stream_is_open() knows the number */
+    STATE_OPEN = GV__STREAM_OPEN,
     STATE_FLUSHING,
     STATE_LINGERING,
     STATE_CLOSED,
@@ -43,91 +38,6 @@ typedef enum stream_state {
 _Static_assert(sizeof(gv_bytes_t) == sizeof(struct iovec), "same layout");
 _Static_assert(offsetof(gv_bytes_t, data) == offsetof(struct iovec, iov_base), "same layout");
 _Static_assert(offsetof(gv_bytes_t, size) == offsetof(struct iovec, iov_len), "same layout");
-
-/* ---- leftover input ------------------------------------------------------------------------- */
-
-struct gv_leftover {
-    uint32_t start; /* first byte not used */
-    uint32_t end;
-    uint32_t capacity;
-    uint8_t bytes[];
-};
-
-static size_t leftover_size(const gv_leftover_t *leftover)
-{
-    return leftover == NULL ? 0 : leftover->end - leftover->start;
-}
-
-static gv_bytes_t leftover_bytes(const gv_leftover_t *leftover)
-{
-    return leftover == NULL ? GV_BYTES_EMPTY
-                            : gv_bytes(leftover->bytes + leftover->start, leftover_size(leftover));
-}
-
-/* A leftover with room for `capacity` bytes in all, with what `old` (may be NULL) has in front. */
-static gv_err_t leftover_resize(gv_leftover_t **leftoverp, size_t capacity)
-{
-    gv_leftover_t *old = *leftoverp;
-    size_t size = leftover_size(old);
-    GV_ASSERT(capacity >= size);
-    GV_ASSERT(capacity <= UINT32_MAX);
-    if (old != NULL && old->start > 0) {
-        memmove(old->bytes, old->bytes + old->start, size);
-        old->start = 0;
-        old->end = (uint32_t)size;
-    }
-    gv_leftover_t *resized = gv_try_realloc(old, sizeof(*old) + capacity);
-    if (resized == NULL) {
-        return GV_ERR_NOMEM;
-    }
-    if (old == NULL) {
-        resized->start = 0;
-        resized->end = 0;
-    }
-    resized->capacity = (uint32_t)capacity;
-    *leftoverp = resized;
-    return GV_OK;
-}
-
-/* Makes *leftoverp hold exactly these bytes, which are not its own. */
-static gv_err_t leftover_set(gv_leftover_t **leftoverp, gv_bytes_t bytes)
-{
-    gv_leftover_t *leftover = *leftoverp;
-    if (leftover != NULL) {
-        leftover->start = 0;
-        leftover->end = 0;
-    }
-    if (leftover == NULL || leftover->capacity < bytes.size) {
-        gv_err_t err = leftover_resize(leftoverp, bytes.size);
-        if (err != GV_OK) {
-            return err;
-        }
-        leftover = *leftoverp;
-    }
-    memcpy(leftover->bytes, bytes.data, bytes.size);
-    leftover->end = (uint32_t)bytes.size;
-    return GV_OK;
-}
-
-/* Forgets the first `used` bytes, and memory that has become far too large. */
-static void leftover_use(gv_leftover_t **leftoverp, size_t used)
-{
-    gv_leftover_t *leftover = *leftoverp;
-    leftover->start += (uint32_t)used;
-    size_t size = leftover_size(leftover);
-    if (size == 0) {
-        gv_free(leftover);
-        *leftoverp = NULL;
-        return;
-    }
-    if (leftover->capacity >= LEFTOVER_ROOMY && size < leftover->capacity / 4) {
-        gv_leftover_t *small = NULL;
-        if (leftover_set(&small, leftover_bytes(leftover)) == GV_OK) {
-            gv_free(leftover);
-            *leftoverp = small;
-        }
-    }
-}
 
 /* ---- ending --------------------------------------------------------------------------------- */
 
@@ -197,17 +107,16 @@ static GV_LOOP_ONLY void update_watch(gv_stream_t *stream)
 /* Keeps what on_input has not used: of `bytes`, which are *leftoverp's or in the read buffer. */
 static gv_err_t keep_rest(gv_leftover_t **leftoverp, gv_bytes_t bytes, size_t used)
 {
-    gv_leftover_t *leftover = *leftoverp;
-    if (leftover != NULL && bytes.data == leftover->bytes + leftover->start) {
-        leftover_use(leftoverp, used);
+    if (bytes.data == gv__leftover_bytes(*leftoverp).data) {
+        gv__leftover_use(leftoverp, used);
         return GV_OK;
     }
     if (used == bytes.size) {
-        gv_free(leftover);
+        gv_free(*leftoverp);
         *leftoverp = NULL;
         return GV_OK;
     }
-    return leftover_set(leftoverp, gv_bytes(bytes.data + used, bytes.size - used));
+    return gv__leftover_set(leftoverp, gv_bytes(bytes.data + used, bytes.size - used));
 }
 
 /* More is left, or asked for, than a packet may have; and not because on_input had no time. */
@@ -216,7 +125,7 @@ static bool is_over_limit(const gv_stream_t *stream)
     if (stream->_expected > stream->_input_max) {
         return true;
     }
-    return leftover_size(stream->_input) >= stream->_input_max && stream->_paused == 0 &&
+    return gv__leftover_size(stream->_input) >= stream->_input_max && stream->_paused == 0 &&
            !gv_link_is_linked(&stream->_due_link);
 }
 
@@ -284,7 +193,7 @@ static GV_LOOP_ONLY ssize_t receive(gv_stream_t *stream, void *room, size_t size
 static GV_LOOP_ONLY void read_joined(gv_stream_t *stream)
 {
     gv_loop_t *loop = gv_stream_loop(stream);
-    gv_bytes_t before = leftover_bytes(stream->_input);
+    gv_bytes_t before = gv__leftover_bytes(stream->_input);
     ssize_t got = receive(stream, loop->read_buffer + before.size, GV_READ_SIZE);
     if (got <= 0) {
         on_nothing_read(stream, got);
@@ -298,52 +207,36 @@ static GV_LOOP_ONLY void read_joined(gv_stream_t *stream)
         call_on_input(stream, bytes);
         return;
     }
-    gv_err_t err = leftover_set(&stream->_input, bytes);
+    gv_err_t err = gv__leftover_set(&stream->_input, bytes);
     if (err != GV_OK) {
         end(stream, err);
     }
-}
-
-/* Room behind a large leftover: doubled each time, but not beyond what is expected. */
-static gv_err_t grow_leftover(gv_stream_t *stream)
-{
-    gv_leftover_t *leftover = stream->_input;
-    if (leftover->end < leftover->capacity) {
-        return GV_OK;
-    }
-    size_t size = leftover_size(leftover);
-    size_t capacity = size + (size > LEFTOVER_GROWTH_MIN ? size : LEFTOVER_GROWTH_MIN);
-    if (stream->_expected > size && stream->_expected < capacity) {
-        capacity = stream->_expected;
-    }
-    return capacity <= UINT32_MAX ? leftover_resize(&stream->_input, capacity) : GV_ERR_LIMIT;
 }
 
 /* Much is left over: read behind it, where it is. */
 static GV_LOOP_ONLY void read_behind(gv_stream_t *stream)
 {
-    gv_err_t err = grow_leftover(stream);
+    gv_err_t err = gv__leftover_grow(&stream->_input, stream->_expected);
     if (err != GV_OK) {
         end(stream, err);
         return;
     }
-    gv_leftover_t *leftover = stream->_input;
-    size_t room = leftover->capacity - leftover->end;
-    ssize_t got =
-        receive(stream, leftover->bytes + leftover->end, room < GV_READ_SIZE ? room : GV_READ_SIZE);
+    size_t size;
+    uint8_t *room = gv__leftover_room(stream->_input, &size);
+    ssize_t got = receive(stream, room, size < GV_READ_SIZE ? size : GV_READ_SIZE);
     if (got <= 0) {
         on_nothing_read(stream, got);
         return;
     }
-    leftover->end += (uint32_t)got;
-    if (leftover_size(leftover) >= stream->_expected) {
-        call_on_input(stream, leftover_bytes(leftover));
+    gv__leftover_add(stream->_input, (size_t)got);
+    if (gv__leftover_size(stream->_input) >= stream->_expected) {
+        call_on_input(stream, gv__leftover_bytes(stream->_input));
     }
 }
 
 static GV_LOOP_ONLY void read_once(gv_stream_t *stream)
 {
-    if (leftover_size(stream->_input) <= GV_READ_JOIN_MAX) {
+    if (gv__leftover_size(stream->_input) <= GV_READ_JOIN_MAX) {
         read_joined(stream);
     } else {
         read_behind(stream);
@@ -360,12 +253,12 @@ static GV_LOOP_ONLY void make_due(gv_stream_t *stream)
 
 void gv__stream_offer_input(gv_stream_t *stream)
 {
-    size_t size = leftover_size(stream->_input);
+    size_t size = gv__leftover_size(stream->_input);
     if (stream->_state != STATE_OPEN || stream->_paused != 0 || size == 0 ||
         size < stream->_expected) {
         return;
     }
-    call_on_input(stream, leftover_bytes(stream->_input));
+    call_on_input(stream, gv__leftover_bytes(stream->_input));
 }
 
 void gv_stream_pause(gv_stream_t *stream, uint8_t reasons)

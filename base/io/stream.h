@@ -100,6 +100,9 @@ typedef struct gv_stream_options {
     uint8_t paused;      /* reasons, see gv_stream_pause() */
 } gv_stream_options_t;
 
+/* The state the inline functions below have to know; the others are stream.c's. */
+#define GV__STREAM_OPEN 1
+
 /* Public only so that owners can embed it.  `out` is theirs to append to. */
 struct gv_stream {
     uv_poll_t _poll; /* its data is the gv_loop_t */
@@ -139,8 +142,8 @@ GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_stream_open(gv_stream_t *stream, gv_loop_t 
                                                  gv_socket_t *socket);
 
 /*
- * Takes the connection off the loop, with the input that was not used and the output that was not
- * written.  May be called from on_input; the bytes that call returns as used are used.  In that
+ * Takes an open connection off the loop, with the input that was not used and the output that was
+ * not written.  May be called from on_input; the bytes that call returns as used are used.  In that
  * case the socket is complete only when on_input has returned, therefore: hand it on in on_closed.
  */
 GV_LOOP_ONLY void gv_stream_detach(gv_stream_t *stream, gv_socket_t *socket_out);
@@ -156,7 +159,7 @@ GV_LOOP_ONLY void gv_stream_close(gv_stream_t *stream, gv_close_mode_t mode);
 /* False from gv_stream_close(), gv_stream_detach() or the first failure on. */
 static inline bool gv_stream_is_open(const gv_stream_t *stream)
 {
-    return stream->_state == 1;
+    return stream->_state == GV__STREAM_OPEN;
 }
 
 static inline gv_loop_t *gv_stream_loop(const gv_stream_t *stream)

@@ -240,7 +240,7 @@ static void expect_closed(gv_err_t why)
     ck_assert_int_eq(conn.why, why);
 }
 
-/* Waits until the loop has received that many bytes and looks again a little later. */
+/* Waits until the loop has received that many bytes. */
 static void expect_received(size_t size)
 {
     for (int i = 0; i < 5000; i++) {
@@ -251,6 +251,23 @@ static void expect_received(size_t size)
         sleep_ms(1);
     }
     ck_assert_uint_eq(conn.received, size);
+}
+
+static void note_bytes_in(gv_loop_t *on, void *arg)
+{
+    (void)on;
+    *(uint64_t *)arg = gv_stream_bytes_in(&conn.stream);
+}
+
+/* Waits until so many bytes have been read, used or not. */
+static void expect_read(uint64_t size)
+{
+    uint64_t bytes_in = 0;
+    for (int i = 0; i < 5000 && bytes_in < size; i++) {
+        sleep_ms(1);
+        call_on(loop, note_bytes_in, &bytes_in);
+    }
+    ck_assert_uint_eq(bytes_in, size);
 }
 
 static void send_all(int fd, const void *data, size_t size)
@@ -451,7 +468,7 @@ START_TEST(announced_size_costs_no_memory_before_it_arrives)
     uint8_t *data = gv_xcalloc(1, 300000);
     send_all(conn.peer_fd, data, 300000);
     gv_free(data);
-    sleep_ms(50);
+    expect_read(300000);
     size_t memory = 0;
     call_on(loop, note_input_memory, &memory);
     ck_assert_uint_ge(memory, 300000);
@@ -467,7 +484,7 @@ START_TEST(unused_input_over_the_limit_ends_the_connection)
     open_with(AF_UNIX, use_nothing);
     uint8_t data[999] = {0};
     send_all(conn.peer_fd, data, sizeof(data));
-    sleep_ms(20);
+    expect_read(sizeof(data));
     ck_assert_int_ne(sem_trywait(&conn.closed), 0);
     send_all(conn.peer_fd, data, 1);
     expect_closed(GV_ERR_LIMIT);
@@ -649,7 +666,9 @@ START_TEST(layer_adds_its_bytes_once_per_flush)
     open_with(AF_UNIX, use_all);
     call_on(loop, write_text, "one");
     call_on(loop, write_text, "two");
-    sleep_ms(20);
+    for (int i = 0; i < 5; i++) {
+        call_on(loop, do_nothing, NULL); /* one turn each: none of them flushes again */
+    }
     ck_assert_int_eq(conn.flushes, 2);
     call_on(loop, close_flush, NULL);
     (void)shutdown(conn.peer_fd, SHUT_WR);
@@ -711,7 +730,6 @@ START_TEST(abort_closes_at_once)
     open_with(AF_INET, use_all);
     call_on(loop, pause_it, &reason);
     send_all(conn.peer_fd, "unread", 6);
-    call_on(loop, write_text, "never written");
     call_on(loop, close_abort, NULL);
     expect_closed(GV_OK);
     char text[100];
@@ -773,7 +791,7 @@ START_TEST(closing_from_inside_the_call_is_allowed)
     open_with(AF_UNIX, use_nothing);
     static const uint8_t data[10000];
     send_all(conn.peer_fd, data, sizeof(data)); /* so that the next call is from the leftover */
-    sleep_ms(20);
+    expect_read(sizeof(data));
     call_on(loop, behave_otherwise, (void *)(uintptr_t)close_from_inside);
     send_all(conn.peer_fd, "!", 1);
     (void)shutdown(conn.peer_fd, SHUT_WR);
@@ -929,7 +947,7 @@ START_TEST(detached_connection_carries_input_and_output)
     gv_socket_t socket;
     open_with(AF_UNIX, use_nothing);
     send_all(conn.peer_fd, "left over", 9);
-    sleep_ms(20);
+    expect_read(9);
     call_on(loop, write_a_lot, &size);
     call_on(loop, detach_it, &socket);
     expect_closed(GV_OK);
