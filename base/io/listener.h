@@ -5,7 +5,7 @@
  * Listening sockets: one per loop on the same address, so that the kernel spreads connections over
  * the loops and no loop has to hand them on.
  *
- *     gv_listen_bind()      any thread, once: binds `count` sockets; all errors come here, in words
+ *     gv_listen_bind()      any thread, once (base/io/bind.h): one socket per loop
  *     gv_listener_open()    on each loop, with one of them
  *     gv_listener_pause() / gv_listener_resume()
  *     gv_listener_close()
@@ -24,6 +24,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/io/address.h"
+#include "base/io/bind.h"
 #include "base/io/loop.h"
 #include "base/io/stream.h"
 
@@ -42,20 +43,6 @@ GV_ANY_THREAD void gv_admission_init(gv_admission_t *admission, uint32_t open_ma
 GV_ANY_THREAD void gv_admission_set_max(gv_admission_t *admission, uint32_t open_max);
 GV_ANY_THREAD void gv_admission_leave(gv_admission_t *admission);
 GV_ANY_THREAD uint32_t gv_admission_open(const gv_admission_t *admission);
-
-/*
- * Binds up to `count` sockets to the address ("host:port", "[v6]:port", path) and writes them to
- * fds; *count_out is `count` for TCP and 1 for a unix socket.  Port 0: all get the same free port
- * (gv_address_of_socket() tells which).  The sockets do not listen before gv_listener_open().
- * A stale unix socket file (nobody listens) is replaced; its new one has mode 0660.
- *
- * A host name is resolved here, which may take time: for the start of the program, not for a loop.
- * Another program on the same port is an error even if it allows sharing.
- * Errors: GV_ERR_INVAL, GV_ERR_NOENT (unknown host), GV_ERR_BUSY (address in use), GV_ERR_DENIED,
- * GV_ERR_IO; always with a sentence in *error.
- */
-GV_MUST_USE GV_ANY_THREAD gv_err_t gv_listen_bind(const char *address, uint32_t count, int *fds,
-                                                  uint32_t *count_out, gv_error_text_t *error);
 
 /*
  * A connection has come in, on the loop given by gv_loop_current() (one of spread_over, if that is

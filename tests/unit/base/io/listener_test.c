@@ -229,19 +229,6 @@ START_TEST(port_in_use_is_a_clear_error)
 }
 END_TEST
 
-START_TEST(addresses_that_cannot_be_bound_are_clear_errors)
-{
-    binding_fails("nonsense", GV_ERR_INVAL, "expected host:port");
-    binding_fails("192.0.2.1:0", GV_ERR_IO, "192.0.2.1:0");
-    binding_fails("/no/such/folder/x.sock", GV_ERR_IO, "/no/such/folder/x.sock");
-    /* A label of more than 63 characters is refused without asking a name server. */
-    char name[128];
-    memset(name, 'a', 70);
-    memcpy(name + 70, ":0", 3);
-    binding_fails(name, GV_ERR_NOENT, "cannot listen");
-}
-END_TEST
-
 START_TEST(names_and_every_address_can_be_bound)
 {
     uint16_t port = open_doors("localhost:0", 1);
@@ -368,33 +355,6 @@ START_TEST(unix_connections_go_to_the_loops_in_turn)
 }
 END_TEST
 
-START_TEST(socket_file_of_a_killed_process_is_replaced)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    int dead = socket(AF_UNIX, SOCK_STREAM, 0);
-    ck_assert_int_eq(bind(dead, (struct sockaddr *)&address, sizeof(address)), 0);
-    (void)close(dead); /* the file stays */
-    (void)open_doors(path, 1);
-    int fd = dial_path();
-    ck_assert_int_ge(fd, 0);
-    ck_assert(count_reaches(1));
-    (void)close(fd);
-}
-END_TEST
-
-START_TEST(file_that_is_no_socket_is_left_alone)
-{
-    FILE *file = fopen(path, "w");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_eq(fclose(file), 0);
-    binding_fails(path, GV_ERR_BUSY, path);
-    struct stat info;
-    ck_assert_int_eq(stat(path, &info), 0);
-    ck_assert_int_eq(unlink(path), 0);
-}
-END_TEST
-
 /* Connections on their way to a loop that stops are closed, not lost. */
 START_TEST(connection_for_a_stopping_loop_is_closed)
 {
@@ -428,15 +388,12 @@ int main(void)
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, two_loops_share_one_port_and_both_get_connections);
     tcase_add_test(tc, port_in_use_is_a_clear_error);
-    tcase_add_test(tc, addresses_that_cannot_be_bound_are_clear_errors);
     tcase_add_test(tc, names_and_every_address_can_be_bound);
     tcase_add_test(tc, closed_listener_refuses);
     tcase_add_test(tc, paused_listener_lets_clients_wait);
     tcase_add_test(tc, connections_over_the_limit_are_closed_and_counted);
     tcase_add_test(tc, running_out_of_descriptors_does_not_spin);
     tcase_add_test(tc, unix_connections_go_to_the_loops_in_turn);
-    tcase_add_test(tc, socket_file_of_a_killed_process_is_replaced);
-    tcase_add_test(tc, file_that_is_no_socket_is_left_alone);
     tcase_add_test(tc, connection_for_a_stopping_loop_is_closed);
     Suite *suite = suite_create("base/io");
     suite_add_tcase(suite, tc);
