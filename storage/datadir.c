@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,7 +92,10 @@ static gv_err_t take_lock(gv__datadir_t *dir, gv__why_t why)
     return GV_OK;
 }
 
-/* Looks at data.mdb, which may be missing in a new directory only. */
+/*
+ * Looks at data.mdb, which may be missing in a new directory only.  Whatever is wrong with it is
+ * found here and not by a signal in LMDB.
+ */
 static gv_err_t check_data(gv__datadir_t *dir, gv__why_t why)
 {
     int fd = openat(dir->fd, DATA_NAME, O_RDWR | O_CLOEXEC);
@@ -104,18 +108,18 @@ static gv_err_t check_data(gv__datadir_t *dir, gv__why_t why)
         (void)close(fd);
         return err;
     }
-    const char *fault = "is missing or empty, though there has been a store here";
+    gv__lmdb_fault_t fault = {"is missing or empty, though there has been a store here", 0};
     gv_err_t err = GV_ERR_CORRUPT;
     if (st.st_size > 0) {
-        err = gv__lmdb_verify(fd, &fault);
+        err = gv__lmdb_verify(fd, false, &fault);
     } else if (dir->is_new) {
         err = GV_OK;
     }
     if (err != GV_OK) {
         gv__why_set(why,
-                    "'%s/" DATA_NAME "' %s: restore it from a backup, or remove the directory, "
-                    "after which this node joins as a new one",
-                    dir->path, fault);
+                    "'%s/" DATA_NAME "' %s (page %" PRIu64 "): restore it from a backup, or remove "
+                    "the directory, after which this node joins as a new one",
+                    dir->path, fault.text, fault.page);
     }
     if (fd >= 0) {
         (void)close(fd);
@@ -168,13 +172,19 @@ void gv__datadir_close(gv__datadir_t *dir)
 
 void gv__datadir_fill_ballast(gv__datadir_t *dir, uint64_t bytes)
 {
+    dir->has_ballast = true;
+    if (bytes == 0) {
+        (void)gv__datadir_drop_ballast(dir);
+        return;
+    }
     int fd = openat(dir->fd, BALLAST_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    /* The call returns its error; it does not set errno. */
-    int code = fd >= 0 ? posix_fallocate(fd, 0, (off_t)bytes) : errno;
+    int code = fd < 0 || ftruncate(fd, (off_t)bytes) != 0 ? errno : 0;
+    if (code == 0) {
+        code = posix_fallocate(fd, 0, (off_t)bytes); /* gives its error back, not in errno */
+    }
     if (fd >= 0) {
         (void)close(fd);
     }
-    dir->has_ballast = fd >= 0;
     if (code != 0) {
         gv_log_warn("ballast_missing", "directory='%s' bytes=%llu error='%s'", dir->path,
                     (unsigned long long)bytes, strerrordesc_np(code));

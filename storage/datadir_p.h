@@ -47,7 +47,10 @@ GV_MUST_USE gv_err_t gv__datadir_mark(gv__datadir_t *dir, gv__why_t why);
 /* Gives up the lock. */
 void gv__datadir_close(gv__datadir_t *dir);
 
-/* Reserves disk space under the name `ballast`; no space is no error, only no ballast. */
+/*
+ * Reserves disk space under the name `ballast`; no space is no error, only no ballast.  0: removes
+ * what an earlier configuration has left.
+ */
 void gv__datadir_fill_ballast(gv__datadir_t *dir, uint64_t bytes);
 
 /* Gives the space back.  False if there was none. */

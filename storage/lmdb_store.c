@@ -447,9 +447,7 @@ static gv_err_t open_all(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options, gv_
     if (err != GV_OK) {
         return err;
     }
-    if (options->ballast_bytes > 0) {
-        gv__datadir_fill_ballast(&lmdb->dir, options->ballast_bytes);
-    }
+    gv__datadir_fill_ballast(&lmdb->dir, options->ballast_bytes);
     err = gv__writer_start(lmdb);
     if (err != GV_OK) {
         gv__why_set(why, "cannot start the storage writer's thread");

@@ -94,6 +94,9 @@ static uint64_t left_of(uint64_t size, uint64_t used, uint64_t reserve)
 static void count_room(gv__lmdb_t *lmdb)
 {
     gv__writer_t *writer = &lmdb->writer;
+    /* A reader that died (a tool, perhaps) would keep every page from being free again. */
+    int dead = 0;
+    (void)mdb_reader_check(lmdb->env, &dead);
     uint64_t free_bytes = count_free_pages(lmdb) * lmdb->page_bytes;
     uint64_t used_bytes = used_pages(lmdb) * lmdb->page_bytes - free_bytes;
     uint64_t disk_bytes = gv__datadir_free_bytes(&lmdb->dir);

@@ -122,6 +122,14 @@ START_TEST(ballast_takes_space_and_gives_it_back)
     ck_assert_int_ne(stat(path, &st), 0);
     ck_assert(!gv__datadir_drop_ballast(&dir));
 
+    /* A smaller one is asked for, then none. */
+    gv__datadir_fill_ballast(&dir, 1 << 20);
+    gv__datadir_fill_ballast(&dir, 1 << 16);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_size, 1 << 16);
+    gv__datadir_fill_ballast(&dir, 0);
+    ck_assert_int_ne(stat(path, &st), 0);
+
     /* More than any disk has: no ballast, and nothing left behind. */
     gv__datadir_fill_ballast(&dir, (uint64_t)1 << 60);
     ck_assert_int_ne(stat(path, &st), 0);

@@ -13,6 +13,7 @@
 #include "proto/record.pb-c.h"
 
 #include "storage/records.h"
+#include "storage/retained_store.h"
 
 #include "tests/unit/storage/fixture.h"
 
@@ -206,6 +207,122 @@ START_TEST(a_cut_or_garbled_file_is_refused)
 }
 END_TEST
 
+/*
+ * Damage anywhere in the file.  It may be refused, and records may be missing with their damage
+ * counted; the process must not die of it.
+ */
+typedef enum damage {
+    DAMAGE_BIT,      /* one bit anywhere */
+    DAMAGE_HEAD_BIT, /* one bit in the first bytes of a page, where its structure is */
+    DAMAGE_ZEROS,    /* a page of zeros */
+    DAMAGE_GARBAGE,  /* a page of anything */
+    DAMAGE_COUNT,
+} damage_t;
+
+enum {
+    PAGE = 4096,
+    TOPICS = 3000,
+    DAMAGES_EACH = 40
+};
+
+static gv_err_t on_retained(const gv_stored_retained_t *retained, void *arg)
+{
+    (void)retained;
+    ++*(size_t *)arg;
+    return GV_OK;
+}
+
+static void put_topics(gv_store_t *store)
+{
+    static const uint8_t payload[6000];
+    gv_batch_t *batch;
+    gv_batch_new(&batch);
+    for (int i = 0; i < TOPICS; i++) {
+        char topic[32];
+        (void)snprintf(topic, sizeof(topic), "topic/%d", i);
+        gv_stored_retained_t retained = {.topic = text(topic),
+                                         .payload = gv_bytes(payload, i % 50 == 0 ? 6000 : 100)};
+        gv_retained_put(batch, &retained);
+    }
+    ck_assert_ok(gv_store_write(store, &batch));
+}
+
+static void damage_page(int fd, damage_t damage, off_t page, gv_rng_t *rng)
+{
+    uint8_t bytes[PAGE];
+    ck_assert_int_eq(pread(fd, bytes, PAGE, page * PAGE), PAGE);
+    uint32_t bit = gv_rng_below(rng, damage == DAMAGE_BIT ? PAGE * 8 : 64 * 8);
+    if (damage == DAMAGE_ZEROS) {
+        memset(bytes, 0, PAGE);
+    } else if (damage == DAMAGE_GARBAGE) {
+        gv_rng_fill(rng, bytes, PAGE);
+    } else {
+        bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
+    }
+    ck_assert_int_eq(pwrite(fd, bytes, PAGE, page * PAGE), PAGE);
+}
+
+/* In a child: what a start does.  0: all there, 1: refused, 2: records missing and counted. */
+static _Noreturn void start_on_damage(const gv_lmdb_options_t *options)
+{
+    char why[256];
+    gv_store_t *store;
+    if (gv_lmdb_store_open(options, &store, why, sizeof(why)) != GV_OK) {
+        _exit(1);
+    }
+    size_t count = 0;
+    gv_err_t err = gv_retained_load(store, on_retained, &count);
+    gv_batch_t *batch;
+    gv_batch_new(&batch);
+    gv_batch_put(batch, GV_TABLE_RETAINED, text("topic/77"), text("x"));
+    err = err != GV_OK ? err : gv_store_write(store, &batch);
+    uint64_t damaged = atomic_load(&gv_store_stats(store)->damaged);
+    gv_store_close(&store);
+    _exit(err != GV_OK || count + damaged != TOPICS ? 3 : damaged > 0 ? 2 : 0);
+}
+
+START_TEST(no_damage_to_the_file_ends_the_process)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_lmdb_options_t options = options_at(&dir);
+    gv_store_t *store = lmdb_open(&options);
+    put_topics(store);
+    gv_store_close(&store);
+
+    char data[256];
+    workdir_file(&dir, "data.mdb", data);
+    int fd = open(data, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    off_t pages = data_pages(fd);
+    uint8_t *pristine = malloc((size_t)pages * PAGE);
+    ck_assert_int_eq(pread(fd, pristine, (size_t)pages * PAGE, 0), pages * PAGE);
+    gv_rng_t rng;
+    gv_rng_init(&rng, 1, (uint64_t)_i);
+    int outcomes[4] = {0};
+    for (int i = 0; i < DAMAGES_EACH; i++) {
+        off_t page = 2 + gv_rng_below(&rng, (uint32_t)pages - 2);
+        damage_page(fd, (damage_t)_i, page, &rng);
+        pid_t child = fork();
+        if (child == 0) {
+            start_on_damage(&options);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_msg(WIFEXITED(status), "signal %d, page %ld", WTERMSIG(status), (long)page);
+        ck_assert_int_lt(WEXITSTATUS(status), 4);
+        outcomes[WEXITSTATUS(status)]++;
+        ck_assert_int_eq(ftruncate(fd, pages * PAGE), 0);
+        ck_assert_int_eq(pwrite(fd, pristine, (size_t)pages * PAGE, 0), pages * PAGE);
+    }
+    ck_assert_int_eq(outcomes[3], 0);
+    ck_assert_int_gt(_i == DAMAGE_BIT ? outcomes[2] : outcomes[1], DAMAGES_EACH / 4);
+    free(pristine);
+    close(fd);
+    workdir_remove(&dir);
+}
+END_TEST
+
 /* ---- kill -9 -------------------------------------------------------------------------------- */
 
 /*
@@ -367,6 +484,7 @@ int main(void)
     tcase_add_test(tc, a_damaged_format_is_refused);
     tcase_add_test(tc, an_lmdb_store_of_somebody_else_is_refused_and_left_alone);
     tcase_add_test(tc, a_cut_or_garbled_file_is_refused);
+    tcase_add_loop_test(tc, no_damage_to_the_file_ends_the_process, 0, DAMAGE_COUNT);
     tcase_add_loop_test(tc, kill_9_loses_nothing_acknowledged, GV_STORE_SYNC_COMMIT,
                         GV_STORE_SYNC_OFF + 1);
     return run_case("storage", tc);

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 
+#include "base/rng.h"
+
 #include "tests/unit/storage/fixture.h"
 
 /* A healthy data.mdb, opened; the directory is to be removed afterwards. */
@@ -30,9 +32,57 @@ START_TEST(a_healthy_file_is_found_healthy)
     workdir_t dir;
     char path[256];
     int fd = make_data(&dir, path);
-    const char *fault;
-    ck_assert_ok(gv__lmdb_verify(fd, &fault));
+    gv__lmdb_fault_t fault;
+    ck_assert_ok(gv__lmdb_verify(fd, true, &fault));
     close(fd);
+    workdir_remove(&dir);
+}
+END_TEST
+
+/* A healthy store must never be refused: verified after each of many random transactions. */
+START_TEST(every_state_of_a_busy_store_is_found_healthy)
+{
+    enum {
+        ROUNDS = 400,
+        KEYS = 3000
+    };
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_store_t *store = lmdb_open_at(&dir);
+    char path[256];
+    workdir_file(&dir, "data.mdb", path);
+    int fd = open(path, O_RDONLY);
+    ck_assert_int_ge(fd, 0);
+    static uint8_t value[20000];
+    uint8_t key[300] = {0};
+    gv_rng_t rng;
+    gv_rng_init(&rng, 9, 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        gv_batch_t *batch;
+        gv_batch_new(&batch);
+        uint32_t changes = gv_rng_below(&rng, 300);
+        uint32_t deletes_percent = round / 50 % 2 == 0 ? 30 : 90; /* it grows and shrinks */
+        for (uint32_t i = 0; i < changes; i++) {
+            gv_table_t table = (gv_table_t)(1 + gv_rng_below(&rng, GV_TABLE_COUNT - 1));
+            uint32_t number = gv_rng_below(&rng, KEYS);
+            memcpy(key, &number, sizeof(number));
+            gv_bytes_t key_bytes = gv_bytes(key, 4 + number % 290);
+            if (gv_rng_chance(&rng, deletes_percent)) {
+                gv_batch_delete(batch, table, key_bytes);
+            } else {
+                uint32_t size_max = gv_rng_chance(&rng, 5) ? sizeof(value) : 300;
+                gv_batch_put(batch, table, key_bytes,
+                             gv_bytes(value, gv_rng_below(&rng, size_max)));
+            }
+        }
+        ck_assert_ok(gv_store_write(store, &batch));
+        gv__lmdb_fault_t fault;
+        gv_err_t err = gv__lmdb_verify(fd, true, &fault);
+        ck_assert_msg(err == GV_OK, "round %d: page %lu %s", round, (unsigned long)fault.page,
+                      fault.text);
+    }
+    close(fd);
+    gv_store_close(&store);
     workdir_remove(&dir);
 }
 END_TEST
@@ -42,27 +92,21 @@ START_TEST(a_file_cut_before_its_last_page_is_truncated)
     workdir_t dir;
     char path[256];
     int fd = make_data(&dir, path);
-    uint64_t last_page;
-    uint64_t transactions[2];
-    ck_assert_int_eq(pread(fd, &transactions[0], 8, 144), 8);
-    ck_assert_int_eq(pread(fd, &transactions[1], 8, 4096 + 144), 8);
-    off_t newest = transactions[1] > transactions[0] ? 4096 : 0;
-    ck_assert_int_eq(pread(fd, &last_page, 8, newest + 136), 8);
-    ck_assert_uint_gt(last_page, 100);
+    off_t whole = data_pages(fd) * 4096;
+    ck_assert_int_gt(whole, 100 * 4096);
 
-    const char *fault;
-    off_t whole = (off_t)(last_page + 1) * 4096;
+    gv__lmdb_fault_t fault;
     ck_assert_int_eq(ftruncate(fd, whole), 0);
-    ck_assert_ok(gv__lmdb_verify(fd, &fault));
+    ck_assert_ok(gv__lmdb_verify(fd, true, &fault));
     static const off_t cuts[] = {1, 4096, 100000, 300000};
     for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
         ck_assert_int_eq(ftruncate(fd, whole - cuts[i]), 0);
-        ck_assert_int_eq(gv__lmdb_verify(fd, &fault), GV_ERR_CORRUPT);
-        ck_assert_str_eq(fault, "is truncated");
+        ck_assert_int_eq(gv__lmdb_verify(fd, true, &fault), GV_ERR_CORRUPT);
+        ck_assert_str_eq(fault.text, "is truncated");
     }
     for (off_t size = 5000; size >= 0; size -= 100) {
         ck_assert_int_eq(ftruncate(fd, size), 0);
-        ck_assert_int_eq(gv__lmdb_verify(fd, &fault), GV_ERR_CORRUPT);
+        ck_assert_int_eq(gv__lmdb_verify(fd, true, &fault), GV_ERR_CORRUPT);
     }
     close(fd);
     workdir_remove(&dir);
@@ -94,10 +138,10 @@ START_TEST(damage_to_the_head_is_noticed)
             ck_assert_int_eq(pread(fd, &before, 1, at), 1);
             uint8_t after = before ^ 0x2c;
             ck_assert_int_eq(pwrite(fd, &after, 1, at), 1);
-            const char *fault;
-            ck_assert_int_eq(gv__lmdb_verify(fd, &fault), bytes[i].expected);
+            gv__lmdb_fault_t fault;
+            ck_assert_int_eq(gv__lmdb_verify(fd, true, &fault), bytes[i].expected);
             ck_assert_int_eq(pwrite(fd, &before, 1, at), 1);
-            ck_assert_ok(gv__lmdb_verify(fd, &fault));
+            ck_assert_ok(gv__lmdb_verify(fd, true, &fault));
         }
     }
     close(fd);
@@ -116,8 +160,8 @@ START_TEST(other_files_are_not_lmdbs)
         junk[i] = (uint8_t)(i * 31 + 5);
     }
     ck_assert_int_eq(pwrite(fd, junk, sizeof(junk), 0), sizeof(junk));
-    const char *fault;
-    ck_assert_int_eq(gv__lmdb_verify(fd, &fault), GV_ERR_CORRUPT);
+    gv__lmdb_fault_t fault;
+    ck_assert_int_eq(gv__lmdb_verify(fd, true, &fault), GV_ERR_CORRUPT);
     close(fd);
 }
 END_TEST
@@ -125,7 +169,9 @@ END_TEST
 int main(void)
 {
     TCase *tc = tcase_create("lmdb_verify");
+    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, a_healthy_file_is_found_healthy);
+    tcase_add_test(tc, every_state_of_a_busy_store_is_found_healthy);
     tcase_add_test(tc, a_file_cut_before_its_last_page_is_truncated);
     tcase_add_test(tc, damage_to_the_head_is_noticed);
     tcase_add_test(tc, other_files_are_not_lmdbs);
