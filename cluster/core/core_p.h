@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The inside of gv_ccore, shared by the files of this folder.
+ *
+ *     core.c     life, the turn, dispatch of frames, closing of links
+ *     peers.c    links: seeds and dialling, duplicates, heartbeat, what "linked" means
+ *     member.c   facts about members: who is alive, suspicion, refutation, forgetting
+ *     gossip.c   facts and views to peers; which path leads to a node
+ *     table.c    one owner's rows (public to tests)
+ *     routes.c   our own rows: set, withdraw, push; confirmations and barriers
+ *     replica.c  the others' rows: pieces, snapshots, anti-entropy
+ *     forward.c  publishes to others: queue, credit, resend
+ *     receive.c  publishes from others: order, assembly, acknowledgement
+ *     status.c   looking in
+ *
+ * One rule keeps this simple: what changes here and now is the state; what has to be said to peers
+ * is noted (tell masks, "due" flags) and said in gv_ccore_flush().
+ */
+
+#include <inttypes.h>
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/list.h"
+#include "base/rng.h"
+#include "cluster/core/codec.h"
+#include "cluster/core/core.h"
+#include "cluster/core/forward_codec.h"
+#include "cluster/core/table.h"
+#include "proto/cluster.pb-c.h"
+
+/* The most frames of our own table on their way to one peer. */
+#define PUSH_PIECES_MAX 8U
+
+/* Links one member may have at once: two cross-dialled ones and a dying one; more are closed. */
+#define LINKS_PER_MEMBER_MAX 4U
+
+/* What a channel may send before it has heard of any credit [bytes]. */
+#define FORWARD_CREDIT_START ((uint64_t)65536)
+
+/* What a message costs in credit beside its bytes. */
+#define FORWARD_ITEM_OVERHEAD ((uint64_t)32)
+
+typedef struct gv_member gv_member_t;
+
+/* A growing ring of fixed-size entries, first in first out. */
+typedef struct gv_fifo {
+    void *_entries;
+    size_t _entry_size;
+    size_t _head;
+    size_t _count;
+    size_t _capacity;
+} gv_fifo_t;
+
+/* Dialling one address, again and again: a seed's or a member's. */
+typedef struct gv_dial {
+    uint64_t token; /* 0: not dialling now */
+    uint64_t next_ms;
+    uint32_t backoff_ms;
+} gv_dial_t;
+
+typedef struct gv_seed {
+    char *address;
+    gv_dial_t dial;
+    gv_node_index_t member; /* found behind it, or GV_NODE_NONE */
+} gv_seed_t;
+
+typedef struct gv_peer_link {
+    gv_link_t _link; /* in core->links, oldest first */
+    gv_link_id_t id;
+    gv_member_t *member;
+    uint64_t boot_id; /* of the life that shook hands */
+    bool is_dialled;  /* by us */
+    uint64_t opened_ms;
+    uint64_t heard_ms;
+    uint64_t heartbeat_ms; /* next one is due */
+    bool has_echo;
+    uint64_t echoed_ms; /* newest stamp of ours that came back */
+} gv_peer_link_t;
+
+/* ---- tables --------------------------------------------------------------------------------- */
+
+/* Our copy of another node's table. */
+typedef struct gv_replica {
+    gv_table_t table;
+    gv_table_t *staged;  /* a snapshot on its way, or NULL */
+    bool is_complete;    /* the table is exactly what its owner had at its version */
+    uint64_t target_seq; /* ... which it is again from this version on */
+    uint64_t staged_target_seq;
+    uint64_t staged_begin_seq; /* version of the sender of its first piece */
+    bool wants_snapshot;
+    bool is_purged;
+    bool ack_due;              /* the owner should hear what we have */
+    bool ack_resync;           /* ... and that a piece did not fit */
+    uint64_t progress_ms;      /* a piece was applied */
+    uint64_t behind_ms;        /* since when we know of a newer version; 0: we do not */
+    gv_node_index_t pull_from; /* a request is on its way to this member, or GV_NODE_NONE */
+    uint64_t pull_until_ms;
+} gv_replica_t;
+
+/* How far our own table has come at one peer. */
+typedef struct gv_push {
+    bool is_known;    /* the cursor is where the peer is, or where what we sent will take it */
+    bool is_snapshot; /* the cursor is inside a snapshot */
+    uint64_t boot_id; /* of the peer's life all this is about */
+    uint64_t cursor;
+    uint64_t begin_seq;               /* our version when the snapshot was begun */
+    gv_incarnation_t incarnation;     /* of our table, that the cursor belongs to */
+    uint64_t pieces[PUSH_PIECES_MAX]; /* to_seq of those sent, not confirmed; oldest first */
+    size_t piece_count;
+    uint64_t progress_ms;
+    uint64_t acked_seq; /* confirmed, complete, of acked_incarnation */
+    gv_incarnation_t acked_incarnation;
+} gv_push_t;
+
+/* ---- forwarding ------------------------------------------------------------------------------ */
+
+/* An encoded publish, shared by the queues of all nodes it goes to. */
+typedef struct gv_forward_body {
+    uint32_t refs;
+    size_t size;
+    uint8_t data[];
+} gv_forward_body_t;
+
+typedef struct gv_forward_item {
+    gv_link_t _link;
+    uint64_t seq; /* 0: QoS 0, gone as soon as it is sent */
+    uint64_t token;
+    uint64_t expires_ms; /* or GV_FORWARD_NO_EXPIRY */
+    bool was_sent;
+    gv_forward_body_t *body;
+} gv_forward_item_t;
+
+typedef struct gv_channel_out {
+    gv_list_t items;         /* not confirmed, oldest first */
+    gv_forward_item_t *next; /* to be sent next; NULL: nothing */
+    uint64_t next_at;        /* how much of it has been sent */
+    uint64_t next_cost;      /* ... and what that cost */
+    uint64_t unsent_bytes;   /* what the rest, from next on, will cost */
+    uint64_t boot_id;        /* the life of the peer that the numbers below are about */
+    uint64_t seq;            /* of the newest item */
+    uint64_t received;       /* arrived there */
+    uint64_t applied;        /* confirmed */
+    uint64_t offset;         /* bytes ever sent */
+    uint64_t credit;         /* the offset may grow to this */
+    uint64_t seen_offset;    /* the peer has seen us come this far */
+    uint64_t progress_ms;
+    uint32_t backoff;  /* doublings of the resend time */
+    bool is_probe_due; /* send a batch, be it empty: the answer tells where we are */
+    uint64_t queue_bytes;
+    uint64_t queue_count;
+    uint64_t path; /* identity of the way last used, see gv__path_identity() */
+} gv_channel_out_t;
+
+typedef struct gv_delivered {
+    uint64_t seq;
+    uint64_t cost;
+    bool is_applied;
+} gv_delivered_t;
+
+/* A message that comes in pieces. */
+typedef struct gv_assembly {
+    uint64_t seq;
+    uint64_t total; /* 0: nothing is being assembled */
+    uint64_t expiry_ms;
+    size_t size;
+    size_t capacity;
+    uint8_t *data;
+} gv_assembly_t;
+
+typedef struct gv_channel_in {
+    uint64_t boot_id;  /* the origin's life */
+    uint32_t epoch;    /* a new one for each life */
+    uint64_t received; /* everything up to here was delivered, or will never come */
+    gv_fifo_t window;  /* gv_delivered_t: delivered, from the first that is not applied on */
+    uint64_t unapplied_bytes;
+    uint64_t offset;
+    uint64_t credit; /* granted; never taken back */
+    bool ack_due;
+    gv_assembly_t assembly[2]; /* [0]: QoS 0, [1]: the others */
+} gv_channel_in_t;
+
+/* ---- members --------------------------------------------------------------------------------- */
+
+/* What a node says about how it sees the others; the rows are by our index. */
+typedef struct gv_gossiped_view {
+    uint64_t boot_id;
+    uint64_t seq; /* 0: none yet */
+    uint64_t received_ms;
+    uint64_t known; /* mask of rows */
+    gv_node_view_t rows[GV_NODES_MAX];
+} gv_gossiped_view_t;
+
+struct gv_member {
+    gv_node_index_t index;
+    gv_node_id_t id;
+    char name[GV_NODE_NAME_MAX + 1];
+    char address[GV_NODE_ADDRESS_MAX + 1];
+
+    /* the fact */
+    gv_incarnation_t incarnation;
+    uint32_t claim;
+    gv_member_state_t state;
+    uint64_t state_ms; /* since when, by our clock */
+    uint64_t fact_for; /* mask of peers that should hear the fact */
+    bool is_routable;  /* as last told to the host */
+    bool is_forget_asked;
+
+    /* evidence */
+    uint64_t alive_ms; /* newest sign of life, by anyone's word */
+    bool was_heard;
+    uint64_t heard_ms; /* over a link of ours */
+    uint64_t probed_ms;
+    uint32_t rtt_us;
+
+    /* links */
+    gv_peer_link_t *active; /* where we send; NULL: no link */
+    bool is_linked;         /* it works, both ways */
+    gv_dial_t dial;
+
+    gv_gossiped_view_t view;
+    uint64_t view_for; /* mask of peers this view should be passed on to */
+    gv_node_index_t relay;
+
+    gv_replica_t replica; /* for ourselves: only .table is used */
+    gv_push_t push;
+    bool digest_due; /* it is behind us in something */
+    gv_channel_out_t out;
+    gv_channel_in_t in;
+};
+
+typedef struct gv_barrier_entry {
+    uint64_t token;
+    uint64_t seq;
+    uint64_t until_ms;
+} gv_barrier_entry_t;
+
+typedef struct gv_withdrawal {
+    gv_row_t *row;
+    uint64_t due_ms;
+} gv_withdrawal_t;
+
+typedef struct gv_result {
+    uint64_t token;
+    gv_node_index_t node;
+    gv_forward_result_t result;
+} gv_result_t;
+
+struct gv_ccore {
+    gv_ccore_ports_t ports;
+    gv_ccore_timing_t timing;
+    gv_ccore_limits_t limits;
+    gv_ccore_switches_t switches;
+    gv_ccore_stats_t stats;
+    char cluster[GV_NODE_NAME_MAX + 1];
+    gv_rng_t rng;
+    uint64_t table_seed;
+    uint64_t now_ms;
+    bool in_port_phase; /* a call that may run ports is on: no other may begin */
+    bool is_leaving;
+    bool said_goodbye;
+
+    gv_member_t *members[GV_NODES_MAX];
+    gv_list_t links;
+    gv_seed_t *seeds;
+    size_t seed_count;
+    uint64_t dial_token;
+
+    uint32_t foreign_claims; /* times we met a newer life of ourselves */
+    uint64_t foreign_ms;
+    uint64_t gossip_ms; /* next digest */
+    uint64_t view_ms;   /* next view of ours */
+    uint64_t view_sent_ms;
+    uint64_t view_seq;
+
+    gv_fifo_t withdrawals; /* gv_row_t *, in the order of their first due time */
+    gv_fifo_t barriers;    /* gv_barrier_entry_t, in the order of seq */
+    gv_fifo_t results;     /* gv_result_t, to be told in the next flush */
+    uint32_t epoch;        /* last given to an incoming channel */
+    bool credit_paused;
+
+    gv_bytes_t shared[GV_FORWARD_SHARED_MAX]; /* of the message being delivered */
+    gv_arena_t arena;
+    uint8_t *scratch; /* for packing */
+    size_t scratch_capacity;
+};
+
+/* ---- core.c ---------------------------------------------------------------------------------- */
+
+static inline gv_member_t *gv__self(const gv_ccore_t *core)
+{
+    return core->members[GV_NODE_SELF];
+}
+
+static inline uint64_t gv__bit(const gv_member_t *m)
+{
+    return (uint64_t)1 << m->index;
+}
+
+/* All members but ourselves: `m` is set in the body. */
+#define gv__foreach_peer(core, m)                         \
+    for (size_t m##_i = 1; m##_i < GV_NODES_MAX; m##_i++) \
+        for (gv_member_t *m = (core)->members[m##_i]; m != NULL; m = NULL)
+
+/* Room for packing, valid until the next use. */
+uint8_t *gv__scratch(gv_ccore_t *core, size_t size);
+
+/* Arena memory for building our own messages, zeroed; bounded by what we build, so never NULL. */
+void *gv__build(gv_ccore_t *core, size_t count, size_t size);
+
+void gv__send(gv_ccore_t *core, const gv_peer_link_t *link, gv_frame_kind_t kind,
+              const ProtobufCMessage *msg);
+
+/* Says goodbye with the reason, closes the link and forgets it. */
+void gv__close(gv_ccore_t *core, gv_peer_link_t *link, gv_link_close_t reason, const char *text);
+
+void gv__report(gv_ccore_t *core, gv_ccore_event_t event, const char *format, ...) GV_PRINTF(3, 4);
+
+uint64_t gv__since(const gv_ccore_t *core, uint64_t then_ms);
+
+void gv__fifo_init(gv_fifo_t *fifo, size_t entry_size);
+void gv__fifo_deinit(gv_fifo_t *fifo);
+void gv__fifo_push(gv_fifo_t *fifo, const void *entry);
+void *gv__fifo_peek(const gv_fifo_t *fifo); /* NULL when empty */
+void gv__fifo_pop(gv_fifo_t *fifo);
+size_t gv__fifo_count(const gv_fifo_t *fifo);
+void *gv__fifo_at(const gv_fifo_t *fifo, size_t i);
+
+/* ---- peers.c --------------------------------------------------------------------------------- */
+
+void gv__peers_tick(gv_ccore_t *core);
+void gv__peers_forgive_silence(gv_ccore_t *core);
+gv_peer_link_t *gv__peer_link(const gv_ccore_t *core, gv_link_id_t id);
+void gv__link_forget(gv_ccore_t *core, gv_peer_link_t *link);
+bool gv__link_is_current(const gv_peer_link_t *link);
+void gv__link_heard(gv_ccore_t *core, gv_peer_link_t *link);
+void gv__close_other_lives(gv_ccore_t *core, gv_member_t *m);
+bool gv__on_heartbeat(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Heartbeat *msg);
+bool gv__on_goodbye(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Refused *msg);
+void gv__on_link_opened(gv_ccore_t *core, gv_link_id_t id, const gv_peer_identity_t *peer,
+                        uint64_t dial_token);
+void gv__on_link_closed(gv_ccore_t *core, gv_link_id_t id);
+void gv__on_dial_failed(gv_ccore_t *core, uint64_t token);
+
+/* ---- member.c -------------------------------------------------------------------------------- */
+
+gv_member_t *gv__member_by_id(const gv_ccore_t *core, const gv_node_id_t *id);
+/* A new member, alive as of now; NULL when the cluster is full. */
+gv_member_t *gv__member_add(gv_ccore_t *core, const gv_node_id_t *id, gv_incarnation_t incarnation);
+void gv__member_free(gv_ccore_t *core, gv_member_t *m);
+void gv__member_forget(gv_ccore_t *core, gv_member_t *m);
+void gv__member_set_state(gv_ccore_t *core, gv_member_t *m, gv_member_state_t state);
+/* Another life of the node is the current one from now on. */
+void gv__member_set_incarnation(gv_ccore_t *core, gv_member_t *m, gv_incarnation_t incarnation);
+void gv__member_evidence(gv_ccore_t *core, gv_member_t *m, uint64_t boot_id, uint64_t ago_ms);
+void gv__member_link_lost(gv_ccore_t *core, gv_member_t *m);
+void gv__members_tick(gv_ccore_t *core);
+void gv__members_forgive_silence(gv_ccore_t *core);
+bool gv__on_facts(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Facts *msg);
+bool gv__on_probe(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Probe *msg);
+bool gv__on_probe_answer(gv_ccore_t *core, gv_peer_link_t *link, const Gv__ProbeAnswer *msg);
+/* Somebody remembers a newer life of us: be newer still. */
+void gv__raise_start_counter(gv_ccore_t *core, gv_incarnation_t seen);
+
+static inline bool gv__is_up(gv_member_state_t state)
+{
+    return state == GV_MEMBER_ALIVE || state == GV_MEMBER_SUSPECT;
+}
+
+/* ---- gossip.c -------------------------------------------------------------------------------- */
+
+void gv__gossip_session(gv_ccore_t *core, gv_member_t *m); /* a peer has a new active link */
+void gv__gossip_tick(gv_ccore_t *core);
+void gv__gossip_flush(gv_ccore_t *core);
+void gv__send_fact(gv_ccore_t *core, gv_peer_link_t *link, const gv_member_t *about);
+void gv__own_view_changed(gv_ccore_t *core);
+gv_node_view_t gv__view_of(const gv_ccore_t *core, const gv_member_t *m);
+bool gv__on_view(gv_ccore_t *core, gv_peer_link_t *link, const Gv__View *msg);
+
+/* The link to send by towards m, itself or a relay; NULL: no path. */
+gv_peer_link_t *gv__path(const gv_ccore_t *core, const gv_member_t *m);
+void gv__choose_paths(gv_ccore_t *core);
+/* Changes whenever something sent before may have been lost; 0: no path. */
+uint64_t gv__path_identity(const gv_ccore_t *core, const gv_member_t *m);
+
+/* ---- routes.c -------------------------------------------------------------------------------- */
+
+void gv__routes_tick(gv_ccore_t *core);
+void gv__routes_flush(gv_ccore_t *core);
+uint64_t gv__routes_deadline(const gv_ccore_t *core);
+bool gv__on_table_ack(gv_ccore_t *core, gv_peer_link_t *link, const Gv__TableAck *msg);
+/* One piece of `table` after from_seq, about limits.piece_bytes long, into *piece. */
+void gv__build_piece(gv_ccore_t *core, const gv_member_t *owner, bool is_snapshot,
+                     uint64_t from_seq, Gv__TablePiece *piece);
+
+/* ---- replica.c ------------------------------------------------------------------------------- */
+
+void gv__replica_init(gv_ccore_t *core, gv_replica_t *replica);
+void gv__replica_deinit(gv_replica_t *replica);
+/* Withdraws all rows from the host and forgets the version. */
+void gv__replica_purge(gv_ccore_t *core, gv_member_t *owner);
+void gv__replicas_tick(gv_ccore_t *core);
+void gv__replicas_flush(gv_ccore_t *core);
+void gv__send_digest(gv_ccore_t *core, gv_peer_link_t *link, bool is_answer);
+bool gv__on_digest(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Digest *msg);
+bool gv__on_table_piece(gv_ccore_t *core, gv_peer_link_t *link, const Gv__TablePiece *msg,
+                        bool is_answer);
+bool gv__on_table_request(gv_ccore_t *core, gv_peer_link_t *link, const Gv__TableRequest *msg);
+
+/* ---- forward.c and receive.c ----------------------------------------------------------------- */
+
+void gv__channel_out_init(gv_channel_out_t *out);
+/* Another life of the peer: everything unconfirmed goes to it, from the beginning. */
+void gv__channel_out_restart(gv_ccore_t *core, gv_member_t *m);
+/* The peer is gone: its queue is confirmed as such. */
+void gv__channel_out_abandon(gv_ccore_t *core, gv_member_t *m);
+/* Frees the queue without telling anybody. */
+void gv__channel_out_deinit(gv_channel_out_t *out);
+void gv__forward_flush(gv_ccore_t *core);
+void gv__on_forward_ack(gv_ccore_t *core, gv_member_t *m, const Gv__ForwardAck *msg);
+
+void gv__channel_in_init(gv_channel_in_t *in);
+void gv__channel_in_deinit(gv_channel_in_t *in);
+void gv__receive_flush(gv_ccore_t *core);
+/* The batch or acknowledgement may be for somebody else: then it is passed on.  False: malformed.
+ */
+bool gv__on_forward(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kind, gv_bytes_t body);

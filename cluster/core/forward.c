@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/alloc.h"
+#include "cluster/core/core_p.h"
+
+/*
+ * Publishes to other nodes: one channel per destination.
+ *
+ * QoS >= 1 messages are numbered, kept until the destination's host has applied them, and sent
+ * again from the first one that has not arrived (go-back-N) whenever what was sent may have been
+ * lost: the path has changed, or there is no progress for a while.  The numbers belong to the two
+ * ends, so it does not matter which way a message goes, directly or through a relay.  QoS 0
+ * messages ride in the same order, without a number: gone as soon as they are sent.
+ *
+ *        confirmed              sent, not confirmed              not sent
+ *   ...------------|---------------------|--------------------|-----------------> seq
+ *               applied               received               next
+ *
+ * Credit is counted as an offset: all bytes ever sent on the channel, those sent twice and those
+ * lost included.  The receiver says up to which offset it takes more.  The offset is in each batch,
+ * so loss costs no credit.
+ *
+ * Parts of this file: bodies and items - publish - sending - confirmations - the peer's lives.
+ */
+
+#define BACKOFF_MAX 3U
+
+/* ---- bodies and items ---------------------------------------------------------------------------
+ */
+
+static gv_forward_body_t *encode_body(const gv_forward_t *msg)
+{
+    size_t size = gv_forward_size(msg);
+    gv_forward_body_t *body = gv_xalloc(sizeof(*body) + size);
+    body->refs = 0;
+    body->size = size;
+    gv_forward_encode(msg, body->data, size);
+    return body;
+}
+
+static void body_unref(gv_forward_body_t *body)
+{
+    if (--body->refs == 0) {
+        gv_free(body);
+    }
+}
+
+static gv_forward_item_t *item_at(const gv_link_t *link)
+{
+    return link == NULL ? NULL : gv_container_of(link, gv_forward_item_t, _link);
+}
+
+/* What the whole of it costs in credit, piece by piece. */
+static uint64_t cost_of(const gv_ccore_t *core, const gv_forward_body_t *body)
+{
+    uint64_t pieces = (body->size + core->limits.piece_bytes - 1) / core->limits.piece_bytes;
+    return body->size + (pieces == 0 ? 1 : pieces) * FORWARD_ITEM_OVERHEAD;
+}
+
+static void drop_item(gv_ccore_t *core, gv_channel_out_t *out, gv_forward_item_t *item)
+{
+    if (out->next == item) {
+        out->next = item_at(gv_list_next(&out->items, &item->_link));
+        out->next_at = 0;
+        out->next_cost = 0;
+    }
+    out->queue_bytes -= cost_of(core, item->body);
+    out->queue_count--;
+    gv_list_remove(&item->_link);
+    body_unref(item->body);
+    gv_free(item);
+}
+
+void gv__channel_out_init(gv_channel_out_t *out)
+{
+    *out = (gv_channel_out_t){.credit = FORWARD_CREDIT_START};
+    gv_list_init(&out->items);
+}
+
+void gv__channel_out_deinit(gv_channel_out_t *out)
+{
+    gv_list_foreach_safe (&out->items, link) {
+        gv_forward_item_t *item = item_at(link);
+        gv_list_remove(link);
+        body_unref(item->body);
+        gv_free(item);
+    }
+}
+
+static void note_result(gv_ccore_t *core, uint64_t token, size_t node, gv_forward_result_t result)
+{
+    gv_result_t entry = {.token = token, .node = (gv_node_index_t)node, .result = result};
+    gv__fifo_push(&core->results, &entry);
+}
+
+/* ---- publish ------------------------------------------------------------------------------------
+ */
+
+static void append(gv_ccore_t *core, gv_channel_out_t *out, const gv_forward_t *msg, uint64_t token,
+                   gv_forward_body_t *body)
+{
+    gv_forward_item_t *item = GV_NEW(gv_forward_item_t);
+    item->seq = msg->qos == 0 ? 0 : ++out->seq;
+    item->token = token;
+    item->expires_ms = GV_FORWARD_NO_EXPIRY;
+    if (msg->expiry_ms < GV_FORWARD_NO_EXPIRY - core->now_ms) {
+        item->expires_ms = core->now_ms + msg->expiry_ms;
+    }
+    item->body = body;
+    body->refs++;
+    if (gv_list_is_empty(&out->items)) {
+        out->progress_ms = core->now_ms;
+    }
+    gv_list_append(&out->items, &item->_link);
+    if (out->next == NULL) {
+        out->next = item;
+        out->next_at = 0;
+    }
+    uint64_t cost = cost_of(core, body);
+    out->queue_bytes += cost;
+    out->queue_count++;
+    out->unsent_bytes += cost;
+}
+
+static void publish_at_most_once(gv_ccore_t *core, gv_member_t *m, const gv_forward_t *msg,
+                                 gv_forward_body_t *body)
+{
+    if (m == NULL || !gv__is_up(m->state) || gv__path(core, m) == NULL) {
+        core->stats.qos0_dropped_no_path++;
+        return;
+    }
+    gv_channel_out_t *out = &m->out;
+    if (out->offset + out->unsent_bytes + cost_of(core, body) > out->credit) {
+        core->stats.qos0_dropped_no_credit++;
+        return;
+    }
+    append(core, out, msg, 0, body);
+}
+
+static void publish_reliably(gv_ccore_t *core, size_t node, const gv_forward_t *msg, uint64_t token,
+                             gv_forward_body_t *body)
+{
+    gv_member_t *m = core->members[node];
+    if (m == NULL || !gv__is_up(m->state) || core->is_leaving) {
+        core->stats.forwards_gone++;
+        note_result(core, token, node, GV_FORWARD_GONE);
+        return;
+    }
+    gv_channel_out_t *out = &m->out;
+    uint64_t queue_bytes = out->queue_bytes + cost_of(core, body);
+    if (out->queue_bytes > 0 && queue_bytes > core->limits.forward_queue_bytes) {
+        core->stats.forwards_refused_full++;
+        note_result(core, token, node, GV_FORWARD_FULL);
+        return;
+    }
+    append(core, out, msg, token, body);
+}
+
+void gv_ccore_publish(gv_ccore_t *core, const gv_forward_t *msg, uint64_t node_mask, uint64_t token)
+{
+    GV_ASSERT(!core->in_port_phase);
+    GV_ASSERT(msg->qos <= 2);
+    gv_forward_body_t *body = encode_body(msg);
+    body->refs = 1;
+    for (size_t node = 1; node < GV_NODES_MAX; node++) {
+        if ((node_mask >> node & 1) == 0) {
+            continue;
+        }
+        if (msg->qos == 0) {
+            publish_at_most_once(core, core->members[node], msg, body);
+        } else {
+            publish_reliably(core, node, msg, token, body);
+        }
+    }
+    body_unref(body);
+}
+
+/* ---- sending ------------------------------------------------------------------------------------
+ */
+
+static void count_unsent(const gv_ccore_t *core, gv_channel_out_t *out)
+{
+    uint64_t bytes = 0;
+    for (gv_forward_item_t *item = out->next; item != NULL;
+         item = item_at(gv_list_next(&out->items, &item->_link))) {
+        bytes += cost_of(core, item->body);
+    }
+    out->unsent_bytes = bytes - out->next_cost;
+}
+
+/* Everything that has not arrived is to be sent (again). */
+static void rewind_to_received(const gv_ccore_t *core, gv_channel_out_t *out)
+{
+    gv_forward_item_t *item = item_at(gv_list_first(&out->items));
+    while (item != NULL && item->seq != 0 && item->seq <= out->received) {
+        item = item_at(gv_list_next(&out->items, &item->_link));
+    }
+    out->next = item;
+    out->next_at = 0;
+    out->next_cost = 0;
+    count_unsent(core, out);
+}
+
+static void drop_unsent_qos0(gv_ccore_t *core, gv_channel_out_t *out)
+{
+    gv_list_foreach_safe (&out->items, link) {
+        gv_forward_item_t *item = item_at(link);
+        if (item->seq == 0) {
+            core->stats.qos0_dropped_no_path++;
+            drop_item(core, out, item);
+        }
+    }
+    count_unsent(core, out);
+}
+
+static uint64_t lowest_unconfirmed(const gv_channel_out_t *out)
+{
+    gv_list_foreach (&out->items, link) {
+        if (item_at(link)->seq != 0) {
+            return item_at(link)->seq;
+        }
+    }
+    return out->seq + 1;
+}
+
+/* All of the next item has been sent. */
+static void step_over_next(gv_ccore_t *core, gv_channel_out_t *out)
+{
+    gv_forward_item_t *item = out->next;
+    out->next = item_at(gv_list_next(&out->items, &item->_link));
+    out->next_at = 0;
+    out->next_cost = 0;
+    if (item->seq == 0) {
+        core->stats.qos0_sent++;
+        drop_item(core, out, item);
+        return;
+    }
+    if (item->was_sent) {
+        core->stats.forwards_resent++;
+    } else {
+        core->stats.forwards_sent++;
+    }
+    item->was_sent = true;
+}
+
+/* Adds the next piece to the batch; false when there is none or no credit for it. */
+static bool put_next(gv_ccore_t *core, gv_channel_out_t *out, gv_writer_t *w)
+{
+    gv_forward_item_t *item = out->next;
+    if (item == NULL) {
+        return false;
+    }
+    uint64_t left = item->body->size - out->next_at;
+    uint64_t size = left < core->limits.piece_bytes ? left : core->limits.piece_bytes;
+    uint64_t cost = size + FORWARD_ITEM_OVERHEAD;
+    if (out->offset + cost > out->credit) {
+        return false;
+    }
+    gv_forward_piece_t piece = {
+        .seq = item->seq,
+        .expiry_ms = item->expires_ms,
+        .total = item->body->size > core->limits.piece_bytes ? item->body->size : 0,
+        .at = out->next_at,
+        .body = gv_bytes(item->body->data + out->next_at, size),
+    };
+    if (item->expires_ms != GV_FORWARD_NO_EXPIRY) {
+        piece.expiry_ms = item->expires_ms > core->now_ms ? item->expires_ms - core->now_ms : 0;
+    }
+    gv_forward_put_piece(w, &piece);
+    out->offset += cost;
+    out->unsent_bytes -= cost;
+    out->next_at += size;
+    out->next_cost += cost;
+    if (out->next_at == item->body->size) {
+        step_over_next(core, out);
+    }
+    return true;
+}
+
+static bool send_batch(gv_ccore_t *core, gv_member_t *m, const gv_peer_link_t *link)
+{
+    gv_channel_out_t *out = &m->out;
+    size_t room = (size_t)core->limits.piece_bytes * 2 + GV_FORWARD_BATCH_OVERHEAD +
+                  2 * GV_FORWARD_PIECE_OVERHEAD;
+    uint8_t *frame = gv__scratch(core, room);
+    gv_writer_t w = gv_writer(frame, room);
+    gv_forward_batch_t head = {
+        .from = gv__self(core)->id,
+        .to = m->id,
+        .from_boot_id = gv__self(core)->incarnation.boot_id,
+        .to_boot_id = out->boot_id,
+        .lowest = lowest_unconfirmed(out),
+    };
+    /* The offset is known at the end: the head is written behind the pieces. */
+    size_t used = 0;
+    bool is_empty = true;
+    while (used < core->limits.piece_bytes && put_next(core, out, &w)) {
+        used = (size_t)(w.pos - frame);
+        is_empty = false;
+    }
+    if (is_empty && !out->is_probe_due) {
+        return false;
+    }
+    out->is_probe_due = false;
+    head.offset = out->offset;
+    gv_forward_put_head(&w, &head);
+    GV_ASSERT(!w.failed);
+    gv_frame_kind_t kind = m->is_linked ? GV_FRAME_FORWARD : GV_FRAME_FORWARD_RELAY;
+    core->ports.send(link->id, GV_LINK_DATA, kind, gv_bytes(frame, (size_t)(w.pos - frame)),
+                     core->ports.arg);
+    return !is_empty;
+}
+
+/* Whether what was sent may be lost, and so has to be sent again. */
+static void consider_resending(gv_ccore_t *core, gv_member_t *m)
+{
+    gv_channel_out_t *out = &m->out;
+    uint64_t path = gv__path_identity(core, m);
+    uint64_t patience = m->is_linked ? core->timing.resend_direct : core->timing.resend_relayed;
+    bool is_new_path = path != out->path;
+    bool is_stuck = gv__since(core, out->progress_ms) > patience << out->backoff;
+    out->path = path;
+    if (core->switches.no_rewind || (!is_new_path && !is_stuck)) {
+        return;
+    }
+    out->progress_ms = core->now_ms;
+    out->backoff = is_new_path || out->backoff == BACKOFF_MAX ? out->backoff : out->backoff + 1;
+    out->is_probe_due = true;
+    rewind_to_received(core, out);
+}
+
+static void forward_to(gv_ccore_t *core, gv_member_t *m)
+{
+    gv_channel_out_t *out = &m->out;
+    if (gv_list_is_empty(&out->items)) {
+        return;
+    }
+    const gv_peer_link_t *link = gv__path(core, m);
+    if (link == NULL) {
+        out->path = 0;
+        drop_unsent_qos0(core, out);
+        return;
+    }
+    consider_resending(core, m);
+    while (send_batch(core, m, link)) {
+    }
+}
+
+void gv__forward_flush(gv_ccore_t *core)
+{
+    gv__foreach_peer(core, m)
+    {
+        if (gv__is_up(m->state)) {
+            forward_to(core, m);
+        }
+    }
+}
+
+/* ---- confirmations
+ * -------------------------------------------------------------------------------- */
+
+static void release_applied(gv_ccore_t *core, gv_member_t *m)
+{
+    gv_channel_out_t *out = &m->out;
+    gv_list_foreach_safe (&out->items, link) {
+        gv_forward_item_t *item = item_at(link);
+        if (item->seq > out->applied) {
+            break;
+        }
+        if (item->seq != 0) {
+            note_result(core, item->token, m->index, GV_FORWARD_APPLIED);
+            drop_item(core, out, item);
+        }
+    }
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+void gv__on_forward_ack(gv_ccore_t *core, gv_member_t *m, const Gv__ForwardAck *msg)
+{
+    gv_channel_out_t *out = &m->out;
+    if (msg->to_boot_id != gv__self(core)->incarnation.boot_id ||
+        msg->from_boot_id != out->boot_id || msg->received > out->seq ||
+        msg->applied > msg->received || msg->credit > GV_COUNTER_MAX) {
+        return; /* of another life, or nonsense that came through a relay */
+    }
+    uint64_t applied = core->switches.confirm_on_receipt ? msg->received : msg->applied;
+    if (msg->received > out->received || applied > out->applied || msg->credit > out->credit ||
+        msg->offset > out->seen_offset) {
+        out->progress_ms = core->now_ms;
+        out->backoff = 0;
+    }
+    out->seen_offset = larger(out->seen_offset, msg->offset);
+    out->credit = larger(out->credit, msg->credit);
+    out->received = larger(out->received, msg->received);
+    out->applied = larger(out->applied, applied);
+    /* After a rewind it may turn out that what is to be sent again has arrived after all. */
+    bool is_next_there =
+        out->next != NULL && out->next->seq != 0 && out->next->seq <= out->received;
+    release_applied(core, m);
+    if (is_next_there) {
+        rewind_to_received(core, out);
+    }
+}
+
+/* ---- the peer's lives
+ * ----------------------------------------------------------------------------- */
+
+void gv__channel_out_restart(gv_ccore_t *core, gv_member_t *m)
+{
+    gv_channel_out_t *out = &m->out;
+    out->boot_id = m->incarnation.boot_id;
+    out->received = lowest_unconfirmed(out) - 1;
+    out->applied = out->received;
+    out->offset = 0;
+    out->seen_offset = 0;
+    out->credit = FORWARD_CREDIT_START;
+    out->backoff = 0;
+    out->path = 0;
+    rewind_to_received(core, out);
+}
+
+void gv__channel_out_abandon(gv_ccore_t *core, gv_member_t *m)
+{
+    gv_channel_out_t *out = &m->out;
+    gv_list_foreach_safe (&out->items, link) {
+        gv_forward_item_t *item = item_at(link);
+        if (item->seq != 0) {
+            core->stats.forwards_gone++;
+            note_result(core, item->token, m->index, GV_FORWARD_GONE);
+        } else {
+            core->stats.qos0_dropped_no_path++;
+        }
+        drop_item(core, out, item);
+    }
+    out->received = out->seq;
+    out->applied = out->seq;
+    out->unsent_bytes = 0;
+    out->next_cost = 0;
+}
