@@ -44,6 +44,12 @@ const char *gv_link_close_text(gv_link_close_t reason)
         return "silent";
     case GV_LINK_CLOSE_LEAVING:
         return "shutting down";
+    case GV_LINK_CLOSE_SECRET:
+        return "the shared secrets differ";
+    case GV_LINK_CLOSE_NO_SECRET:
+        return "one side has a shared secret, the other has none";
+    case GV_LINK_CLOSE_TIMEOUT:
+        return "the handshake took too long";
     }
     return "unknown reason";
 }

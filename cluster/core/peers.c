@@ -423,7 +423,7 @@ bool gv__on_goodbye(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Refused *m
     } else if (msg->reason != GV_LINK_CLOSE_REPLACED + 1) {
         gv__report(core, GV_CCORE_EVENT_LINK, "'%s' closes the link: %s", m->name, text);
     }
-    bool is_known = msg->reason > 0 && msg->reason <= GV_LINK_CLOSE_LEAVING + 1;
+    bool is_known = msg->reason > 0 && msg->reason <= GV_LINK_CLOSE_TIMEOUT + 1;
     core->ports.close(link->id,
                       is_known ? (gv_link_close_t)(msg->reason - 1) : GV_LINK_CLOSE_LEAVING,
                       "the peer said goodbye", core->ports.arg);
