@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The cluster loop: the hub (broker/core) and the cluster (cluster/) introduced to each other. */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "broker/node_p.h"
+
+/* ---- hub -> cluster --------------------------------------------------------------------------- */
+
+static void route_set(void *arg, gv_bytes_t key, uint32_t value)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_err_t err = gv_cluster_route_set(node->cluster, key, value);
+    GV_ASSERT(err == GV_OK); /* the router has taken the filter, so its length is fine */
+}
+
+static void barrier(void *arg, uint64_t token)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_barrier(node->cluster, token);
+}
+
+static void publish(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_publish(node->cluster, message, nodes, token);
+}
+
+static void applied(void *arg, gv_delivery_t delivery)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_applied(node->cluster, delivery);
+}
+
+static void pause_credit(void *arg, bool is_paused)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_pause_credit(node->cluster, is_paused);
+}
+
+/* ---- cluster -> hub --------------------------------------------------------------------------- */
+
+static void on_row(gv_node_index_t index, gv_bytes_t key, uint32_t value, void *arg)
+{
+    gv_hub_on_row(((gv_node_t *)arg)->hub, index, key, value);
+}
+
+static void on_node(gv_node_index_t index, gv_node_event_t event, void *arg)
+{
+    gv_hub_on_node(((gv_node_t *)arg)->hub, index, event);
+}
+
+static void on_deliver(const gv_delivery_t *delivery, const gv_forward_t *message, void *arg)
+{
+    gv_hub_on_deliver(((gv_node_t *)arg)->hub, delivery, message);
+}
+
+static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_result_t result,
+                         void *arg)
+{
+    (void)index;
+    gv_hub_on_confirmed(((gv_node_t *)arg)->hub, token, result);
+}
+
+static void on_barrier(uint64_t token, bool in_time, void *arg)
+{
+    gv_hub_on_barrier(((gv_node_t *)arg)->hub, token, in_time);
+}
+
+/*
+ * Others remember a newer life of this node than its data directory does: an old copy was restored.
+ * The boot id keeps the two lives apart until the next start counts on from the disk.
+ */
+static void on_start_counter(uint64_t start_counter, void *arg)
+{
+    (void)arg;
+    gv_log_warn("start_counter_behind", "known_to_others=%llu", (unsigned long long)start_counter);
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static void on_turn_end(gv_job_t *job)
+{
+    gv_node_t *node = gv_container_of(job, gv_node_t, hub_turn_end);
+    gv_loop_assert_current(node->cluster_loop);
+    gv_hub_turn_end(node->hub);
+    if (node->cluster != NULL) {
+        atomic_store_explicit(&node->is_cluster_synced, gv_cluster_is_synced(node->cluster),
+                              memory_order_relaxed);
+    }
+}
+
+static void fail(gv_node_t *node, const char *text)
+{
+    gv_log_error("cluster_not_started", "error='%s'", text);
+    atomic_store_explicit(&node->has_failed, true, memory_order_relaxed);
+    gv_loop_stop(node->main_loop);
+}
+
+static void on_start(gv_letter_t *letter)
+{
+    gv_node_t *node = gv_container_of(letter, gv_node_t, cluster_start_letter);
+    gv_loop_assert_current(node->cluster_loop);
+    gv_loop_on_turn_end(node->cluster_loop, &node->hub_turn_end);
+    gv_error_text_t error;
+    if (node->cluster != NULL && gv_cluster_start(node->cluster, &error) != GV_OK) {
+        fail(node, error.text);
+    }
+}
+
+static void on_left(void *arg)
+{
+    atomic_store_explicit(&((gv_node_t *)arg)->has_cluster_left, true, memory_order_release);
+}
+
+static void on_leave(gv_letter_t *letter)
+{
+    gv_node_t *node = gv_container_of(letter, gv_node_t, cluster_leave_letter);
+    gv_loop_assert_current(node->cluster_loop);
+    if (node->cluster == NULL) {
+        on_left(node);
+    } else {
+        gv_cluster_leave(node->cluster, on_left, node);
+    }
+}
+
+void gv__node_cluster_start(gv_node_t *node)
+{
+    node->cluster_start_letter.deliver = on_start;
+    gv_loop_send(node->cluster_loop, &node->cluster_start_letter);
+}
+
+void gv__node_cluster_leave(gv_node_t *node)
+{
+    node->cluster_leave_letter.deliver = on_leave;
+    gv_loop_send(node->cluster_loop, &node->cluster_leave_letter);
+}
+
+static void new_hub(gv_node_t *node)
+{
+    uint64_t random_seed = 0;
+    gv_os_random(&random_seed, sizeof(random_seed));
+    gv_hub_options_t options = {
+        .shard_count = node->shard_count,
+        .hash_seed = node->hash_seed,
+        .random_seed = random_seed,
+        .router = node->router,
+        .nodes_alive = &node->nodes_alive,
+        .ports =
+            {
+                .arg = node,
+                .post = gv__node_post,
+                .read_begin = gv__node_read_begin,
+                .read_end = gv__node_read_end,
+                .monotonic_ms = gv__node_monotonic_ms,
+            },
+    };
+    gv_hub_new(&options, &node->hub);
+    node->hub_turn_end.run = on_turn_end;
+}
+
+static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
+{
+    const gv_config_t *config = node->config;
+    gv_cluster_options_t options;
+    gv_cluster_options_init(&options);
+    char listen[GV_HOSTPORT_TEXT_SIZE];
+    char advertise[GV_HOSTPORT_TEXT_SIZE];
+    size_t seed_count = config->cluster.seeds.count;
+    char(*seed_texts)[GV_HOSTPORT_TEXT_SIZE] = gv_xcalloc(seed_count + 1, sizeof(*seed_texts));
+    const char **seeds = gv_xcalloc(seed_count + 1, sizeof(*seeds));
+    for (size_t i = 0; i < seed_count; i++) {
+        seeds[i] = gv_hostport_print(&config->cluster.seeds.items[i], seed_texts[i]);
+    }
+    options.loop = node->cluster_loop;
+    memcpy(options.node_id.bytes, node->identity.node_id, sizeof(options.node_id.bytes));
+    options.incarnation = (gv_incarnation_t){
+        .start_counter = node->identity.start_counter, .boot_id = node->boot_id};
+    options.node_name = config->node.name;
+    options.cluster_name = config->cluster.name;
+    options.listen = gv_hostport_print(&config->cluster.listen, listen);
+    bool is_advertise_usable = gv_hostport_is_set(&config->cluster.advertise) &&
+                               !gv_hostport_is_unspecified(&config->cluster.advertise) &&
+                               config->cluster.advertise.port != 0;
+    options.advertise =
+        is_advertise_usable ? gv_hostport_print(&config->cluster.advertise, advertise) : NULL;
+    options.seeds = seeds;
+    options.seed_count = seed_count;
+    options.secret = gv_bytes_text(config->cluster.secret);
+    options.is_insecure = config->cluster.insecure;
+    options.timing.heartbeat = (uint32_t)config->cluster.heartbeat_ms;
+    options.timing.silence = (uint32_t)config->cluster.suspect_after_ms;
+    options.timing.barrier = (uint32_t)config->cluster.suback_wait_ms;
+    options.timing.forget = config->cluster.forget_after_ms;
+    options.ops = (gv_cluster_ops_t){
+        .row = on_row,
+        .node = on_node,
+        .deliver = on_deliver,
+        .confirmed = on_confirmed,
+        .barrier = on_barrier,
+        .start_counter = on_start_counter,
+    };
+    options.arg = node;
+    gv_err_t err = gv_cluster_new(&options, &node->cluster, error);
+    gv_free(seeds);
+    gv_free(seed_texts);
+    return err;
+}
+
+gv_err_t gv__node_cluster_new(gv_node_t *node, gv_error_text_t *error)
+{
+    new_hub(node);
+    if (!gv_hostport_is_set(&node->config->cluster.listen)) {
+        return GV_OK;
+    }
+    gv_err_t err = new_cluster(node, error);
+    if (err == GV_OK) {
+        gv_log_info("cluster_listening", "address='%s'", gv_cluster_address(node->cluster));
+    }
+    return err;
+}
+
+void gv__node_connect_threads(gv_node_t *node)
+{
+    gv_shard_t *shards[GV_ROUTER_SHARDS_MAX];
+    void *receivers[GV_ROUTER_SHARDS_MAX];
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        shards[i] = node->shards[i].shard;
+        receivers[i] = shards[i];
+    }
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        gv_shard_connect(shards[i], shards, node->hub);
+    }
+    gv_hub_cluster_t cluster = {
+        .arg = node,
+        .route_set = route_set,
+        .barrier = barrier,
+        .publish = publish,
+        .applied = applied,
+        .pause_credit = pause_credit,
+    };
+    gv_hub_connect(node->hub, receivers, node->cluster != NULL ? &cluster : NULL);
+}

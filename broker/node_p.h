@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the node_*.c files share. */
+
+#include <stdatomic.h>
+
+#include <uv.h>
+
+#include "base/io/loop.h"
+#include "base/io/os.h"
+#include "broker/admin/admin.h"
+#include "broker/admin/routes.h"
+#include "broker/core/hub.h"
+#include "broker/core/shard.h"
+#include "broker/net/frontend.h"
+#include "broker/net/listeners.h"
+#include "broker/node.h"
+#include "cluster/cluster.h"
+#include "storage/identity.h"
+#include "storage/store.h"
+
+/* One shard with its thread. */
+typedef struct gv_node_shard {
+    gv_node_t *node;
+    gv_loop_t *loop;
+    gv_shard_t *shard;
+    gv_job_t turn_end;
+    gv_store_lane_t lane;
+    gv_batch_t *retained; /* what this turn has to make durable, or NULL */
+    struct gv_retain_group *waiting;
+    uint64_t hlc; /* last stamp given to a retained message */
+    gv_letter_t start_letter;
+    gv_letter_t drain_letter;
+    gv_letter_t reload_letter;
+    const gv_limits_t *next_limits; /* travels with reload_letter */
+} gv_node_shard_t;
+
+struct gv_node {
+    const gv_config_t *config;
+    gv_limits_t limits[2]; /* one in force, one for the next reload */
+    uint32_t limits_index;
+    gv_node_reload_cb_t *reload;
+    void *reload_arg;
+
+    gv_store_t *store;
+    gv_identity_t identity;
+    uint64_t boot_id;
+    uint64_t hash_seed;
+    uint64_t started_ms;
+
+    gv_router_t *router;
+    _Atomic uint64_t nodes_alive;
+
+    gv_loop_t *main_loop;
+    gv_admin_t *admin;
+    gv_status_source_t status_source;
+    uv_signal_t signals[3];
+    gv_timer_t drain_timer;
+
+    gv_loop_t *cluster_loop;
+    gv_hub_t *hub;
+    gv_cluster_t *cluster; /* NULL: the node is on its own */
+    gv_job_t hub_turn_end;
+    gv_letter_t cluster_start_letter;
+    gv_letter_t cluster_leave_letter;
+
+    gv_node_shard_t *shards;
+    gv_frontend_t **frontends; /* of the shards, by index */
+    uint16_t shard_count;
+    gv_listeners_t *listeners;
+
+    /* Written by one thread each, read by the admin port. */
+    atomic_bool is_cluster_synced;
+    atomic_bool has_cluster_left;
+    atomic_bool has_failed;
+    bool is_draining;
+    uint64_t drain_until_ms;
+};
+
+/* ---- node_shard.c ----------------------------------------------------------------------------- */
+
+/* Makes loop, shard, lane and front end of one shard; nothing runs yet. */
+GV_MUST_USE gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_error_text_t *error);
+void gv__node_shard_free(gv_node_shard_t *shard);
+
+/* Ports common to shards and hub. */
+void gv__node_post(void *arg, uint16_t to, gv_letter_t *letter);
+void gv__node_read_begin(void *arg);
+void gv__node_read_end(void *arg);
+uint64_t gv__node_monotonic_ms(void *arg);
+
+/* Loads retained messages from the store into their shards. */
+GV_MUST_USE gv_err_t gv__node_load_retained(gv_node_t *node);
+
+/* Connections of all shards that are open still. */
+uint64_t gv__node_connections(const gv_node_t *node);
+
+/* ---- node_cluster.c --------------------------------------------------------------------------- */
+
+GV_MUST_USE gv_err_t gv__node_cluster_new(gv_node_t *node, gv_error_text_t *error);
+/* Tells shards and hub who the others are; when all are made. */
+void gv__node_connect_threads(gv_node_t *node);
+void gv__node_cluster_start(gv_node_t *node);
+void gv__node_cluster_leave(gv_node_t *node);
+
+/* ---- node_status.c ---------------------------------------------------------------------------- */
+
+void gv__node_status_init(gv_node_t *node);
