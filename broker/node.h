@@ -21,9 +21,9 @@
 typedef struct gv_node gv_node_t;
 
 /*
- * Everything a node needs is taken or made here, in this order: the data directory and identity, the
- * addresses of clients, cluster and admin.  GV_OK, or an error with one line for the operator in
- * *error; *node_out is NULL then.  `config` gets a reference.
+ * Everything a node needs is taken or made here, in this order: the data directory and identity,
+ * the addresses of clients, cluster and admin.  GV_OK, or an error with one line for the operator
+ * in *error; *node_out is NULL then.  `config` gets a reference.
  */
 GV_MUST_USE gv_err_t gv_node_new(const gv_config_t *config, gv_node_t **node_out,
                                  gv_error_text_t *error);

@@ -4,7 +4,8 @@
 #include "base/log.h"
 #include "broker/node_p.h"
 
-/* ---- hub -> cluster --------------------------------------------------------------------------- */
+/* ---- hub -> cluster ---------------------------------------------------------------------------
+ */
 
 static void route_set(void *arg, gv_bytes_t key, uint32_t value)
 {
@@ -42,7 +43,8 @@ static void pause_credit(void *arg, bool is_paused)
     gv_cluster_pause_credit(node->cluster, is_paused);
 }
 
-/* ---- cluster -> hub --------------------------------------------------------------------------- */
+/* ---- cluster -> hub ---------------------------------------------------------------------------
+ */
 
 static void on_row(gv_node_index_t index, gv_bytes_t key, uint32_t value, void *arg)
 {
@@ -81,7 +83,8 @@ static void on_start_counter(uint64_t start_counter, void *arg)
     gv_log_warn("start_counter_behind", "known_to_others=%llu", (unsigned long long)start_counter);
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 static void on_turn_end(gv_job_t *job)
 {
@@ -97,8 +100,7 @@ static void on_turn_end(gv_job_t *job)
 static void fail(gv_node_t *node, const char *text)
 {
     gv_log_error("cluster_not_started", "error='%s'", text);
-    atomic_store_explicit(&node->has_failed, true, memory_order_relaxed);
-    gv_loop_stop(node->main_loop);
+    gv__node_give_up(node);
 }
 
 static void on_start(gv_letter_t *letter)
@@ -178,8 +180,8 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
     }
     options.loop = node->cluster_loop;
     memcpy(options.node_id.bytes, node->identity.node_id, sizeof(options.node_id.bytes));
-    options.incarnation = (gv_incarnation_t){
-        .start_counter = node->identity.start_counter, .boot_id = node->boot_id};
+    options.incarnation =
+        (gv_incarnation_t){.start_counter = node->identity.start_counter, .boot_id = node->boot_id};
     options.node_name = config->node.name;
     options.cluster_name = config->cluster.name;
     options.listen = gv_hostport_print(&config->cluster.listen, listen);
@@ -193,7 +195,11 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
     options.secret = gv_bytes_text(config->cluster.secret);
     options.is_insecure = config->cluster.insecure;
     options.timing.heartbeat = (uint32_t)config->cluster.heartbeat_ms;
-    options.timing.silence = (uint32_t)config->cluster.suspect_after_ms;
+    /* Two thirds of the way to "suspect" we listen ourselves, then we ask others. */
+    options.timing.silence = (uint32_t)(config->cluster.suspect_after_ms * 2 / 3);
+    options.timing.probe = (uint32_t)(config->cluster.suspect_after_ms / 3);
+    options.timing.suspect =
+        (uint32_t)(config->cluster.dead_after_ms - config->cluster.suspect_after_ms);
     options.timing.barrier = (uint32_t)config->cluster.suback_wait_ms;
     options.timing.forget = config->cluster.forget_after_ms;
     options.ops = (gv_cluster_ops_t){

@@ -32,14 +32,11 @@ typedef struct gv_node_shard {
     uint64_t hlc; /* last stamp given to a retained message */
     gv_letter_t start_letter;
     gv_letter_t drain_letter;
-    gv_letter_t reload_letter;
-    const gv_limits_t *next_limits; /* travels with reload_letter */
+    gv_limits_t limits; /* in force; written by this shard's thread once it runs */
 } gv_node_shard_t;
 
 struct gv_node {
     const gv_config_t *config;
-    gv_limits_t limits[2]; /* one in force, one for the next reload */
-    uint32_t limits_index;
     gv_node_reload_cb_t *reload;
     void *reload_arg;
 
@@ -62,27 +59,54 @@ struct gv_node {
     gv_hub_t *hub;
     gv_cluster_t *cluster; /* NULL: the node is on its own */
     gv_job_t hub_turn_end;
+    gv_letter_t main_start_letter;
+    gv_letter_t give_up_letter;
     gv_letter_t cluster_start_letter;
     gv_letter_t cluster_leave_letter;
 
     gv_node_shard_t *shards;
     gv_frontend_t **frontends; /* of the shards, by index */
     uint16_t shard_count;
+    gv_loop_t **shard_loops;
     gv_listeners_t *listeners;
 
     /* Written by one thread each, read by the admin port. */
     atomic_bool is_cluster_synced;
     atomic_bool has_cluster_left;
     atomic_bool has_failed;
+    bool has_signals;
     bool is_draining;
+    bool is_leaving;
     uint64_t drain_until_ms;
 };
 
-/* ---- node_shard.c ----------------------------------------------------------------------------- */
+/* Ends the node because a part of it could not start; from any thread, by one of them. */
+void gv__node_give_up(gv_node_t *node);
+
+/* ---- node_listeners.c -------------------------------------------------------------------------
+ */
+
+/* Binds all addresses; nothing is accepted yet. */
+GV_MUST_USE gv_err_t gv__node_listeners_new(gv_node_t *node, gv_error_text_t *error);
+/* Begins to accept, on all shards.  Main loop. */
+void gv__node_listeners_open(gv_node_t *node);
+/* No new connections from now on.  Main loop. */
+void gv__node_listeners_close(gv_node_t *node);
+void gv__node_listeners_free(gv_node_t *node);
+/* For status; the array is the caller's to free. */
+size_t gv__node_fill_listeners(const gv_node_t *node, gv_status_listener_t **out);
+
+/* ---- node_shard.c -----------------------------------------------------------------------------
+ */
 
 /* Makes loop, shard, lane and front end of one shard; nothing runs yet. */
-GV_MUST_USE gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_error_text_t *error);
+GV_MUST_USE gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
+                                        gv_error_text_t *error);
+/* The thread has ended: delivers what is still in its mailbox. */
+void gv__node_shard_settle(gv_node_shard_t *shard);
 void gv__node_shard_free(gv_node_shard_t *shard);
+/* Hands new limits to the shard's thread. */
+void gv__node_shard_reload(gv_node_shard_t *shard, gv_limits_t limits);
 
 /* Ports common to shards and hub. */
 void gv__node_post(void *arg, uint16_t to, gv_letter_t *letter);
@@ -96,7 +120,8 @@ GV_MUST_USE gv_err_t gv__node_load_retained(gv_node_t *node);
 /* Connections of all shards that are open still. */
 uint64_t gv__node_connections(const gv_node_t *node);
 
-/* ---- node_cluster.c --------------------------------------------------------------------------- */
+/* ---- node_cluster.c ---------------------------------------------------------------------------
+ */
 
 GV_MUST_USE gv_err_t gv__node_cluster_new(gv_node_t *node, gv_error_text_t *error);
 /* Tells shards and hub who the others are; when all are made. */
@@ -104,6 +129,8 @@ void gv__node_connect_threads(gv_node_t *node);
 void gv__node_cluster_start(gv_node_t *node);
 void gv__node_cluster_leave(gv_node_t *node);
 
-/* ---- node_status.c ---------------------------------------------------------------------------- */
+/* ---- node_status.c ----------------------------------------------------------------------------
+ */
 
 void gv__node_status_init(gv_node_t *node);
+GV_MUST_USE gv_err_t gv__node_admin_open(gv_node_t *node, gv_error_text_t *error);

@@ -7,7 +7,8 @@
 #include "storage/post.h"
 #include "storage/retained_store.h"
 
-/* ---- ports ------------------------------------------------------------------------------------ */
+/* ---- ports ------------------------------------------------------------------------------------
+ */
 
 void gv__node_post(void *arg, uint16_t to, gv_letter_t *letter)
 {
@@ -39,7 +40,8 @@ static void shard_post(void *arg, uint16_t to, gv_letter_t *letter)
     gv__node_post(((gv_node_shard_t *)arg)->node, to, letter);
 }
 
-/* ---- retained messages on disk ---------------------------------------------------------------- */
+/* ---- retained messages on disk ----------------------------------------------------------------
+ */
 
 /* Tickets are copied as bytes; this is how long one may be. */
 #define TICKET_SIZE_MAX 32U
@@ -160,7 +162,8 @@ gv_err_t gv__node_load_retained(gv_node_t *node)
     return gv_retained_load(node->store, load_one, node);
 }
 
-/* ---- turn, drain, reload ---------------------------------------------------------------------- */
+/* ---- turn, drain, reload ----------------------------------------------------------------------
+ */
 
 static void on_turn_end(gv_job_t *job)
 {
@@ -182,17 +185,37 @@ static void on_drain(gv_letter_t *letter)
     gv_shard_drain(shard->shard);
 }
 
+/* New limits on their way to the shard's thread. */
+typedef struct reload {
+    gv_letter_t letter;
+    gv_node_shard_t *shard;
+    gv_limits_t limits;
+} reload_t;
+
 static void on_reload(gv_letter_t *letter)
 {
-    gv_node_shard_t *shard = gv_container_of(letter, gv_node_shard_t, reload_letter);
-    gv_loop_assert_current(shard->loop);
-    const gv_limits_t *limits = shard->next_limits;
-    gv_shard_set_limits(shard->shard, limits);
-    gv_frontend_set_packet_size_max(shard->node->frontends[gv_loop_index(shard->loop)],
-                                    limits->packet_size_max);
+    reload_t *reload = gv_container_of(letter, reload_t, letter);
+    gv_node_shard_t *shard = reload->shard;
+    if (!gv_loop_is_stopping(shard->loop)) {
+        gv_loop_assert_current(shard->loop);
+        shard->limits = reload->limits;
+        gv_frontend_set_packet_size_max(shard->node->frontends[gv_loop_index(shard->loop)],
+                                        reload->limits.packet_size_max);
+    }
+    gv_free(reload);
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+void gv__node_shard_reload(gv_node_shard_t *shard, gv_limits_t limits)
+{
+    reload_t *reload = GV_NEW(reload_t);
+    reload->letter.deliver = on_reload;
+    reload->shard = shard;
+    reload->limits = limits;
+    gv_loop_send(shard->loop, &reload->letter);
+}
+
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 static gv_err_t open_loop(gv_node_t *node, gv_node_shard_t *shard, uint16_t index,
                           gv_error_text_t *error)
@@ -210,13 +233,15 @@ static gv_err_t open_loop(gv_node_t *node, gv_node_shard_t *shard, uint16_t inde
     return GV_OK;
 }
 
-gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_error_text_t *error)
+gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
+                            gv_error_text_t *error)
 {
     gv_node_shard_t *shard = &node->shards[index];
     gv_err_t err = open_loop(node, shard, index, error);
     if (err != GV_OK) {
         return err;
     }
+    shard->limits = limits;
     uint64_t random_seed = 0;
     gv_os_random(&random_seed, sizeof(random_seed));
     gv_shard_options_t options = {
@@ -224,7 +249,7 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_error_text_t *er
         .count = node->shard_count,
         .hash_seed = node->hash_seed,
         .random_seed = random_seed,
-        .limits = &node->limits[node->limits_index],
+        .limits = &shard->limits,
         .router = node->router,
         .nodes_alive = &node->nodes_alive,
         .wheel = gv_loop_wheel(shard->loop),
@@ -246,20 +271,26 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_error_text_t *er
         .loop = shard->loop,
         .shard = shard->shard,
         .frontends = node->frontends,
-        .packet_size_max = node->limits[node->limits_index].packet_size_max,
+        .packet_size_max = limits.packet_size_max,
     };
     gv_frontend_new(&frontend_options, &node->frontends[index]);
     shard->hlc = node->identity.hlc_floor;
     shard->turn_end.run = on_turn_end;
     shard->start_letter.deliver = on_start;
     shard->drain_letter.deliver = on_drain;
-    shard->reload_letter.deliver = on_reload;
     return GV_OK;
+}
+
+void gv__node_shard_settle(gv_node_shard_t *shard)
+{
+    gv_batch_free(&shard->retained); /* only if it never ran a turn to its end */
+    gv_loop_free(&shard->loop);
 }
 
 void gv__node_shard_free(gv_node_shard_t *shard)
 {
     uint16_t index = (uint16_t)(shard - shard->node->shards);
+    gv_store_lane_deinit(&shard->lane);
     gv_frontend_free(&shard->node->frontends[index]);
     gv_shard_free(&shard->shard);
 }

@@ -122,8 +122,11 @@ GV_LOOP_ONLY void gv_loop_on_turn_end(gv_loop_t *loop, gv_job_t *hook);
  * another hook. */
 GV_LOOP_ONLY void gv_job_cancel(gv_job_t *job);
 
-/* The loop's wheel, for gv_timer_start(); times are those of gv_loop_now_ms(). */
-GV_LOOP_ONLY gv_timerwheel_t *gv_loop_wheel(gv_loop_t *loop);
+/*
+ * The loop's wheel, for gv_timer_start(); times are those of gv_loop_now_ms().  The pointer may be
+ * taken by whoever builds what runs on the loop; the wheel itself is the loop's.
+ */
+GV_ANY_THREAD gv_timerwheel_t *gv_loop_wheel(gv_loop_t *loop);
 
 /* Arms (or moves) a timer to fire `after_ms` from now. */
 GV_LOOP_ONLY void gv_loop_timer_start(gv_loop_t *loop, gv_timer_t *timer, uint64_t after_ms);
@@ -133,8 +136,8 @@ GV_LOOP_ONLY void gv_loop_timer_start(gv_loop_t *loop, gv_timer_t *timer, uint64
 /* Monotonic milliseconds as of this turn's beginning (same clock as gv_os_clock()). */
 GV_LOOP_ONLY uint64_t gv_loop_now_ms(const gv_loop_t *loop);
 
-/* Where this loop's outbufs take their chunks from. */
-GV_LOOP_ONLY gv_chunkpool_t *gv_loop_chunkpool(gv_loop_t *loop);
+/* Where this loop's outbufs take their chunks from; as with the wheel, the pointer is for all. */
+GV_ANY_THREAD gv_chunkpool_t *gv_loop_chunkpool(gv_loop_t *loop);
 
 GV_ANY_THREAD uint32_t gv_loop_index(const gv_loop_t *loop);
 GV_ANY_THREAD const char *gv_loop_name(const gv_loop_t *loop);

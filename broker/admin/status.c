@@ -119,7 +119,7 @@ static void add_listeners(json_t *object, const gv_status_t *status)
         const gv_status_listener_t *listener = &status->listeners[i];
         json_t *entry = append_object(listeners);
         add(entry, "url", text(listener->url));
-        add(entry, "address", text(listener->address));
+        add(entry, "port", number(listener->port));
         add(entry, "connections", number(listener->connections));
     }
 }

@@ -47,7 +47,7 @@ typedef struct gv_status_shard {
 
 typedef struct gv_status_listener {
     const char *url;     /* as configured */
-    const char *address; /* as bound */
+    uint16_t port;       /* as bound; 0: a unix socket */
     uint64_t connections;
 } gv_status_listener_t;
 

@@ -21,7 +21,7 @@ static const gv_status_shard_t sample_shards[] = {
     {.connections = 1},
 };
 static const gv_status_listener_t sample_listeners[] = {
-    {.url = "tcp://127.0.0.1:0", .address = "127.0.0.1:4711", .connections = 3}};
+    {.url = "tcp://127.0.0.1:0", .port = 4711, .connections = 3}};
 static const gv_status_view_t sample_views[] = {{.node = "n2",
                                                  .id = "bb",
                                                  .state = "suspect",

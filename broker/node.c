@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node is built from the ground up (store, router, loops, shards, cluster, listeners, admin) and
+ * taken down in the reverse order.  Everything that can go wrong for an operator's reason goes
+ * wrong in gv_node_new(), before anything runs.
+ */
+#include "broker/node.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/io/rcu.h"
+#include "base/log.h"
+#include "broker/node_p.h"
+#include "storage/lmdb_store.h"
+
+/* How long clients get to take their last packets when a node drains. */
+#define DRAIN_MS 5000U
+
+/* ---- building ---------------------------------------------------------------------------------
+ */
+
+static gv_limits_t limits_of(const gv_config_t *config)
+{
+    return (gv_limits_t){
+        .packet_size_max = (uint32_t)config->mqtt.packet_size_max,
+        .connect_size_max = (uint32_t)config->mqtt.connect_size_max,
+        .client_id_size_max = (uint32_t)config->mqtt.client_id_size_max,
+        .topic_size_max = (uint32_t)config->mqtt.topic_size_max,
+        .topic_levels_max = (uint32_t)config->mqtt.topic_levels_max,
+        .subscriptions_max = (uint32_t)config->mqtt.subscriptions_max,
+        .keepalive_max_s = (uint32_t)(config->mqtt.keepalive_max_ms / 1000),
+        .connect_timeout_ms = (uint32_t)config->mqtt.connect_timeout_ms,
+        .session_expiry_max_s = config->mqtt.session_expiry_max_ms == 0
+                                    ? UINT32_MAX
+                                    : (uint32_t)(config->mqtt.session_expiry_max_ms / 1000),
+        .receive_max = (uint16_t)config->mqtt.receive_max,
+        .inflight_max = (uint16_t)config->mqtt.inflight_max,
+        .topic_alias_max = (uint16_t)config->mqtt.topic_alias_max,
+        .queue_messages_max = (uint32_t)config->mqtt.queue_messages_max,
+        .queue_bytes_max = config->mqtt.queue_bytes_max,
+        .queue_policy = config->mqtt.queue_policy,
+        .output_bytes_max = config->mqtt.output_bytes_max,
+        .output_bytes_soft = config->mqtt.output_bytes_max / 4,
+        .slow_reader_timeout_ms = (uint32_t)config->mqtt.slow_reader_timeout_ms,
+        .retain_available = config->mqtt.retain_available,
+    };
+}
+
+static gv_store_sync_t sync_of(gv_storage_sync_t sync)
+{
+    switch (sync) {
+    case GV_STORAGE_SYNC_COMMIT:
+        return GV_STORE_SYNC_COMMIT;
+    case GV_STORAGE_SYNC_INTERVAL:
+        return GV_STORE_SYNC_INTERVAL;
+    case GV_STORAGE_SYNC_OFF:
+        return GV_STORE_SYNC_OFF;
+    }
+    return GV_STORE_SYNC_COMMIT;
+}
+
+static gv_err_t open_store(gv_node_t *node, gv_error_text_t *error)
+{
+    const gv_config_t *config = node->config;
+    gv_lmdb_options_t options;
+    gv_lmdb_options_init(&options);
+    options.directory = config->node.data;
+    options.sync = sync_of(config->storage.sync);
+    options.map_size = config->storage.map_size;
+    gv_err_t err = gv_lmdb_store_open(&options, &node->store, error->text, sizeof(error->text));
+    if (err != GV_OK) {
+        return err;
+    }
+    gv_identity_options_t identity = {
+        .node_name = config->node.name,
+        .cluster_name = config->cluster.name,
+        .where = config->node.data,
+    };
+    gv_os_random(identity.fresh_node_id, sizeof(identity.fresh_node_id));
+    return gv_identity_open(node->store, &identity, &node->identity, error->text,
+                            sizeof(error->text));
+}
+
+static void retire(void *arg, void *ptr, void (*free_fn)(void *))
+{
+    (void)arg;
+    gv_rcu_retire(ptr, free_fn);
+}
+
+static void new_router(gv_node_t *node)
+{
+    gv_os_random(&node->hash_seed, sizeof(node->hash_seed));
+    gv_os_random(&node->boot_id, sizeof(node->boot_id));
+    gv_router_options_t options = {.hash_seed = node->hash_seed, .retire = retire};
+    gv_router_new(&options, &node->router);
+}
+
+static gv_err_t new_loop(const char *name, gv_loop_t **loop_out, gv_error_text_t *error)
+{
+    gv_loop_options_t options = {.name = name};
+    gv_err_t err = gv_loop_new(&options, loop_out);
+    if (err != GV_OK) {
+        (void)snprintf(error->text, sizeof(error->text), "cannot make an event loop: %s",
+                       gv_err_text(err));
+    }
+    return err;
+}
+
+static gv_err_t new_loops(gv_node_t *node, gv_error_text_t *error)
+{
+    uint64_t wanted = node->config->node.shards;
+    uint64_t count = wanted != 0 ? wanted : gv_os_cpu_count();
+    node->shard_count = (uint16_t)(count < GV_ROUTER_SHARDS_MAX ? count : GV_ROUTER_SHARDS_MAX);
+    node->shards = gv_xcalloc(node->shard_count, sizeof(*node->shards));
+    node->frontends = gv_xcalloc(node->shard_count, sizeof(gv_frontend_t *));
+    gv_err_t err = new_loop("main", &node->main_loop, error);
+    if (err == GV_OK) {
+        err = new_loop("cluster", &node->cluster_loop, error);
+    }
+    for (uint16_t i = 0; err == GV_OK && i < node->shard_count; i++) {
+        err = gv__node_shard_new(node, i, limits_of(node->config), error);
+    }
+    return err;
+}
+
+static gv_err_t build(gv_node_t *node, gv_error_text_t *error)
+{
+    gv_err_t err = open_store(node, error);
+    if (err != GV_OK) {
+        return err;
+    }
+    new_router(node);
+    err = new_loops(node, error);
+    if (err != GV_OK) {
+        return err;
+    }
+    err = gv__node_load_retained(node);
+    if (err != GV_OK) {
+        (void)snprintf(error->text, sizeof(error->text),
+                       "cannot read retained messages from '%s': %s", node->config->node.data,
+                       gv_err_text(err));
+        return err;
+    }
+    err = gv__node_cluster_new(node, error);
+    if (err != GV_OK) {
+        return err;
+    }
+    gv__node_connect_threads(node);
+    return gv__node_listeners_new(node, error);
+}
+
+gv_err_t gv_node_new(const gv_config_t *config, gv_node_t **node_out, gv_error_text_t *error)
+{
+    *node_out = NULL;
+    error->text[0] = '\0';
+    gv_node_t *node = GV_NEW(gv_node_t);
+    node->config = gv_config_ref(config);
+    node->started_ms = gv_clock_monotonic_ms(gv_os_clock());
+    gv_rcu_thread_register();
+    gv_err_t err = build(node, error);
+    if (err != GV_OK) {
+        gv_node_free(&node);
+        return err;
+    }
+    gv__node_status_init(node);
+    *node_out = node;
+    return GV_OK;
+}
+
+void gv_node_on_reload(gv_node_t *node, gv_node_reload_cb_t *reload, void *arg)
+{
+    node->reload = reload;
+    node->reload_arg = arg;
+}
+
+void gv_node_free(gv_node_t **nodep)
+{
+    gv_node_t *node = *nodep;
+    *nodep = NULL;
+    gv__node_listeners_free(node);
+    if (node->cluster != NULL) {
+        gv_cluster_free(&node->cluster);
+    }
+    if (node->store != NULL) {
+        gv_store_close(&node->store);
+    }
+    /* Letters that are still under way are delivered here, and free what they carry. */
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        if (node->shards[i].loop != NULL) {
+            gv__node_shard_settle(&node->shards[i]);
+        }
+    }
+    if (node->cluster_loop != NULL) {
+        gv_loop_free(&node->cluster_loop);
+    }
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        if (node->shards[i].shard != NULL) {
+            gv__node_shard_free(&node->shards[i]);
+        }
+    }
+    if (node->hub != NULL) {
+        gv_hub_free(&node->hub);
+    }
+    if (node->main_loop != NULL) {
+        gv_loop_free(&node->main_loop);
+    }
+    gv_rcu_barrier();
+    if (node->router != NULL) {
+        gv_router_free(&node->router);
+    }
+    gv_rcu_thread_unregister();
+    gv_free(node->shards);
+    gv_free(node->frontends);
+    gv_config_unref(&node->config);
+    gv_free(node);
+}
+
+/* Lets go of what hangs on the main loop, and ends it. */
+static void stop_main(gv_node_t *node)
+{
+    gv_loop_assert_current(node->main_loop);
+    gv_admin_close(&node->admin);
+    for (size_t i = 0; i < sizeof(node->signals) / sizeof(node->signals[0]); i++) {
+        uv_handle_t *handle = (uv_handle_t *)&node->signals[i];
+        if (node->has_signals && !uv_is_closing(handle)) {
+            uv_close(handle, NULL);
+        }
+    }
+    gv_timer_stop(&node->drain_timer);
+    gv_loop_stop(node->main_loop);
+}
+
+static void on_give_up(gv_letter_t *letter)
+{
+    stop_main(gv_container_of(letter, gv_node_t, give_up_letter));
+}
+
+void gv__node_give_up(gv_node_t *node)
+{
+    if (!atomic_exchange_explicit(&node->has_failed, true, memory_order_relaxed)) {
+        node->give_up_letter.deliver = on_give_up;
+        gv_loop_send(node->main_loop, &node->give_up_letter);
+    }
+}
+
+/* ---- draining ---------------------------------------------------------------------------------
+ */
+
+static bool has_drained(const gv_node_t *node)
+{
+    return gv__node_connections(node) == 0 &&
+           atomic_load_explicit(&node->has_cluster_left, memory_order_acquire);
+}
+
+static void on_drain_timer(gv_timer_t *timer)
+{
+    gv_node_t *node = gv_container_of(timer, gv_node_t, drain_timer);
+    gv_loop_assert_current(node->main_loop);
+    uint64_t now_ms = gv_loop_now_ms(node->main_loop);
+    if (gv__node_connections(node) == 0 && !node->is_leaving) {
+        /* Only now: what clients sent last is on its way to the other nodes. */
+        node->is_leaving = true;
+        gv__node_cluster_leave(node);
+    }
+    if (has_drained(node) || now_ms >= node->drain_until_ms) {
+        stop_main(node);
+        return;
+    }
+    gv_loop_timer_start(node->main_loop, timer, 20);
+}
+
+static void drain(gv_node_t *node)
+{
+    gv_loop_assert_current(node->main_loop);
+    if (node->is_draining) {
+        gv_log_warn("drain_cut_short", "connections=%llu",
+                    (unsigned long long)gv__node_connections(node));
+        stop_main(node);
+        return;
+    }
+    node->is_draining = true;
+    gv_log_info("draining", "connections=%llu", (unsigned long long)gv__node_connections(node));
+    gv__node_listeners_close(node);
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        gv_loop_send(node->shards[i].loop, &node->shards[i].drain_letter);
+    }
+    node->drain_until_ms = gv_loop_now_ms(node->main_loop) + DRAIN_MS;
+    gv_loop_timer_start(node->main_loop, &node->drain_timer, 20);
+}
+
+/* ---- reload -----------------------------------------------------------------------------------
+ */
+
+static void reload(gv_node_t *node)
+{
+    const gv_config_t *config = NULL;
+    if (node->reload == NULL || node->reload(node->config, &config, node->reload_arg) != GV_OK) {
+        return;
+    }
+    gv_config_unref(&node->config);
+    node->config = config;
+    gv_log_set_level(config->log.level);
+    if (node->admin != NULL) {
+        gv_admin_set_token(node->admin, config->admin.token);
+    }
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        gv__node_shard_reload(&node->shards[i], limits_of(config));
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    gv_node_t *node = handle->data;
+    gv_loop_assert_current(node->main_loop);
+    if (number == SIGHUP) {
+        reload(node);
+    } else {
+        gv_log_info("signal", "number=%d", number);
+        drain(node);
+    }
+}
+
+/* ---- running ----------------------------------------------------------------------------------
+ */
+
+static gv_err_t watch_signals(gv_node_t *node)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    gv_loop_assert_current(node->main_loop);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        int rc = uv_signal_init(gv_loop_uv(node->main_loop), &node->signals[i]);
+        GV_ASSERT(rc == 0); /* fails only without a loop */
+        node->signals[i].data = node;
+    }
+    node->has_signals = true;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (uv_signal_start(&node->signals[i], on_signal, numbers[i]) != 0) {
+            return GV_ERR_IO;
+        }
+    }
+    return GV_OK;
+}
+
+/* The main loop's own start, as its first letter: from here on it is the current loop. */
+static void on_main_start(gv_letter_t *letter)
+{
+    gv_node_t *node = gv_container_of(letter, gv_node_t, main_start_letter);
+    gv_loop_assert_current(node->main_loop);
+    gv_timer_init(&node->drain_timer, on_drain_timer);
+    gv_error_text_t error = {.text = ""};
+    gv_err_t err = watch_signals(node);
+    if (err != GV_OK) {
+        (void)snprintf(error.text, sizeof(error.text), "cannot watch for signals");
+    }
+    if (err == GV_OK && gv_hostport_is_set(&node->config->admin.listen)) {
+        err = gv__node_admin_open(node, &error);
+    }
+    if (err != GV_OK) {
+        gv_log_error("not_started", "error='%s'", error.text);
+        gv__node_give_up(node);
+        return;
+    }
+    gv__node_listeners_open(node);
+    gv_log_info("started", "node='%s' version='%s' shards=%u start=%llu", node->config->node.name,
+                GV_VERSION, node->shard_count, (unsigned long long)node->identity.start_counter);
+}
+
+static gv_err_t start_threads(gv_node_t *node)
+{
+    gv_err_t err = gv_loop_start(node->cluster_loop);
+    for (uint16_t i = 0; err == GV_OK && i < node->shard_count; i++) {
+        err = gv_loop_start(node->shards[i].loop);
+        if (err == GV_OK) {
+            gv_loop_send(node->shards[i].loop, &node->shards[i].start_letter);
+        }
+    }
+    return err;
+}
+
+static void stop_threads(gv_node_t *node)
+{
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        gv_loop_stop(node->shards[i].loop);
+    }
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        gv_loop_join(node->shards[i].loop);
+    }
+    gv_loop_stop(node->cluster_loop);
+    gv_loop_join(node->cluster_loop);
+}
+
+gv_err_t gv_node_run(gv_node_t *node)
+{
+    gv_err_t err = start_threads(node);
+    if (err == GV_OK) {
+        gv__node_cluster_start(node);
+        node->main_start_letter.deliver = on_main_start;
+        gv_loop_send(node->main_loop, &node->main_start_letter);
+        gv_loop_run(node->main_loop);
+    }
+    stop_threads(node);
+    if (atomic_load_explicit(&node->has_failed, memory_order_relaxed)) {
+        err = GV_ERR_IO;
+    }
+    gv_log_info("stopped", "node='%s'", node->config->node.name);
+    return err;
+}

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the admin port shows.  Counters are read where they are (base/stats.h); the cluster's state
+ * belongs to the cluster loop, so a request goes there and back as a letter.
+ */
+#include "base/alloc.h"
+#include "broker/node_p.h"
+
+/* One request on its way. */
+typedef struct inquiry {
+    gv_letter_t letter;
+    gv_node_t *node;
+    gv_status_gathered_cb_t *on_gathered;
+    void *arg;
+    gv_cluster_status_t *cluster; /* NULL: the node is on its own */
+} inquiry_t;
+
+/* ---- counters ---------------------------------------------------------------------------------
+ */
+
+static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_counter_t *counters,
+                      const gv_shard_stats_t *stats)
+{
+    status->connections += gv_counter_get(&stats->connections);
+    status->connections_total += gv_counter_get(&stats->connections_total);
+    status->connections_refused += gv_counter_get(&stats->connections_refused);
+    status->sessions += gv_counter_get(&stats->sessions);
+    status->subscriptions += gv_counter_get(&stats->subscriptions);
+    status->retained += gv_counter_get(&stats->retained);
+    status->queued_messages += gv_counter_get(&stats->queued_messages);
+    for (int qos = 0; qos <= 2; qos++) {
+        status->received[qos] += gv_counter_get(&stats->received[qos]);
+        status->sent[qos] += gv_counter_get(&stats->sent[qos]);
+    }
+    const gv_counter_t *dropped[] = {
+        &stats->dropped_slow_reader, &stats->dropped_queue_full, &stats->dropped_expired,
+        &stats->dropped_too_large,   &stats->dropped_offline,    &stats->dropped_no_memory,
+    };
+    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
+        drops[i].count += gv_counter_get(dropped[i]);
+    }
+    const gv_counter_t *others[] = {
+        &stats->protocol_errors,
+        &stats->keepalive_timeouts,
+        &stats->slow_readers_closed,
+        &stats->takeovers,
+        &stats->wills,
+        &stats->publishers_slowed,
+    };
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        counters[i].value += gv_counter_get(others[i]);
+    }
+}
+
+enum {
+    SHARD_DROPS = 6,
+    SHARD_COUNTERS = 6
+};
+
+/* The order of the arrays in add_shard(). */
+static const gv_status_drop_t drop_names[SHARD_DROPS] = {
+    {.reason = "slow_reader"}, {.reason = "queue_full"}, {.reason = "expired"},
+    {.reason = "too_large"},   {.reason = "offline"},    {.reason = "no_memory"},
+};
+static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
+    {.name = "protocol_errors_total",
+     .help = "connections ended for malformed or forbidden packets"},
+    {.name = "keepalive_timeouts_total", .help = "clients that were silent for too long"},
+    {.name = "slow_readers_closed_total", .help = "clients that took nothing for too long"},
+    {.name = "takeovers_total", .help = "connections replaced by a newer one of the same client"},
+    {.name = "wills_total", .help = "wills published"},
+    {.name = "publishers_slowed_total",
+     .help = "pauses of publishers whose subscribers were behind"},
+};
+
+static void fill_loops(const gv_node_t *node, gv_status_t *status, gv_status_shard_t *shards)
+{
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        const gv_loop_stats_t *loop = gv_loop_stats(node->shards[i].loop);
+        const gv_shard_stats_t *stats = gv_shard_stats(node->shards[i].shard);
+        status->received_bytes += gv_counter_get(&loop->bytes_in);
+        status->sent_bytes += gv_counter_get(&loop->bytes_out);
+        gv_histogram_t *turns = GV_NEW(gv_histogram_t);
+        gv_histogram_merge(turns, &loop->turn_ns);
+        shards[i] = (gv_status_shard_t){
+            .connections = gv_counter_get(&stats->connections),
+            .sessions = gv_counter_get(&stats->sessions),
+            .turns = gv_counter_get(&loop->turns),
+            .turn_p50_ns = gv_histogram_quantile(turns, 500),
+            .turn_p99_ns = gv_histogram_quantile(turns, 990),
+            .lag_ns = gv_counter_get(&loop->lag_ns),
+        };
+        gv_free(turns);
+    }
+    status->shards = shards;
+    status->shard_count = node->shard_count;
+}
+
+/* ---- the cluster ------------------------------------------------------------------------------
+ */
+
+#define ID_TEXT_SIZE (GV_NODE_ID_SIZE * 2 + 1)
+
+static const char *id_text(const gv_node_id_t *id, char *out)
+{
+    for (size_t i = 0; i < GV_NODE_ID_SIZE; i++) {
+        (void)snprintf(out + i * 2, 3, "%02x", id->bytes[i]);
+    }
+    return out;
+}
+
+static uint64_t heard_ago(const gv_node_view_t *view)
+{
+    return view->heard_ms == UINT32_MAX ? GV_STATUS_NEVER : view->heard_ms;
+}
+
+static gv_status_view_t view_of(const gv_cluster_member_t *seen, const char *id,
+                                const gv_node_view_t *view)
+{
+    return (gv_status_view_t){
+        .node = seen->member.name,
+        .id = id,
+        .state = gv_member_state_text(view->state),
+        .is_linked = view->is_linked,
+        .incarnation = view->incarnation.start_counter,
+        .last_heard_ms = heard_ago(view),
+        .rtt_us = view->rtt_us,
+        .table_incarnation = view->table_incarnation.start_counter,
+        .table_seq = view->table_seq,
+        .table_hash = view->table_hash,
+        .table_rows = view->table_rows,
+    };
+}
+
+static const char *relay_name(const gv_cluster_status_t *cluster, gv_node_index_t relay)
+{
+    for (size_t i = 0; i < cluster->member_count; i++) {
+        if (relay != GV_NODE_NONE && cluster->members[i].index == relay) {
+            return cluster->members[i].member.name;
+        }
+    }
+    return NULL;
+}
+
+static gv_status_node_t node_of(const gv_cluster_status_t *cluster, size_t i, const char *id)
+{
+    const gv_cluster_member_t *member = &cluster->members[i];
+    const gv_node_view_t *view = &member->member.view;
+    return (gv_status_node_t){
+        .node = member->member.name,
+        .id = id,
+        .address = member->member.address,
+        .state = gv_member_state_text(view->state),
+        .relay = relay_name(cluster, member->member.relay),
+        .is_self = i == 0,
+        .is_linked = view->is_linked,
+        .has_path = member->member.has_path,
+        .incarnation = view->incarnation.start_counter,
+        .last_heard_ms = i == 0 ? 0 : heard_ago(view),
+        .rtt_us = view->rtt_us,
+        .routes = view->table_rows,
+        .route_bytes = member->member.table_bytes,
+        .forward_queued_messages = member->member.forward_queued_messages,
+        .forward_queued_bytes = member->member.forward_queued_bytes,
+        .view_age_ms = member->member.view_age_ms,
+    };
+}
+
+/* Everything the rendering of one answer points to. */
+typedef struct cluster_texts {
+    char (*ids)[ID_TEXT_SIZE];
+    gv_status_node_t *nodes;
+    gv_status_view_t *views;
+} cluster_texts_t;
+
+static void fill_cluster(gv_status_t *status, const gv_cluster_status_t *cluster,
+                         cluster_texts_t *texts)
+{
+    size_t count = cluster->member_count;
+    texts->ids = gv_xcalloc(count, sizeof(*texts->ids));
+    texts->nodes = gv_xcalloc(count, sizeof(*texts->nodes));
+    texts->views = gv_xcalloc(count * count, sizeof(*texts->views));
+    for (size_t i = 0; i < count; i++) {
+        (void)id_text(&cluster->members[i].member.id, texts->ids[i]);
+    }
+    for (size_t viewer = 0; viewer < count; viewer++) {
+        gv_status_node_t *node = &texts->nodes[viewer];
+        *node = node_of(cluster, viewer, texts->ids[viewer]);
+        gv_status_view_t *views = texts->views + viewer * count;
+        for (size_t seen = 0; seen < count; seen++) {
+            const gv_cluster_view_t *view = &cluster->views[viewer * count + seen];
+            if (view->is_known) {
+                views[node->view_count++] =
+                    view_of(&cluster->members[seen], texts->ids[seen], &view->view);
+            }
+        }
+        node->views = views;
+    }
+    status->cluster = cluster->cluster_name;
+    status->nodes = texts->nodes;
+    status->node_count = count;
+}
+
+static void cluster_texts_free(cluster_texts_t *texts)
+{
+    gv_free(texts->ids);
+    gv_free(texts->nodes);
+    gv_free(texts->views);
+}
+
+/* ---- the answer -------------------------------------------------------------------------------
+ */
+
+static size_t fill_not_ready(const gv_node_t *node, const char **reasons)
+{
+    size_t count = 0;
+    if (node->is_draining) {
+        reasons[count++] = "draining";
+    }
+    if (node->cluster != NULL &&
+        !atomic_load_explicit(&node->is_cluster_synced, memory_order_relaxed)) {
+        reasons[count++] = "route tables of other nodes are not complete yet";
+    }
+    return count;
+}
+
+enum {
+    MORE_COUNTERS = 24
+};
+
+static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cluster,
+                            gv_status_counter_t *out)
+{
+    const gv_hub_stats_t *hub = gv_hub_stats(node->hub);
+    const gv_store_stats_t *store = gv_store_stats(node->store);
+    size_t n = 0;
+#define ADD(name_, help_, gauge_, value_) \
+    out[n++] = (gv_status_counter_t){     \
+        .name = (name_), .help = (help_), .is_gauge = (gauge_), .value = (value_)}
+    ADD("router_filters", "distinct filters known", true, gv_counter_get(&hub->filters));
+    ADD("router_bytes", "memory of the router", true, gv_counter_get(&hub->router_bytes));
+    ADD("forwarded_total", "messages given to other nodes", false, gv_counter_get(&hub->forwarded));
+    ADD("forward_received_total", "messages taken from other nodes", false,
+        gv_counter_get(&hub->received));
+    ADD("forward_gone_total", "messages for nodes that were gone", false,
+        gv_counter_get(&hub->forward_gone));
+    ADD("forward_refused_total", "messages refused because the queue for a node was full", false,
+        gv_counter_get(&hub->forward_full));
+    ADD("suback_late_total", "SUBACKs sent before all nodes had confirmed the route", false,
+        gv_counter_get(&hub->barriers_late));
+    ADD("store_commits_total", "transactions of the store", false, gv_counter_get(&store->commits));
+    ADD("store_batches_total", "batches in them", false, gv_counter_get(&store->batches));
+    ADD("store_refused_full_total", "batches refused because the store was full", false,
+        gv_counter_get(&store->refused_full));
+    ADD("store_failed_total", "batches the disk did not take", false,
+        gv_counter_get(&store->failed_io));
+    ADD("store_damaged_total", "records found damaged", false,
+        atomic_load_explicit(&store->damaged, memory_order_relaxed));
+    if (cluster != NULL) {
+        ADD("cluster_qos0_dropped_total", "QoS 0 messages for other nodes dropped", false,
+            cluster->core.qos0_dropped_no_path + cluster->core.qos0_dropped_no_credit +
+                cluster->core.qos0_dropped_incomplete);
+        ADD("cluster_forwards_resent_total", "messages sent to another node again", false,
+            cluster->core.forwards_resent);
+        ADD("cluster_forwards_relayed_total", "frames passed on for others", false,
+            cluster->core.forwards_relayed);
+        ADD("cluster_table_mismatches_total", "equal versions of a table that were not equal",
+            false, cluster->core.table_mismatches);
+        ADD("cluster_identity_conflicts_total", "signs of two nodes with one identity", false,
+            cluster->identity_conflicts);
+        ADD("cluster_frames_bad_total", "links lost because of a damaged frame", false,
+            cluster->links.frames_bad + cluster->core.frames_bad);
+        ADD("cluster_garbage_total", "connections to the cluster port without a handshake", false,
+            cluster->links.garbage);
+    }
+#undef ADD
+    GV_ASSERT(n <= MORE_COUNTERS);
+    return n;
+}
+
+static void answer(inquiry_t *inquiry)
+{
+    gv_node_t *node = inquiry->node;
+    const gv_store_stats_t *store = gv_store_stats(node->store);
+    gv_status_drop_t drops[SHARD_DROPS];
+    gv_status_counter_t counters[SHARD_COUNTERS + MORE_COUNTERS];
+    gv_status_shard_t shards[GV_ROUTER_SHARDS_MAX];
+    gv_status_listener_t *listeners = NULL;
+    const char *reasons[4];
+    char id[ID_TEXT_SIZE];
+    gv_node_id_t node_id;
+    memcpy(node_id.bytes, node->identity.node_id, sizeof(node_id.bytes));
+    memcpy(drops, drop_names, sizeof(drops));
+    memcpy(counters, counter_names, sizeof(counter_names));
+    gv_status_t status = {
+        .node = node->config->node.name,
+        .id = id_text(&node_id, id),
+        .version = GV_VERSION,
+        .incarnation = node->identity.start_counter,
+        .uptime_ms = gv_clock_monotonic_ms(gv_os_clock()) - node->started_ms,
+        .not_ready = reasons,
+        .not_ready_count = fill_not_ready(node, reasons),
+        .routes = gv_counter_get(&gv_hub_stats(node->hub)->routes),
+        .drops = drops,
+        .drop_count = SHARD_DROPS,
+        .counters = counters,
+        .storage_sync = gv_store_sync_name(gv_store_sync_mode(node->store)),
+        .storage_promise = gv_store_sync_promise(gv_store_sync_mode(node->store)),
+        .storage_used_bytes = gv_counter_get(&store->used_bytes),
+        .storage_max_bytes = gv_counter_get(&store->size_bytes),
+    };
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        add_shard(&status, drops, counters, gv_shard_stats(node->shards[i].shard));
+    }
+    fill_loops(node, &status, shards);
+    status.counter_count =
+        SHARD_COUNTERS + fill_counters(node, inquiry->cluster, counters + SHARD_COUNTERS);
+    status.listener_count = gv__node_fill_listeners(node, &listeners);
+    status.listeners = listeners;
+    cluster_texts_t texts = {0};
+    if (inquiry->cluster != NULL) {
+        fill_cluster(&status, inquiry->cluster, &texts);
+    }
+    inquiry->on_gathered(&status, inquiry->arg);
+    cluster_texts_free(&texts);
+    gv_free(listeners);
+    gv_cluster_status_free(&inquiry->cluster);
+    gv_free(inquiry);
+}
+
+/* ---- there and back ---------------------------------------------------------------------------
+ */
+
+static void on_back(gv_letter_t *letter)
+{
+    answer(gv_container_of(letter, inquiry_t, letter));
+}
+
+static void on_asked(gv_letter_t *letter)
+{
+    inquiry_t *inquiry = gv_container_of(letter, inquiry_t, letter);
+    gv_node_t *node = inquiry->node;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_status_new(node->cluster, &inquiry->cluster);
+    inquiry->letter.deliver = on_back;
+    gv_loop_send(node->main_loop, &inquiry->letter);
+}
+
+static void gather(void *source_arg, gv_status_gathered_cb_t *on_gathered, void *arg)
+{
+    gv_node_t *node = source_arg;
+    inquiry_t *inquiry = GV_NEW(inquiry_t);
+    inquiry->node = node;
+    inquiry->on_gathered = on_gathered;
+    inquiry->arg = arg;
+    if (node->cluster == NULL) {
+        answer(inquiry);
+        return;
+    }
+    inquiry->letter.deliver = on_asked;
+    gv_loop_send(node->cluster_loop, &inquiry->letter);
+}
+
+void gv__node_status_init(gv_node_t *node)
+{
+    node->status_source = (gv_status_source_t){.gather = gather, .arg = node};
+}
+
+gv_err_t gv__node_admin_open(gv_node_t *node, gv_error_text_t *error)
+{
+    char address[GV_HOSTPORT_TEXT_SIZE];
+    gv_admin_options_t options = {
+        .address = gv_hostport_print(&node->config->admin.listen, address),
+        .token = node->config->admin.token,
+    };
+    gv_loop_assert_current(node->main_loop);
+    gv_err_t err = gv_admin_open(node->main_loop, &options, &node->admin, error);
+    if (err == GV_OK) {
+        gv_admin_add_status_routes(node->admin, &node->status_source);
+        gv_log_info("admin_listening", "port=%u", gv_admin_port(node->admin));
+    }
+    return err;
+}
