@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core/retained.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <check.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "proto/mqtt/topic.h"
+#include "tests/unit/seed.h"
+
+static void set(gv_retained_t *table, const char *topic, const char *payload)
+{
+    gv_publish_t publish = {.topic = gv_bytes_text(topic), .payload = gv_bytes_text(payload)};
+    gv_msgbuf_t *kept = NULL;
+    ck_assert_int_eq(gv_publish_keep(&publish, &kept), GV_OK);
+    gv_retained_set(table, kept);
+    gv_publish_done(&publish);
+    gv_msgbuf_unref(&kept);
+}
+
+static size_t count_matches(const gv_retained_t *table, const char *filter)
+{
+    gv_retained_found_t found = {0};
+    gv_retained_match(table, gv_bytes_text(filter), &found);
+    for (size_t i = 0; i < found.count; i++) {
+        ck_assert(
+            gv_mqtt_topic_matches(gv_publish_of(found.messages[i]).topic, gv_bytes_text(filter)));
+        gv_msgbuf_unref(&found.messages[i]);
+    }
+    gv_free(found.messages);
+    return found.count;
+}
+
+START_TEST(the_last_one_stays_until_it_is_removed)
+{
+    gv_retained_t table;
+    gv_retained_init(&table, 1);
+    set(&table, "a/b", "old");
+    set(&table, "a/b", "new");
+    ck_assert_uint_eq(table.count, 1);
+    gv_msgbuf_t *kept = gv_retained_find(&table, GV_BYTES_LITERAL("a/b"));
+    ck_assert(gv_bytes_equal(gv_publish_of(kept).payload, GV_BYTES_LITERAL("new")));
+    ck_assert_ptr_null(gv_retained_find(&table, GV_BYTES_LITERAL("a")));
+    ck_assert(gv_retained_remove(&table, GV_BYTES_LITERAL("a/b")));
+    ck_assert(!gv_retained_remove(&table, GV_BYTES_LITERAL("a/b")));
+    ck_assert(!gv_retained_remove(&table, GV_BYTES_LITERAL("a")));
+    ck_assert_uint_eq(table.count, 0);
+    ck_assert_uint_eq(table.bytes, 0);
+    gv_retained_deinit(&table);
+}
+END_TEST
+
+START_TEST(wildcards_find_what_they_should)
+{
+    gv_retained_t table;
+    gv_retained_init(&table, 1);
+    static const char *const topics[] = {"a", "a/b", "a/c", "a/b/c", "/a", "a/", "$SYS/x", "b"};
+    for (size_t i = 0; i < 8; i++) {
+        set(&table, topics[i], "x");
+    }
+    ck_assert_uint_eq(count_matches(&table, "#"), 7);
+    ck_assert_uint_eq(count_matches(&table, "+"), 2);
+    ck_assert_uint_eq(count_matches(&table, "a/#"), 5);
+    ck_assert_uint_eq(count_matches(&table, "a/+"), 3);
+    ck_assert_uint_eq(count_matches(&table, "+/+"), 4);
+    ck_assert_uint_eq(count_matches(&table, "$SYS/#"), 1);
+    ck_assert_uint_eq(count_matches(&table, "+/x"), 0);
+    ck_assert_uint_eq(count_matches(&table, "a/b"), 1);
+    gv_retained_deinit(&table);
+}
+END_TEST
+
+START_TEST(agrees_with_matching_every_topic)
+{
+    gv_rng_t rng;
+    gv_rng_init(&rng, test_seed(__func__), 0);
+    gv_retained_t table;
+    gv_retained_init(&table, gv_rng_u64(&rng));
+    bool is_set[64] = {false};
+    char topics[64][16];
+    for (unsigned i = 0; i < 64; i++) {
+        (void)snprintf(topics[i], sizeof(topics[i]), "%u/%u/%u", i / 16, i / 4 % 4, i % 4);
+    }
+    static const char *const filters[] = {"#", "1/#", "+/2/+", "0/+/3", "3/3/3", "+/+", "2/1/#"};
+    for (int step = 0; step < 2000; step++) {
+        uint32_t i = gv_rng_below(&rng, 64);
+        if (gv_rng_chance(&rng, 50)) {
+            set(&table, topics[i], "x");
+            is_set[i] = true;
+        } else {
+            ck_assert_int_eq(gv_retained_remove(&table, gv_bytes_text(topics[i])), is_set[i]);
+            is_set[i] = false;
+        }
+        const char *filter = filters[gv_rng_below(&rng, 7)];
+        size_t expected = 0;
+        for (unsigned n = 0; n < 64; n++) {
+            expected +=
+                is_set[n] && gv_mqtt_topic_matches(gv_bytes_text(topics[n]), gv_bytes_text(filter));
+        }
+        ck_assert_uint_eq(count_matches(&table, filter), expected);
+    }
+    gv_retained_deinit(&table);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("retained");
+    tcase_add_test(tc, the_last_one_stays_until_it_is_removed);
+    tcase_add_test(tc, wildcards_find_what_they_should);
+    tcase_add_test(tc, agrees_with_matching_every_topic);
+    Suite *suite = suite_create("broker/core");
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
