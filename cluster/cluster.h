@@ -86,8 +86,7 @@ GV_MUST_USE GV_ANY_THREAD gv_err_t gv_cluster_new(const gv_cluster_options_t *op
                                                   gv_cluster_t **cluster_out,
                                                   gv_error_text_t *error);
 
-/* Errors: GV_ERR_BUSY, GV_ERR_IO, with the reason in *error; only gv_cluster_free() is left then.
- */
+/* Errors: GV_ERR_BUSY, GV_ERR_IO, with words in *error; only gv_cluster_free() is left then. */
 GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_start(gv_cluster_t *cluster, gv_error_text_t *error);
 
 typedef void gv_cluster_left_cb_t(void *arg);
