@@ -16,6 +16,9 @@ import tree
 # path: where it is tested instead.
 UNTESTED = {
     "broker/main.c": "a main(); the tests with real processes start it",
+    "cluster/link/conn.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
+    "cluster/link/dial.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
+    "cluster/status.c": "needs a running cluster: tests/unit/cluster/cluster_test.c",
     "cli/main.c": "a main(); the tests with real processes start it",
 }
 
