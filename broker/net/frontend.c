@@ -3,13 +3,16 @@
 
 #include <string.h>
 
+#include <netinet/in.h>
+
 #include "base/alloc.h"
 #include "base/log.h"
 #include "broker/core/client.h"
+#include "proto/proxy/proxy.h"
 
 /*
- * Map: the connection's end - progress of writing - the stream's callbacks - moving to another
- * shard - the core's ports - opening - the front end itself.
+ * Map: the connection's end - progress of writing - the PROXY header - the stream's callbacks -
+ * moving to another shard - the core's ports - opening - the front end itself.
  */
 
 /* How far the progress of a silent connection's output may be out of date [ms]. */
@@ -48,7 +51,9 @@ typedef struct connection {
     gv_frontend_t *frontend;
     const gv_door_t *door;
     gv_link_t writing_link;
-    moving_t *moving; /* from gv_conn_ports_t.move until it has arrived */
+    moving_t *moving;   /* from gv_conn_ports_t.move until it has arrived */
+    char *peer_proxied; /* the client's address, when a PROXY header has told it */
+    bool waits_for_proxy;
     char peer[];
 } connection_t;
 
@@ -62,6 +67,11 @@ static connection_t *connection_of_conn(gv_conn_t *conn)
     return gv_container_of(conn, connection_t, conn);
 }
 
+static const char *peer_of(const connection_t *connection)
+{
+    return connection->peer_proxied != NULL ? connection->peer_proxied : connection->peer;
+}
+
 /* ---- the connection's end ------------------------------------------------------------------- */
 
 static void connection_free(connection_t *connection)
@@ -70,6 +80,7 @@ static void connection_free(connection_t *connection)
         gv_admission_leave(connection->door->admission);
     }
     gv_free(connection->moving);
+    gv_free(connection->peer_proxied);
     gv_free(connection);
 }
 
@@ -120,12 +131,75 @@ static GV_LOOP_ONLY void watch_progress(connection_t *connection)
     }
 }
 
+/* ---- the PROXY header ----------------------------------------------------------------------- */
+
+/* The client's address as text, or NULL: the connection's own one counts. */
+static char *proxied_peer(const gv_proxy_header_t *header)
+{
+    gv_address_t address = {.size = 0};
+    char text[GV_ADDRESS_TEXT_SIZE];
+    switch (header->family) {
+    case GV_PROXY_OWN:
+        return NULL;
+    case GV_PROXY_UNIX:
+        return gv_xstrdup(header->path[0] != '\0'
+                              ? gv_bytes_printable(gv_bytes_text(header->path), text, sizeof(text))
+                              : "unix");
+    case GV_PROXY_IPV4: {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)&address.storage;
+        *v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(header->port)};
+        memcpy(&v4->sin_addr, header->address, sizeof(v4->sin_addr));
+        address.size = sizeof(*v4);
+        break;
+    }
+    case GV_PROXY_IPV6: {
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address.storage;
+        *v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(header->port)};
+        memcpy(&v6->sin6_addr, header->address, sizeof(v6->sin6_addr));
+        address.size = sizeof(*v6);
+        break;
+    }
+    }
+    return gv_xstrdup(gv_address_text(&address, text));
+}
+
+/* Returns how many bytes are used up.  Without a right header nothing else is listened to. */
+static GV_LOOP_ONLY size_t take_proxy_header(connection_t *connection, gv_bytes_t bytes)
+{
+    gv_proxy_header_t header;
+    gv_err_t err = gv_proxy_decode(bytes, &header);
+    if (err == GV_ERR_AGAIN) {
+        gv_stream_expect(&connection->stream, (uint32_t)header.size);
+        return 0;
+    }
+    if (err != GV_OK) {
+        gv_counter_add(&connection->frontend->stats.proxy_errors, 1);
+        gv_log_peer(GV_LOG_INFO, "proxy_header_refused", "peer='%s' reason='%s'", connection->peer,
+                    gv_err_text(err));
+        gv_stream_close(&connection->stream, GV_CLOSE_FLUSH);
+        return bytes.size;
+    }
+    connection->waits_for_proxy = false;
+    connection->peer_proxied = proxied_peer(&header);
+    connection->conn.peer = peer_of(connection);
+    return header.size;
+}
+
 /* ---- the stream's callbacks ----------------------------------------------------------------- */
 
 static size_t on_input(gv_stream_t *stream, gv_bytes_t bytes)
 {
     connection_t *connection = connection_of(stream);
-    return gv_client_input(connection->conn.client, bytes);
+    gv_loop_assert_current(gv_stream_loop(stream));
+    size_t used = 0;
+    if (connection->waits_for_proxy) {
+        used = take_proxy_header(connection, bytes);
+        if (connection->waits_for_proxy || used == bytes.size) {
+            return used;
+        }
+    }
+    return used +
+           gv_client_input(connection->conn.client, gv_bytes(bytes.data + used, bytes.size - used));
 }
 
 static void before_flush(gv_stream_t *stream)
@@ -281,7 +355,7 @@ static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_so
     connection->conn = (gv_conn_t){
         .out = &connection->stream.out,
         .progress_ms = gv_loop_now_ms(frontend->loop),
-        .peer = connection->peer,
+        .peer = peer_of(connection),
         .anonymous_allowed = connection->door->anonymous_allowed,
     };
     gv_client_open(frontend->shard, &connection->conn);
@@ -297,7 +371,7 @@ static GV_LOOP_ONLY gv_err_t accept_on(gv_frontend_t *frontend, const gv_door_t 
     if (connection == NULL) {
         return GV_ERR_NOMEM;
     }
-    *connection = (connection_t){.door = door};
+    *connection = (connection_t){.door = door, .waits_for_proxy = door->proxy_protocol};
     memcpy(connection->peer, text, text_size);
     gv_err_t err = open_on(frontend, connection, socket);
     if (err != GV_OK) {

@@ -31,10 +31,11 @@ typedef struct gv_frontend gv_frontend_t;
 
 /* Written by the front end's loop, readable from any thread. */
 typedef struct gv_frontend_stats {
-    gv_counter_t connections; /* open on this shard now, with or without a session */
-    gv_counter_t accepted;    /* here, since the start */
-    gv_counter_t moved;       /* to other shards, since the start */
-    gv_counter_t failed;      /* no memory, or gone before they could be opened */
+    gv_counter_t connections;  /* open on this shard now, with or without a session */
+    gv_counter_t accepted;     /* here, since the start */
+    gv_counter_t moved;        /* to other shards, since the start */
+    gv_counter_t failed;       /* no memory, or gone before they could be opened */
+    gv_counter_t proxy_errors; /* closed for a missing or wrong PROXY header */
 } gv_frontend_stats_t;
 
 typedef struct gv_frontend_options {
@@ -49,6 +50,7 @@ typedef struct gv_door {
     gv_frontend_t *const *frontends; /* of all shards by index */
     gv_admission_t *admission;       /* left once per connection; or NULL */
     bool anonymous_allowed;
+    bool proxy_protocol; /* connections begin with a PROXY header; without it they are closed */
 } gv_door_t;
 
 /* For gv_ports_t.conn of every shard. */

@@ -71,6 +71,7 @@ static gv_err_t init_item(item_t *item, const gv_listener_config_t *config,
         .frontends = options->frontends,
         .admission = &item->admission,
         .anonymous_allowed = config->anonymous_allowed,
+        .proxy_protocol = config->proxy_protocol,
     };
     item->open = gv_xcalloc(options->loop_count, sizeof(gv_listener_t *));
     gv_err_t err = bind_item(item, config, options->loop_count, error);

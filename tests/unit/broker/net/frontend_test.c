@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/net/frontend.h"
 
+#include <stdatomic.h>
+
+#include "base/log.h"
 #include "tests/unit/broker/net/rig.h"
 
 #define TCP "tcp://127.0.0.1:0"
@@ -347,6 +350,115 @@ START_TEST(a_taken_over_client_is_told_and_closed)
 }
 END_TEST
 
+/* ---- behind a load balancer ----------------------------------------------------------------- */
+
+static char log_line[1024];
+static atomic_int log_lines;
+
+/* Keeps the first line with the event that the test waits for. */
+static void keep_line(gv_log_level_t level, const char *line, void *event)
+{
+    (void)level;
+    if (strstr(line, event) != NULL && atomic_fetch_add(&log_lines, 1) == 0) {
+        (void)snprintf(log_line, sizeof(log_line), "%s", line);
+    }
+}
+
+static uint64_t proxy_errors(void)
+{
+    return gv_counter_get(&gv_frontend_stats(rig.frontends[0])->proxy_errors) +
+           gv_counter_get(&gv_frontend_stats(rig.frontends[1])->proxy_errors);
+}
+
+#define PROXIED    TCP "?proxy_protocol=true"
+#define PROXY_LINE "PROXY TCP6 2001:db8::7 2001:db8::1 4711 1883\r\n"
+
+static const uint8_t proxy_v2[] =
+    "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\7\xc0\0\2\1\x12\x67\7\x5b";
+
+START_TEST(a_proxy_header_goes_before_connect)
+{
+    rig_open(PROXIED);
+    for (unsigned round = 0; round < 20; round++) {
+        uint8_t bytes[1024];
+        char id[64];
+        /* In one write with CONNECT and a ping, so that all of it meets the move. */
+        bool is_v1 = round % 2 == 0;
+        size_t size = is_v1 ? strlen(PROXY_LINE) : sizeof(proxy_v2) - 1;
+        memcpy(bytes, is_v1 ? (const uint8_t *)PROXY_LINE : proxy_v2, size);
+        id_at_home_on((uint16_t)(round / 2 % RIG_SHARDS), round, id, sizeof(id));
+        size += connect_packet(id, bytes + size, 512);
+        bytes[size++] = 0xc0;
+        bytes[size++] = 0;
+        visitor_t *visitor = rig_visit(0);
+        visitor_send(visitor, bytes, size);
+        visitor_expect(visitor, GV_MQTT_CONNACK);
+        visitor_expect(visitor, GV_MQTT_PINGRESP);
+        visitor_leave(&visitor);
+    }
+    ck_assert_uint_eq(proxy_errors(), 0);
+    rig_close();
+}
+END_TEST
+
+static void expect_peer_in_log(const void *header, size_t size, const char *peer)
+{
+    static char event[] = "client_refused";
+    atomic_store(&log_lines, 0);
+    gv_log_configure(GV_LOG_INFO, NULL, keep_line, event);
+    rig_open(PROXIED);
+    visitor_t *visitor = rig_visit(0);
+    for (size_t i = 0; i < size; i++) { /* byte by byte: the header may come in pieces */
+        visitor_send(visitor, (const uint8_t *)header + i, 1);
+        if (i % 16 == 0) {
+            sleep_ms(1);
+        }
+    }
+    visitor_send(visitor, "\xc0\0", 2); /* not a CONNECT: refused, with the address */
+    visitor_expect_end(visitor);
+    visitor_leave(&visitor);
+    rig_close();
+    char expected[160];
+    (void)snprintf(expected, sizeof(expected), "peer='%s'", peer);
+    ck_assert_msg(strstr(log_line, expected) != NULL, "%s", log_line);
+    gv_log_configure(GV_LOG_INFO, NULL, NULL, NULL);
+}
+
+START_TEST(the_log_names_the_client_and_not_the_balancer)
+{
+    expect_peer_in_log(PROXY_LINE, strlen(PROXY_LINE), "[2001:db8::7]:4711");
+    expect_peer_in_log(proxy_v2, sizeof(proxy_v2) - 1, "192.0.2.7:4711");
+}
+END_TEST
+
+START_TEST(without_a_proxy_header_nobody_is_heard)
+{
+    rig_open(PROXIED);
+    uint8_t bytes[512];
+    visitor_t *visitor = rig_visit(0);
+    visitor_send(visitor, bytes, connect_packet("alice", bytes, sizeof(bytes)));
+    visitor_expect_end(visitor);
+    ck_assert_uint_eq(visitor->received_size, 0);
+    ck_assert_uint_eq(proxy_errors(), 1);
+    visitor_leave(&visitor);
+    rig_close();
+}
+END_TEST
+
+START_TEST(half_a_proxy_header_is_not_waited_for_for_ever)
+{
+    rig_init();
+    rig.limits.connect_timeout_ms = 200;
+    rig_add_listener(PROXIED);
+    rig_start();
+    visitor_t *visitor = rig_visit(0);
+    visitor_send(visitor, proxy_v2, 20);
+    visitor_expect_end(visitor);
+    visitor_leave(&visitor);
+    rig_close();
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("frontend");
@@ -365,6 +477,10 @@ int main(void)
     tcase_add_test(tc, garbage_is_closed_and_nobody_else_is_disturbed);
     tcase_add_test(tc, who_says_nothing_is_closed_in_time);
     tcase_add_test(tc, a_taken_over_client_is_told_and_closed);
+    tcase_add_test(tc, a_proxy_header_goes_before_connect);
+    tcase_add_test(tc, the_log_names_the_client_and_not_the_balancer);
+    tcase_add_test(tc, without_a_proxy_header_nobody_is_heard);
+    tcase_add_test(tc, half_a_proxy_header_is_not_waited_for_for_ever);
     Suite *suite = suite_create("broker/net/frontend");
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
