@@ -179,7 +179,6 @@ void gv_node_free(gv_node_t **nodep)
 {
     gv_node_t *node = *nodep;
     *nodep = NULL;
-    gv__node_listeners_free(node);
     if (node->cluster != NULL) {
         gv_cluster_free(&node->cluster);
     }
@@ -195,6 +194,13 @@ void gv_node_free(gv_node_t **nodep)
     if (node->cluster_loop != NULL) {
         gv_loop_free(&node->cluster_loop);
     }
+    /* And what they were answered with, when the asking loop was freed before the other. */
+    while (node->late_letters != NULL) {
+        gv_letter_t *letter = node->late_letters;
+        node->late_letters = letter->_next;
+        letter->deliver(letter);
+    }
+    gv__node_listeners_free(node); /* connections on their way to another shard needed them */
     for (uint16_t i = 0; i < node->shard_count; i++) {
         if (node->shards[i].shard != NULL) {
             gv__node_shard_free(&node->shards[i]);

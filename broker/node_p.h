@@ -69,6 +69,7 @@ struct gv_node {
     uint16_t shard_count;
     gv_loop_t **shard_loops;
     gv_listeners_t *listeners;
+    gv_letter_t *late_letters; /* to loops that are freed; the end only */
 
     /* Written by one thread each, read by the admin port. */
     atomic_bool is_cluster_synced;

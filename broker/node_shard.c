@@ -13,7 +13,13 @@
 void gv__node_post(void *arg, uint16_t to, gv_letter_t *letter)
 {
     gv_node_t *node = arg;
-    gv_loop_send(to == GV_HUB_INDEX ? node->cluster_loop : node->shards[to].loop, letter);
+    gv_loop_t *loop = to == GV_HUB_INDEX ? node->cluster_loop : node->shards[to].loop;
+    if (loop == NULL) { /* freed already: see gv_node_free() */
+        letter->_next = node->late_letters;
+        node->late_letters = letter;
+        return;
+    }
+    gv_loop_send(loop, letter);
 }
 
 void gv__node_read_begin(void *arg)
