@@ -110,7 +110,7 @@ struct sim_node {
     gv_node_id_t id;
     uint64_t start_counter; /* on its disk */
     uint64_t boot_id;
-    uint64_t resumed_ms;
+    uint64_t paused_ms;       /* since when, while paused; then until the first turn afterwards */
     uint64_t wake_ms;         /* scheduled */
     gv_list_t deferred;       /* events while paused */
     uint32_t truth[SIM_KEYS]; /* own routes as they should be */

@@ -128,10 +128,40 @@ static void schedule_wake(sim_node_t *node)
               (sim_event_t){.run = on_wake, .node = node->number, .life = node->life});
 }
 
+/* How many nodes are held for suspect or worse. */
+static size_t count_doubted(const sim_node_t *node)
+{
+    size_t count = 0;
+    for (gv_node_index_t index = 1; index < GV_NODES_MAX; index++) {
+        gv_member_status_t status;
+        count += gv_ccore_member(node->core, index, &status) && status.view.state != GV_MEMBER_ALIVE
+                     ? 1
+                     : 0;
+    }
+    return count;
+}
+
+/* The first tick after a pause: that we heard nothing says nothing about anybody else. */
+static void tick_after_pause(sim_node_t *node)
+{
+    sim_world_t *world = node->world;
+    bool is_long = world->now_ms - node->paused_ms > 500;
+    node->paused_ms = 0;
+    size_t before = count_doubted(node);
+    gv_ccore_tick(node->core, world->now_ms);
+    if (is_long && count_doubted(node) > before) {
+        sim_fail(world, "n%zu wakes from a pause and suspects the others", node->number);
+    }
+}
+
 void sim_node_turn(sim_node_t *node, const sim_event_t *event)
 {
     sim_world_t *world = node->world;
-    gv_ccore_tick(node->core, world->now_ms);
+    if (node->paused_ms != 0) {
+        tick_after_pause(node);
+    } else {
+        gv_ccore_tick(node->core, world->now_ms);
+    }
     event->run(world, event);
     if (node->core == NULL || event->life != node->life) {
         return; /* it stopped in this very turn */
@@ -152,6 +182,7 @@ void sim_node_pause(sim_node_t *node)
     if (node->status == SIM_RUNNING) {
         sim_trace(node->world, "n%zu is paused", node->number);
         node->status = SIM_PAUSED;
+        node->paused_ms = node->world->now_ms;
     }
 }
 
@@ -162,7 +193,6 @@ void sim_node_resume(sim_node_t *node)
     }
     sim_trace(node->world, "n%zu goes on", node->number);
     node->status = SIM_RUNNING;
-    node->resumed_ms = node->world->now_ms;
     gv_link_t *link;
     while ((link = gv_list_take_first(&node->deferred)) != NULL) {
         deferred_t *deferred = gv_container_of(link, deferred_t, link);
@@ -242,6 +272,7 @@ void sim_node_start(sim_node_t *node, sim_restart_t how)
     memset(node->mirror, 0, sizeof(node->mirror));
     node->life++;
     node->wake_ms = 0;
+    node->paused_ms = 0;
     node->status = SIM_RUNNING;
     gv_ccore_options_t options;
     fill_options(node, &options);
