@@ -301,6 +301,7 @@ static void drain(gv_node_t *node)
 
 static void reload(gv_node_t *node)
 {
+    gv_loop_assert_current(node->main_loop);
     const gv_config_t *config = NULL;
     if (node->reload == NULL || node->reload(node->config, &config, node->reload_arg) != GV_OK) {
         return;

@@ -38,7 +38,11 @@ uint64_t gv__node_monotonic_ms(void *arg)
 {
     (void)arg;
     const gv_loop_t *loop = gv_loop_current();
-    return loop != NULL ? gv_loop_now_ms(loop) : gv_clock_monotonic_ms(gv_os_clock());
+    if (loop == NULL) {
+        return gv_clock_monotonic_ms(gv_os_clock()); /* before and after the loops run */
+    }
+    gv_loop_assert_current(loop);
+    return gv_loop_now_ms(loop);
 }
 
 static void shard_post(void *arg, uint16_t to, gv_letter_t *letter)

@@ -46,8 +46,8 @@ typedef struct gv_status_shard {
 } gv_status_shard_t;
 
 typedef struct gv_status_listener {
-    const char *url;     /* as configured */
-    uint16_t port;       /* as bound; 0: a unix socket */
+    const char *url; /* as configured */
+    uint16_t port;   /* as bound; 0: a unix socket */
     uint64_t connections;
 } gv_status_listener_t;
 

@@ -504,10 +504,8 @@ static inline void guest_push_subscribe(guest_t *guest, gv_mqtt_subscription_t e
         gv_mqtt_props_set_number(&props, GV_MQTT_PROP_SUBSCRIPTION_ID, id);
     }
     gv_writer_t w = gv_writer(bytes, sizeof(bytes));
-    gv_mqtt_subscribe_request_t request = {.packet_id = ++guest->next_packet_id,
-                                           .entries = &entry,
-                                           .count = 1,
-                                           .props = props};
+    gv_mqtt_subscribe_request_t request = {
+        .packet_id = ++guest->next_packet_id, .entries = &entry, .count = 1, .props = props};
     size_t size = gv_mqtt_encode_subscribe(&request, &server, &w);
     ck_assert_uint_gt(size, 0);
     guest_push(guest, bytes, size);

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core/hub.h"
+
+#include "house.h"
+
+/*
+ * Two houses and a cluster of wires between their hubs: what one announces the other hears at once,
+ * or when the test says so.
+ */
+enum {
+    QUEUE = 256
+};
+
+typedef struct wire {
+    house_t *from;
+    house_t *to;
+    gv_hub_cluster_t ops;
+    bool is_cut;    /* publishes stay on the way */
+    bool is_silent; /* barriers are not answered */
+    uint64_t barriers[QUEUE];
+    size_t barrier_count;
+    struct {
+        uint64_t token;
+        uint64_t seq;
+    } sent[QUEUE]; /* published, and not applied by the other side yet */
+    size_t sent_count;
+    uint64_t last_seq;
+    size_t publish_count;
+    char last_shared[64];
+    uint32_t last_value;
+} wire_t;
+
+static house_t houses[2];
+static wire_t wires[2];
+
+static void on_route_set(void *arg, gv_bytes_t key, uint32_t value)
+{
+    wire_t *wire = arg;
+    wire->last_value = value;
+    gv_hub_on_row(wire->to->hub, 1, key, value);
+}
+
+static void on_barrier(void *arg, uint64_t token)
+{
+    wire_t *wire = arg;
+    wire->barriers[wire->barrier_count++] = token;
+}
+
+static void on_publish(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token)
+{
+    wire_t *wire = arg;
+    ck_assert_uint_eq(nodes, 2);
+    wire->publish_count++;
+    gv_delivery_t delivery = {.from = 1};
+    if (message->qos > 0) {
+        delivery.seq = ++wire->last_seq;
+        wire->sent[wire->sent_count].token = token;
+        wire->sent[wire->sent_count++].seq = delivery.seq;
+    }
+    for (size_t i = 0; i < message->shared_count; i++) {
+        (void)snprintf(wire->last_shared, sizeof(wire->last_shared), "%.*s",
+                       (int)message->shared[i].size, (const char *)message->shared[i].data);
+    }
+    if (!wire->is_cut) {
+        gv_hub_on_deliver(wire->to->hub, &delivery, message);
+    }
+}
+
+/* The other side of `arg`'s wire says that it has made a message safe. */
+static void on_applied(void *arg, gv_delivery_t delivery)
+{
+    wire_t *own = arg;
+    wire_t *wire = own == &wires[0] ? &wires[1] : &wires[0];
+    for (size_t i = 0; i < wire->sent_count; i++) {
+        if (wire->sent[i].seq == delivery.seq) {
+            gv_hub_on_confirmed(wire->from->hub, wire->sent[i].token, GV_FORWARD_APPLIED);
+            wire->sent[i] = wire->sent[--wire->sent_count];
+            return;
+        }
+    }
+    ck_abort_msg("applied what was never sent");
+}
+
+static void on_pause(void *arg, bool is_paused)
+{
+    (void)arg;
+    (void)is_paused;
+}
+
+static void settle_both(void)
+{
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 2; i++) {
+            house_settle(&houses[i]);
+            wire_t *wire = &wires[i];
+            for (size_t n = 0; n < wire->barrier_count && !wire->is_silent; n++) {
+                gv_hub_on_barrier(houses[i].hub, wire->barriers[n], true);
+            }
+            wire->barrier_count = wire->is_silent ? wire->barrier_count : 0;
+        }
+    }
+}
+
+static void open_both(void)
+{
+    memset(wires, 0, sizeof(wires));
+    for (int i = 0; i < 2; i++) {
+        house_open(&houses[i], 2);
+        wires[i].from = &houses[i];
+        wires[i].to = &houses[1 - i];
+        wires[i].ops = (gv_hub_cluster_t){
+            .arg = &wires[i],
+            .route_set = on_route_set,
+            .barrier = on_barrier,
+            .publish = on_publish,
+            .applied = on_applied,
+            .pause_credit = on_pause,
+        };
+        void *shards[] = {houses[i].shards[0], houses[i].shards[1]};
+        gv_hub_connect(houses[i].hub, shards, &wires[i].ops);
+        gv_hub_on_node(houses[i].hub, 1, GV_NODE_ROUTABLE);
+    }
+}
+
+static void close_both(void)
+{
+    wires[0].is_silent = false;
+    wires[1].is_silent = false;
+    for (int round = 0; round < 3; round++) {
+        settle_both();
+    }
+    for (int i = 0; i < 2; i++) {
+        for (size_t g = 0; g < houses[i].guest_count; g++) {
+            guest_leave(houses[i].guests[g]);
+        }
+    }
+    settle_both();
+    house_close(&houses[0]);
+    house_close(&houses[1]);
+}
+
+static void subscribe(guest_t *guest, const char *filter, uint8_t qos)
+{
+    guest_push_subscribe(guest, (gv_mqtt_subscription_t){.text = gv_bytes_text(filter), .qos = qos},
+                         0);
+    settle_both();
+    ck_assert_int_eq(strncmp(guest_next(guest), "SUBACK", 6), 0);
+}
+
+START_TEST(a_publish_here_reaches_a_subscriber_there_once)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", true);
+    subscribe(bob, "a/+", 1);
+    subscribe(bob, "a/#", 1);
+    guest_publish(alice, "a/b", "hello", 1, false);
+    settle_both();
+    /* Two filters match there, the message travels once and the session gets one copy. */
+    ck_assert_uint_eq(wires[0].publish_count, 1);
+    ck_assert_str_eq(guest_next(bob), "PUBLISH a/b q1 hello");
+    ck_assert_str_eq(guest_next(bob), "");
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    close_both();
+}
+END_TEST
+
+START_TEST(the_acknowledgement_waits_for_the_other_node)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", true);
+    subscribe(bob, "t", 1);
+    wires[0].is_cut = true;
+    guest_publish(alice, "t", "x", 1, false);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "");
+    /* The node is gone for good: there is nobody to wait for. */
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    guest_publish(alice, "t", "y", 1, false);
+    settle_both();
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[1].token, GV_FORWARD_FULL);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 2 97");
+    close_both();
+}
+END_TEST
+
+START_TEST(suback_waits_for_the_other_node)
+{
+    open_both();
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", true);
+    wires[1].is_silent = true;
+    guest_push_subscribe(bob, (gv_mqtt_subscription_t){.text = GV_BYTES_LITERAL("t")}, 0);
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "");
+    wires[1].is_silent = false;
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "SUBACK 00");
+    close_both();
+}
+END_TEST
+
+START_TEST(a_dead_node_attracts_nothing_and_its_rows_come_back_with_it)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", true);
+    subscribe(bob, "t", 0);
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_HIDDEN);
+    guest_publish(alice, "t", "x", 1, false);
+    settle_both();
+    ck_assert_uint_eq(wires[0].publish_count, 0);
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 10");
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_ROUTABLE);
+    guest_publish(alice, "t", "y", 0, false);
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "PUBLISH t q0 y");
+    close_both();
+}
+END_TEST
+
+START_TEST(a_group_over_two_nodes_gets_one_copy)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *here = house_connect(&houses[0], GV_MQTT_V5, "here", true);
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(here, "$share/g/t/#", 1);
+    subscribe(there, "$share/g/t/#", 1);
+    ck_assert_uint_eq(wires[1].last_value, 2); /* one member online */
+    int counts[2] = {0};
+    for (int i = 0; i < 60; i++) {
+        guest_publish(alice, "t/1", "x", 1, false);
+        settle_both();
+        for (guest_t *member = here;; member = there) {
+            while (*guest_next(member) != '\0') {
+                counts[member == there]++;
+                guest_ack(member, GV_MQTT_PUBACK, member->last_packet_id);
+            }
+            if (member == there) {
+                break;
+            }
+        }
+    }
+    ck_assert_int_eq(counts[0] + counts[1], 60);
+    ck_assert_int_gt(counts[0], 5);
+    ck_assert_int_gt(counts[1], 5);
+    ck_assert_str_eq(wires[0].last_shared, "$share/g/t/#");
+    close_both();
+}
+END_TEST
+
+START_TEST(a_retained_message_is_kept_on_every_node)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    for (int i = 0; i < 4; i++) {
+        char topic[8];
+        (void)snprintf(topic, sizeof(topic), "r/%d", i);
+        guest_publish(alice, topic, "x", 1, true);
+        settle_both();
+        ck_assert_int_eq(strncmp(guest_next(alice), "PUBACK", 6), 0);
+    }
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", true);
+    subscribe(bob, "r/+", 0);
+    settle_both();
+    int count = 0;
+    while (*guest_next(bob) != '\0') {
+        count++;
+    }
+    ck_assert_int_eq(count, 4);
+    close_both();
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("hub");
+    tcase_add_test(tc, a_publish_here_reaches_a_subscriber_there_once);
+    tcase_add_test(tc, the_acknowledgement_waits_for_the_other_node);
+    tcase_add_test(tc, suback_waits_for_the_other_node);
+    tcase_add_test(tc, a_dead_node_attracts_nothing_and_its_rows_come_back_with_it);
+    tcase_add_test(tc, a_group_over_two_nodes_gets_one_copy);
+    tcase_add_test(tc, a_retained_message_is_kept_on_every_node);
+    Suite *suite = suite_create("broker/core");
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
