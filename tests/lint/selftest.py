@@ -40,15 +40,15 @@ void vine_use(struct ops *ops)
 """,
     "storage/store.c": '#include <time.h>\n#include "base/io/loop.h"\n',
     "cluster/core/core.c": '#include "proto/vine.h"\n#include "cluster/core/core.h"\n',
-    "broker/node.c": '#include "cluster/cluster.h"\n#include "storage/store.h"\n',
+    "broker/sample.c": '#include "cluster/cluster.h"\n#include "storage/store.h"\n',
     "cli/pub.c": '#include "base/io/loop.h"\n#include "proto/vine.h"\n',
-    "tests/sim/sim.c": '#include "broker/node.h"\n\nvoid f(void)\n{\n    free(malloc(1));\n}\n',
+    "tests/sim/sim.c": '#include "broker/sample.h"\n\nvoid f(void)\n{\n    free(malloc(1));\n}\n',
     "tests/unit/base/grape_test.c":
         '#include "base/grape_p.h"\n\nSTART_TEST(it_is_sweet)\n{\n    ck_assert(1);\n}\nEND_TEST\n\n'
         "int main(void)\n{\n    tcase_add_test(tc, it_is_sweet);\n}\n",
-    "build/debug/base/generated.c": '#include "broker/node.h"\n',
+    "build/debug/base/generated.c": '#include "broker/sample.h"\n',
 }
-for _unit in ("proto/vine", "storage/store", "cluster/core/core", "broker/node", "cli/pub"):
+for _unit in ("proto/vine", "storage/store", "cluster/core/core", "broker/sample", "cli/pub"):
     CLEAN[f"tests/unit/{_unit}_test.c"] = "int main(void)\n{\n    return 0;\n}\n"
 
 
@@ -87,11 +87,11 @@ class Floors(Tree):
                 ("base/io/x.c", "proto/vine.h", above),
                 ("proto/x.c", "storage/store.h", above),
                 ("storage/x.c", "cluster/cluster.h", above),
-                ("cluster/link/x.c", "broker/node.h", above),
+                ("cluster/link/x.c", "broker/sample.h", above),
                 ("broker/x.c", "cli/pub.h", above),
                 ("cli/x.c", "storage/store.h", "cli/ sees base/ and proto/ only"),
                 ("cli/x.c", "cluster/cluster.h", "cli/ sees base/ and proto/ only"),
-                ("cli/x.c", "broker/node.h", "cli/ sees base/ and proto/ only"),
+                ("cli/x.c", "broker/sample.h", "cli/ sees base/ and proto/ only"),
                 ("proto/x.c", "base/io/loop.h", "in sans-I/O code"),
                 ("cluster/core/x.c", "base/io/loop.h", "in sans-I/O code"),
                 ("broker/core/x.c", "base/io/loop.h", "in sans-I/O code"),
