@@ -531,9 +531,12 @@ START_TEST(a_node_that_comes_back_has_everything_and_is_believed)
     stop_abruptly(&nodes[2]);
     ck_assert(sees(&nodes[0], 3, GV_MEMBER_DEAD, false, PATIENCE_MS));
     /* Another port, as a container with another address; no routes of its own any more. */
+    uint64_t began_ms = now_ms();
     start(&nodes[2], 3, nodes[0].address);
     assert_all_linked();
     assert_reaches(&nodes[2], &nodes[2].rows_held, 200);
+    /* Usually a third of a second; the promise is 2 s, and this machine may be busy. */
+    ck_assert_uint_lt(now_ms() - began_ms, 4000);
     assert_reaches(&nodes[0], &nodes[0].rows_held, 0);
     assert_reaches(&nodes[1], &nodes[1].rows_held, 200);
 }
@@ -555,26 +558,26 @@ START_TEST(a_node_that_leaves_is_known_to_have_left_at_once)
 }
 END_TEST
 
-typedef struct forgetting {
-    node_t *node;
-    uint8_t number;
-    gv_err_t err;
-} forgetting_t;
-
-static void forget(void *arg)
+static gv_err_t forget(node_t *node, uint8_t number)
 {
-    forgetting_t *forgetting = arg;
-    gv_cluster_t *cluster = forgetting->node->cluster;
-    gv_loop_assert_current(forgetting->node->loop);
+    gv_loop_assert_current(node->loop);
     gv_node_id_t id;
-    memset(id.bytes, forgetting->number, sizeof(id.bytes));
-    forgetting->err = gv_cluster_forget(cluster, gv_cluster_index_of(cluster, &id));
+    memset(id.bytes, number, sizeof(id.bytes));
+    return gv_cluster_forget(node->cluster, gv_cluster_index_of(node->cluster, &id));
 }
 
-static bool has_two_members(void *arg)
+static void forget_the_living(void *arg)
+{
+    ck_assert_int_eq(forget(arg, 3), GV_ERR_BUSY);
+    ck_assert_int_eq(forget(arg, 77), GV_ERR_NOENT);
+}
+
+/* Again and again: what another node has just said about it may still be on its way. */
+static bool has_forgotten(void *arg)
 {
     node_t *node = arg;
     gv_loop_assert_current(node->loop);
+    ck_assert_int_ne(forget(node, 3), GV_ERR_BUSY);
     gv_cluster_status_t *status;
     gv_cluster_status_new(node->cluster, &status);
     size_t count = status->member_count;
@@ -584,14 +587,10 @@ static bool has_two_members(void *arg)
 
 START_TEST(only_a_node_that_is_gone_can_be_forgotten)
 {
-    forgetting_t forgetting = {&nodes[0], 3, GV_OK};
-    on_loop(nodes[0].loop, forget, &forgetting);
-    ck_assert_int_eq(forgetting.err, GV_ERR_BUSY);
+    on_loop(nodes[0].loop, forget_the_living, &nodes[0]);
     on_loop(nodes[2].loop, leave, &nodes[2]);
     ck_assert(sees(&nodes[0], 3, GV_MEMBER_LEFT, false, 1000));
-    on_loop(nodes[0].loop, forget, &forgetting);
-    ck_assert_int_eq(forgetting.err, GV_OK);
-    ck_assert(comes_true(nodes[0].loop, has_two_members, &nodes[0], 1000));
+    ck_assert(comes_true(nodes[0].loop, has_forgotten, &nodes[0], PATIENCE_MS));
 }
 END_TEST
 
