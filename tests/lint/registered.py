@@ -15,6 +15,7 @@ import tree
 
 # path: where it is tested instead.
 IN_HOUSE = "tests/unit/broker/core/shard_test.c speaks MQTT to whole shards made of it"
+AS_COMMAND = "tests/cli/cli_test.py runs the command against mosquitto and servers of its own"
 AS_NODE = "tests/mqtt and tests/cluster run whole nodes made of it"
 UNTESTED = {
     "broker/core/ack_fifo.c": IN_HOUSE,
@@ -37,6 +38,14 @@ UNTESTED = {
     "cluster/link/conn.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
     "cluster/link/dial.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
     "cluster/status.c": "needs a running cluster: tests/unit/cluster/cluster_test.c",
+    "cli/check_config.c": AS_COMMAND,
+    "cli/cluster.c": AS_COMMAND,
+    "cli/command.c": AS_COMMAND,
+    "cli/mqtt_client.c": AS_COMMAND,
+    "cli/pub.c": AS_COMMAND,
+    "cli/runner.c": AS_COMMAND,
+    "cli/status.c": AS_COMMAND,
+    "cli/sub.c": AS_COMMAND,
     "cli/main.c": "a main(); the tests with real processes start it",
 }
 

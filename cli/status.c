@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/text.h"
+#include "cli/admin_query.h"
+#include "cli/command.h"
+#include "cli/table.h"
+
+static void add_row(gv_table_t *table, const char *name, const char *value)
+{
+    gv_table_cell(table, "%s", name);
+    gv_table_cell(table, "%s", value);
+}
+
+static void add_number(gv_table_t *table, const char *name, const json_t *object, const char *path)
+{
+    char digits[32];
+    (void)snprintf(digits, sizeof(digits), "%lld", gv_json_number(object, path));
+    add_row(table, name, digits);
+}
+
+/* 1d 02:03:04 */
+static void add_duration(gv_table_t *table, const char *name, long long ms)
+{
+    char text[64];
+    long long s = ms / 1000;
+    (void)snprintf(text, sizeof(text), "%lldd %02lld:%02lld:%02lld", s / 86400, s / 3600 % 24,
+                   s / 60 % 60, s % 60);
+    add_row(table, name, text);
+}
+
+static void add_by_qos(gv_table_t *table, const char *name, const json_t *object, const char *path)
+{
+    const json_t *counts = gv_json_at(object, path);
+    char text[128];
+    (void)snprintf(text, sizeof(text), "%lld at QoS 0, %lld at QoS 1, %lld at QoS 2",
+                   gv_json_number(counts, "qos0"), gv_json_number(counts, "qos1"),
+                   gv_json_number(counts, "qos2"));
+    add_row(table, name, text);
+}
+
+/* Only the reasons that have happened. */
+static void add_drops(gv_table_t *table, const json_t *object)
+{
+    gv_text_t text = GV_TEXT_EMPTY;
+    const char *reason;
+    json_t *count;
+    json_t *drops = (json_t *)(uintptr_t)gv_json_at(object, "messages.dropped");
+    json_object_foreach(drops, reason, count)
+    {
+        if (json_integer_value(count) > 0) {
+            gv_text_add(&text, "%s%s %lld", gv_text_size(&text) > 0 ? ", " : "", reason,
+                        (long long)json_integer_value(count));
+        }
+    }
+    add_row(table, "dropped", gv_text_size(&text) > 0 ? gv_text_get(&text) : "none");
+    gv_text_deinit(&text);
+}
+
+static void add_readiness(gv_table_t *table, const json_t *object)
+{
+    if (json_is_true(gv_json_at(object, "ready"))) {
+        add_row(table, "ready", "yes");
+        return;
+    }
+    size_t i;
+    json_t *reason;
+    json_t *reasons = (json_t *)(uintptr_t)gv_json_at(object, "reasons");
+    json_array_foreach(reasons, i, reason)
+    {
+        const char *text = json_string_value(reason);
+        add_row(table, i == 0 ? "not ready" : "", text != NULL ? text : "");
+    }
+}
+
+static void add_listeners(gv_table_t *table, const json_t *object)
+{
+    size_t i;
+    json_t *listener;
+    json_t *listeners = (json_t *)(uintptr_t)gv_json_at(object, "listeners");
+    json_array_foreach(listeners, i, listener)
+    {
+        add_row(table, i == 0 ? "listeners" : "", gv_json_text(listener, "url"));
+    }
+}
+
+static void print_status(const json_t *status, gv_text_t *out)
+{
+    gv_table_t table;
+    gv_table_init(&table, 2);
+    add_row(&table, "node", gv_json_text(status, "node"));
+    add_row(&table, "id", gv_json_text(status, "id"));
+    add_row(&table, "version", gv_json_text(status, "version"));
+    add_duration(&table, "up", gv_json_number(status, "uptime_ms"));
+    add_readiness(&table, status);
+    add_row(&table, "cluster", gv_json_text(status, "cluster"));
+    add_listeners(&table, status);
+    add_number(&table, "connections", status, "connections.current");
+    add_number(&table, "sessions", status, "sessions");
+    add_number(&table, "subscriptions", status, "subscriptions");
+    add_number(&table, "routes", status, "routes");
+    add_number(&table, "retained", status, "retained");
+    add_number(&table, "queued", status, "queued_messages");
+    add_by_qos(&table, "received", status, "messages.received");
+    add_by_qos(&table, "sent", status, "messages.sent");
+    add_drops(&table, status);
+    add_row(&table, "storage", gv_json_text(status, "storage.sync"));
+    add_row(&table, "", gv_json_text(status, "storage.promise"));
+    gv_table_print(&table, out);
+    gv_table_deinit(&table);
+}
+
+int gv_command_status(int argc, char **argv)
+{
+    return gv_admin_query(argc, argv, "status", "/api/v1/status", print_status);
+}

@@ -1,0 +1,521 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The `grapevine` command from outside.
+
+pub and sub run against Debian's mosquitto, so that our client is not only tested with our own
+server, and against small servers of this file that break the rules.  status and cluster show run
+against an admin port of this file.
+Run:  tests/cli/cli_test.py PATH/TO/grapevine [unittest arguments]
+"""
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+GRAPEVINE = ""
+VERSIONS = ("3.1", "3.1.1", "5")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(*arguments, stdin=b"", timeout=30, env=None):
+    """Runs the command to its end: (exit status, stdout, stderr)."""
+    done = subprocess.run([GRAPEVINE, *map(str, arguments)], input=stdin, capture_output=True,
+                          timeout=timeout, check=False, env=env)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+class Subscriber:
+    """A `grapevine sub` that has had its SUBACK."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([GRAPEVINE, "sub", "-d", *map(str, arguments)],
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.said = b""
+        while b"subscribed:" not in self.said:
+            line = self.process.stderr.readline()
+            if not line:
+                raise AssertionError(f"no SUBACK: {self.said.decode()}")
+            self.said += line
+
+    def finish(self, timeout=30):
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, (self.said + err).decode()
+
+
+class WithMosquitto(unittest.TestCase):
+    """Tests with a mosquitto of their own on a free port."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="grapevine-cli-")
+        cls.start_broker()
+
+    @classmethod
+    def start_broker(cls, port=None):
+        cls.port = port or free_port()
+        config = os.path.join(cls.folder, "mosquitto.conf")
+        with open(config, "w", encoding="utf-8") as out:
+            out.write(f"listener {cls.port} 127.0.0.1\nallow_anonymous true\n"
+                      "message_size_limit 1000000\nmax_queued_messages 0\n")
+        mosquitto = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
+        cls.broker = subprocess.Popen([mosquitto, "-c", config], stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", cls.port)).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError("mosquitto did not start")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.broker.terminate()
+        cls.broker.wait()
+        shutil.rmtree(cls.folder)
+
+
+class PubAndSub(WithMosquitto):
+    def test_every_version_and_qos(self):
+        for version in VERSIONS:
+            for qos in (0, 1, 2):
+                with self.subTest(version=version, qos=qos):
+                    sub = Subscriber("-p", self.port, "-t", "a/+/c", "-q", qos, "-V", version,
+                                     "-v", "-C", 1)
+                    status, _, err = run("pub", "-p", self.port, "-t", "a/b/c", "-m", "grapes",
+                                         "-q", qos, "-V", version)
+                    self.assertEqual((status, err), (0, ""))
+                    status, out, _ = sub.finish()
+                    self.assertEqual((status, out), (0, b"a/b/c grapes\n"))
+
+    def test_several_filters_and_a_url(self):
+        sub = Subscriber("-L", f"mqtt://127.0.0.1:{self.port}/one/#", "-t", "two", "-v", "-C", 2)
+        self.assertEqual(run("pub", "-p", self.port, "-t", "two", "-m", "x")[0], 0)
+        self.assertEqual(run("pub", "-L", f"mqtt://localhost:{self.port}/one/a", "-m", "y")[0], 0)
+        self.assertEqual(sorted(sub.finish()[1].split(b"\n")), [b"", b"one/a y", b"two x"])
+
+    def test_lines_of_standard_input_keep_their_order(self):
+        lines = b"".join(b"%d\n" % i for i in range(5000)) + b"\nlast without end"
+        for qos in (0, 1, 2):
+            with self.subTest(qos=qos):
+                sub = Subscriber("-p", self.port, "-t", "lines", "-q", qos, "-C", 5002)
+                status, _, err = run("pub", "-p", self.port, "-t", "lines", "-l", "-q", qos,
+                                     stdin=lines)
+                self.assertEqual((status, err), (0, ""))
+                status, out, _ = sub.finish()
+                self.assertEqual(status, 0)
+                self.assertEqual(out, lines + b"\n")
+
+    def test_messages_from_file_stdin_and_nothing(self):
+        payload = bytes(range(256)) * 1000
+        name = os.path.join(self.folder, "payload")
+        with open(name, "wb") as out:
+            out.write(payload)
+        sub = Subscriber("-p", self.port, "-t", "bytes", "-N", "-C", 3, "-q", 1)
+        self.assertEqual(run("pub", "-p", self.port, "-t", "bytes", "-f", name, "-q", 1)[0], 0)
+        self.assertEqual(run("pub", "-p", self.port, "-t", "bytes", "-n", "-q", 1)[0], 0)
+        self.assertEqual(run("pub", "-p", self.port, "-t", "bytes", "-s", "-q", 1,
+                             stdin=payload)[0], 0)
+        status, out, _ = sub.finish()
+        self.assertEqual(status, 0)
+        self.assertEqual(out, payload + payload)
+
+    def test_retained_messages(self):
+        self.assertEqual(run("pub", "-p", self.port, "-t", "kept", "-m", "old", "-r")[0], 0)
+        self.assertEqual(run("sub", "-p", self.port, "-t", "kept", "-C", 1)[1], b"old\n")
+        status, out, _ = run("sub", "-p", self.port, "-t", "kept", "-R", "-W", 1)
+        self.assertEqual((status, out), (27, b""))
+        self.assertEqual(run("pub", "-p", self.port, "-t", "kept", "-n", "-r")[0], 0)
+        self.assertEqual(run("sub", "-p", self.port, "-t", "kept", "-W", 1)[0], 27)
+
+    def test_a_kept_session_collects_what_comes_meanwhile(self):
+        for version in VERSIONS:
+            with self.subTest(version=version):
+                session = ("-p", self.port, "-t", "later", "-q", 2, "-c", "-V", version,
+                           "-i", "keeper-" + version)
+                self.assertEqual(run("sub", *session, "-E")[0], 0)
+                self.assertEqual(run("pub", "-p", self.port, "-t", "later", "-m", "m", "-q", 2)[0], 0)
+                status, out, err = run("sub", *session, "-C", 1, "-d")
+                self.assertEqual((status, out), (0, b"m\n"))
+                if version != "3.1":  # which has no such flag
+                    self.assertIn("session_present=1", err)
+
+    def test_the_will_of_a_killed_client(self):
+        watcher = Subscriber("-p", self.port, "-t", "wills", "-C", 1, "-q", 1)
+        dying = Subscriber("-p", self.port, "-t", "x", "--will-topic", "wills", "--will-payload",
+                           "gone", "--will-qos", 1)
+        dying.process.kill()
+        dying.finish()
+        self.assertEqual(watcher.finish()[1], b"gone\n")
+
+    def test_properties_travel(self):
+        watcher = subprocess.Popen(
+            ["mosquitto_sub", "-p", str(self.port), "-V", "5", "-t", "props", "-C", "1", "-F",
+             "%C|%D|%P|%R|%p"], stdout=subprocess.PIPE)
+        time.sleep(0.5)
+        status, _, err = run("pub", "-p", self.port, "-t", "props", "-m", "m",
+                             "-D", "publish", "content-type", "text/plain",
+                             "-D", "publish", "correlation-data", "42",
+                             "-D", "publish", "user-property", "colour", "red",
+                             "-D", "publish", "response-topic", "answers",
+                             "-D", "publish", "payload-format-indicator", "1")
+        self.assertEqual((status, err), (0, ""))
+        out = watcher.communicate(timeout=20)[0]
+        self.assertEqual(out, b"text/plain|42|colour:red|answers|m\n")
+
+    def test_a_lost_connection_is_made_again(self):
+        sub = Subscriber("-p", self.port, "-t", "again", "-C", 1)
+        self.broker.kill()
+        self.broker.wait()
+        type(self).start_broker(self.port)
+        for _ in range(100):
+            run("pub", "-p", self.port, "-t", "again", "-m", "back")
+            if sub.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        status, out, err = sub.finish()
+        self.assertEqual((status, out), (0, b"back\n"))
+        self.assertIn("the server closed the connection", err)
+
+    def test_ctrl_c_says_goodbye(self):
+        watcher = Subscriber("-p", self.port, "-t", "wills2", "-W", 1)
+        sub = Subscriber("-p", self.port, "-t", "x", "--will-topic", "wills2")
+        sub.process.send_signal(signal.SIGINT)
+        self.assertEqual(sub.finish()[0], 0)
+        self.assertEqual(watcher.finish()[:2], (27, b""))  # a DISCONNECT takes the will back
+
+    def test_idle_connections_live_by_pings(self):
+        sub = Subscriber("-p", self.port, "-t", "x", "-k", 1, "-W", 4)
+        status, _, err = sub.finish()
+        self.assertEqual(status, 27)
+        self.assertNotIn("closed", err)
+
+    def test_what_the_server_does_not_take(self):
+        status, _, err = run("pub", "-p", self.port, "-t", "big", "-s", "-q", 1,
+                             stdin=bytes(1100000))
+        self.assertEqual(status, 1)
+        self.assertIn("grapevine pub: ", err)
+
+
+class Usage(unittest.TestCase):
+    def test_mistakes_are_one_line_and_status_2(self):
+        for arguments, text in (
+                (("pub", "-m", "x"), "grapevine pub: -t TOPIC is missing\n"),
+                (("pub", "-t", "a"),
+                 "grapevine pub: one of -m MESSAGE, -f FILE, -n, -s, -l is missing\n"),
+                (("pub", "-t", "a/#", "-m", "x"),
+                 "grapevine pub: 'a/#' is not a topic to publish to\n"),
+                (("pub", "-C", "1"), "grapevine pub: -C is not an option here; --help shows all\n"),
+                (("sub", "-t", "a#"), "grapevine sub: 'a#' is not a topic filter\n"),
+                (("sub", "-t", "a", "-q", "3"),
+                 "grapevine sub: -q '3': expected a number from 0 to 2\n"),
+                (("sub", "-t", "a", "-c"),
+                 "grapevine sub: -c needs a client id (-i): the session is found again by it\n"),
+                (("cluster",), "grapevine cluster: expected: grapevine cluster show\n"),
+                (("status", "--bogus"), "grapevine status: --bogus is not an option\n"),
+                (("status", "--admin", "::"),
+                 "grapevine status: --admin '::': expected HOST:PORT\n"),
+                (("bogus",), "grapevine: no command 'bogus'; grapevine --help lists them\n")):
+            with self.subTest(arguments=arguments):
+                self.assertEqual(run(*arguments), (2, b"", text))
+
+    def test_help_and_version(self):
+        for arguments in (("--help",), ("pub", "--help"), ("sub", "--help"), ("status", "--help"),
+                          ("cluster", "--help"), ("check-config", "--help"), ("--version",)):
+            with self.subTest(arguments=arguments):
+                status, out, err = run(*arguments)
+                self.assertEqual((status, err), (0, ""))
+                self.assertIn(b"grapevine", out)
+
+    def test_nobody_there(self):
+        port = free_port()
+        for command in (("pub", "-p", port, "-t", "a", "-m", "x"), ("sub", "-p", port, "-t", "a")):
+            status, out, err = run(*command)
+            self.assertEqual((status, out), (1, b""))
+            self.assertEqual(err, f"grapevine {command[0]}: cannot connect to localhost:{port}: "
+                                  "connection refused\n")
+        status, _, err = run("status", "--admin", f"127.0.0.1:{port}")
+        self.assertEqual(status, 1)
+        self.assertEqual(err, f"grapevine status: cannot connect to 127.0.0.1:{port}: connection "
+                              "refused\n")
+
+
+class FakeServer:
+    """Accepts one connection and talks by a script: bytes are sent, numbers are packets to wait for."""
+
+    def __init__(self, *script):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.packets = []
+        self.thread = threading.Thread(target=self.serve, args=(script,), daemon=True)
+        self.thread.start()
+
+    @staticmethod
+    def read_packet(connection):
+        first = connection.recv(1)
+        if not first:
+            return None
+        length = shift = 0
+        while True:
+            byte = connection.recv(1)[0]
+            length |= (byte & 0x7f) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        body = b""
+        while len(body) < length:
+            body += connection.recv(length - len(body))
+        return first + body
+
+    def serve(self, script):
+        connection, _ = self.listener.accept()
+        self.listener.close()
+        with connection:
+            connection.settimeout(20)
+            try:
+                for step in script:
+                    if isinstance(step, bytes):
+                        connection.sendall(step)
+                    else:
+                        for _ in range(step):
+                            self.packets.append(self.read_packet(connection))
+                while self.packets[-1:] != [None]:
+                    self.packets.append(self.read_packet(connection))
+            except (OSError, IndexError):
+                pass
+
+    def join(self):
+        self.thread.join(30)
+        return [packet for packet in self.packets if packet]
+
+
+CONNACK5 = b"\x20\x03\x00\x00\x00"
+SUBACK5 = b"\x90\x04\x00\x15\x00\x00"  # the first request's id stands above the 20 of messages
+
+
+def publish5(packet_id, first=0x34, topic=b"t", payload=b"m"):
+    body = struct.pack("!H", len(topic)) + topic + struct.pack("!HB", packet_id, 0) + payload
+    return bytes([first, len(body)]) + body
+
+
+class ServersThatMisbehave(unittest.TestCase):
+    def sub(self, *script, more=()):
+        server = FakeServer(*script)
+        status, out, err = run("sub", "-p", server.port, "-t", "t", "-W", 10, *more)
+        return status, out, err, server.join()
+
+    def test_a_qos_2_message_sent_twice_is_printed_once(self):
+        status, out, _, packets = self.sub(
+            1, CONNACK5, 1, SUBACK5, publish5(7, payload=b"once"), publish5(7, 0x3c, payload=b"once"),
+            2, b"\x62\x02\x00\x07", 1, publish5(7, payload=b"twice"), more=("-C", "2"))
+        self.assertEqual((status, out), (0, b"once\ntwice\n"))
+        kinds = [packet[0] for packet in packets]
+        self.assertEqual(kinds[:6], [0x10, 0x82, 0x50, 0x50, 0x70, 0x50])
+
+    def test_an_unknown_pubrec_and_pubrel_are_answered(self):
+        status, _, _, packets = self.sub(
+            1, CONNACK5, 1, SUBACK5, b"\x50\x02\x00\x05", b"\x62\x02\x00\x06", 2,
+            publish5(1, 0x32), more=("-C", "1"))
+        self.assertEqual(status, 0)
+        self.assertEqual(packets[2], b"\x62\x00\x05\x92")
+        self.assertEqual(packets[3][:3], b"\x70\x00\x06")
+
+    def test_refusals_and_farewells_are_told(self):
+        status, _, err, _ = self.sub(1, b"\x20\x03\x00\x87\x00")
+        self.assertEqual(status, 1)
+        self.assertIn("the server refused the connection: not authorized", err)
+        said = b"\x1f\x00\x05later"
+        status, _, err, _ = self.sub(1, CONNACK5, 1, SUBACK5,
+                                     b"\xe0" + bytes([2 + len(said)]) + b"\x8b" +
+                                     bytes([len(said)]) + said)
+        self.assertEqual(status, 1)
+        self.assertIn("the server closed the connection: server shutting down, later", err)
+        status, _, err, _ = self.sub(1, CONNACK5, 1, b"\x90\x04\x00\x15\x00\x87")
+        self.assertEqual(status, 1)
+        self.assertIn("the server refused the subscription to 't': not authorized", err)
+
+    def test_a_refused_message_is_an_error(self):
+        server = FakeServer(1, CONNACK5, 1, b"\x40\x03\x00\x01\x97")
+        status, _, err = run("pub", "-p", server.port, "-t", "t", "-m", "m", "-q", 1)
+        self.assertEqual(status, 1)
+        self.assertEqual(err, "grapevine pub: the server refused the message: quota exceeded\n")
+        server.join()
+
+    def test_the_servers_limits_are_kept(self):
+        server = FakeServer(1, b"\x20\x0b\x00\x00\x08\x21\x00\x01\x27\x00\x00\x00\x20",
+                            1, b"\x40\x02\x00\x01", 1, b"\x40\x02\x00\x01")
+        status, _, err = run("pub", "-p", server.port, "-t", "t", "-l", "-q", 1,
+                             stdin=b"one\n" + b"x" * 40 + b"\ntwo\n")
+        self.assertEqual(status, 1)
+        self.assertEqual(err, "grapevine pub: message not sent: larger than the server takes\n")
+        published = [packet for packet in server.join() if packet[0] == 0x32]
+        self.assertEqual([packet[-3:] for packet in published], [b"one", b"two"])
+
+    def test_garbage_ends_the_connection_with_a_reason(self):
+        for garbage in (b"\x00", b"\xff" * 8, b"\x20\x01\x00", b"\x30\x02\x00\x09",
+                        b"\x30\xff\xff\xff\xff\x7f", b"\x10\x00", b"HTTP/1.1 400 Bad Request\r\n"):
+            with self.subTest(garbage=garbage):
+                status, out, err, _ = self.sub(1, garbage)
+                self.assertEqual((status, out), (1, b""))
+                self.assertIn("the server broke the protocol", err)
+        for garbage in (b"\x32\x03\x00\x01t", CONNACK5, b"\x82\x02\x00\x01", b"\xd0\x01\x00",
+                        publish5(0, 0x32), publish5(1, 0x36)):
+            with self.subTest(after_connack=garbage):
+                server = FakeServer(1, CONNACK5, 1, SUBACK5, garbage)
+                process = subprocess.Popen([GRAPEVINE, "sub", "-p", str(server.port), "-t", "t",
+                                            "-W", "1"], stderr=subprocess.PIPE)
+                err = process.communicate(timeout=20)[1].decode()
+                self.assertIn("the server broke the protocol", err)
+                last = server.join()[-1]
+                self.assertEqual(last[0], 0xe0)
+                self.assertIn(last[1], (0x81, 0x82))
+
+    def test_silence_is_noticed(self):
+        status, _, err, packets = self.sub(1, CONNACK5, 1, SUBACK5, more=("-k", "1"))
+        self.assertIn("the server does not answer pings", err)
+        self.assertIn(b"\xc0", packets)
+        self.assertIn(status, (1, 27))
+
+
+STATUS = {
+    "node": "n1", "id": "aa", "version": "0.1.0", "uptime_ms": 93784000, "ready": False,
+    "reasons": ["tables are not synced"], "cluster": "grapes",
+    "listeners": [{"url": "tcp://127.0.0.1:1883"}], "connections": {"current": 3}, "sessions": 4,
+    "subscriptions": 5, "routes": 6, "retained": 7, "queued_messages": 8,
+    "messages": {"received": {"qos0": 1, "qos1": 2, "qos2": 3},
+                 "sent": {"qos0": 4, "qos1": 5, "qos2": 6},
+                 "dropped": {"queue_full": 9, "expired": 0}},
+    "storage": {"sync": "commit", "promise": "on disk"}}
+CLUSTER = {
+    "cluster": "grapes", "node": "n1", "nodes": [
+        {"node": "n1", "id": "aa", "address": "127.0.0.1:1", "state": "alive", "views": [
+            {"node": "n2", "state": "suspect", "incarnation": 4, "last_heard_ms": 120,
+             "link_up": True, "rtt_us": 350, "table_version": "4.1000",
+             "table_hash": "fedcba9876543210", "table_rows": 6}]},
+        {"node": "n2", "id": "bb", "address": "127.0.0.1:2", "state": "suspect", "views": [
+            {"node": "n1", "state": "alive", "incarnation": 1, "last_heard_ms": None,
+             "link_up": False, "rtt_us": None, "table_version": "1.0",
+             "table_hash": "0000000000000000", "table_rows": 0}]}]}
+
+
+class AdminPort(http.server.BaseHTTPRequestHandler):
+    answers = {"/api/v1/status": (200, json.dumps(STATUS)),
+               "/api/v1/cluster": (200, json.dumps(CLUSTER))}
+    token = None
+
+    def do_GET(self):
+        status, body = self.answers[self.path]
+        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
+            status, body = 401, json.dumps({"code": "UNAUTHORIZED", "message": "who are you"})
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+class Admin(unittest.TestCase):
+    def setUp(self):
+        self.handler = type("Handler", (AdminPort,), {"answers": dict(AdminPort.answers)})
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler)
+        self.address = f"127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def tearDown(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def test_status_for_people_and_programs(self):
+        status, out, err = run("status", "--admin", self.address)
+        self.assertEqual((status, err), (0, ""))
+        lines = [line.split(None, 1) for line in out.decode().splitlines()]
+        for expected in (["node", "n1"], ["up", "1d 02:03:04"], ["connections", "3"],
+                         ["dropped", "queue_full 9"], ["cluster", "grapes"],
+                         ["received", "1 at QoS 0, 2 at QoS 1, 3 at QoS 2"],
+                         ["not", "ready      tables are not synced"]):
+            self.assertIn(expected, lines)
+        status, out, _ = run("status", "--admin", self.address, "--json")
+        self.assertEqual((status, json.loads(out)), (0, STATUS))
+
+    def test_cluster_show(self):
+        status, out, err = run("cluster", "show", "--admin", self.address)
+        self.assertEqual((status, err), (0, ""))
+        rows = [line.split() for line in out.decode().splitlines()]
+        self.assertIn(["n1", "n2", "suspect", "up", "120ms", "0.35ms", "4", "4.1000", "6",
+                       "fedcba98"], rows)
+        self.assertIn(["n2", "n1", "alive", "down", "-", "-", "1", "1.0", "0", "00000000"], rows)
+        self.assertIn(["n2", "suspect", "127.0.0.1:2", "bb"], rows)
+        status, out, _ = run("cluster", "show", "--json", "--admin", self.address)
+        self.assertEqual(json.loads(out), CLUSTER)
+        self.handler.answers["/api/v1/cluster"] = (200, '{"node": "n1", "nodes": []}')
+        self.assertEqual(run("cluster", "show", "--admin", self.address),
+                         (0, b"n1 is not in a cluster\n", ""))
+
+    def test_the_token_is_brought(self):
+        self.handler.token = "sesame"
+        status, _, err = run("status", "--admin", self.address)
+        self.assertEqual(status, 1)
+        self.assertEqual(err, f"grapevine status: {self.address} answers 401: who are you\n")
+        self.assertEqual(run("status", "--admin", self.address, "--token", "sesame")[0], 0)
+        env = dict(os.environ, GRAPEVINE_ADMIN__TOKEN="sesame")
+        self.assertEqual(run("status", "--admin", self.address, env=env)[0], 0)
+
+    def test_odd_answers(self):
+        for body, text in (("not json", "is not JSON"), ("", "is not JSON"), ("[" * 100000, "JSON")):
+            self.handler.answers["/api/v1/status"] = (200, body)
+            status, out, err = run("status", "--admin", self.address)
+            self.assertEqual((status, out), (1, b""))
+            self.assertIn(text, err)
+        for body in ("[]", "{}", '{"reasons": 7, "messages": [], "listeners": {"a": 1}}', "null", "7"):
+            self.handler.answers["/api/v1/status"] = (200, body)
+            self.assertIn(run("status", "--admin", self.address)[0], (0, 1))
+            self.handler.answers["/api/v1/cluster"] = (200, body)
+            self.assertIn(run("cluster", "show", "--admin", self.address)[0], (0, 1))
+        self.handler.answers["/api/v1/status"] = (503, "<html>no")
+        self.assertIn("answers 503: <html>no", run("status", "--admin", self.address)[2])
+
+
+class CheckConfig(unittest.TestCase):
+    def test_the_node_beside_the_command_is_asked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            command = shutil.copy(GRAPEVINE, folder)
+            node = os.path.join(folder, "grapevined")
+            with open(node, "w", encoding="utf-8") as out:
+                out.write('#!/bin/sh\necho "$@"\nexit 3\n')
+            os.chmod(node, os.stat(node).st_mode | stat.S_IXUSR)
+            done = subprocess.run([command, "check-config", "-c", "a b.conf"], capture_output=True,
+                                  check=False)
+            self.assertEqual((done.returncode, done.stdout), (3, b"--check-config -c a b.conf\n"))
+
+    def test_no_node_to_be_found(self):
+        with tempfile.TemporaryDirectory() as folder:
+            command = shutil.copy(GRAPEVINE, folder)
+            done = subprocess.run([command, "check-config"], capture_output=True, check=False,
+                                  env=dict(os.environ, PATH=folder))
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.stderr, b"grapevine check-config: cannot run grapevined: No such "
+                                          b"file or directory\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    GRAPEVINE = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
