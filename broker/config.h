@@ -75,7 +75,7 @@ typedef struct gv_config {
         } seeds;
         char *secret; /* also when it came from secret_file */
         char *secret_file;
-        bool insecure;
+        bool insecure; /* also when there is no secret and nothing leaves this machine */
         uint64_t heartbeat_ms;
         uint64_t suspect_after_ms;
         uint64_t dead_after_ms;

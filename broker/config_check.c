@@ -151,7 +151,7 @@ static void fill_advertise(const check_t *check)
 
 static void check_cluster(const check_t *check)
 {
-    const gv_config_t *config = check->config;
+    gv_config_t *config = check->config;
     if (!gv_hostport_is_set(&config->cluster.listen)) {
         if (config->cluster.seeds.count > 0) {
             complain(
@@ -162,8 +162,11 @@ static void check_cluster(const check_t *check)
     }
     fill_advertise(check);
     read_secret(check);
-    if (config->cluster.secret[0] == '\0' && config->cluster.secret_file[0] == '\0' &&
-        !config->cluster.insecure && !stays_on_this_machine(config)) {
+    bool has_secret = config->cluster.secret[0] != '\0' || config->cluster.secret_file[0] != '\0';
+    if (!has_secret && stays_on_this_machine(config)) {
+        config->cluster.insecure = true;
+    }
+    if (!has_secret && !config->cluster.insecure) {
         complain(check, "cluster.listen",
                  "other machines can join and there is no secret; expected cluster.secret_file, "
                  "cluster.secret, or cluster.insecure = true");

@@ -372,6 +372,7 @@ gv_err_t gv__node_admin_open(gv_node_t *node, gv_error_text_t *error)
     gv_admin_options_t options = {
         .address = gv_hostport_print(&node->config->admin.listen, address),
         .token = node->config->admin.token,
+        .token_always = node->config->admin.token_always,
     };
     gv_loop_assert_current(node->main_loop);
     gv_err_t err = gv_admin_open(node->main_loop, &options, &node->admin, error);

@@ -17,13 +17,11 @@ static void add_cells(gv_table_t *table, const char *const *texts, size_t count)
 }
 
 /* A number with its unit, or "-" where there is none. */
-static void add_measure(gv_table_t *table, const json_t *object, const char *key, double factor,
-                        const char *unit)
+static void add_measure(gv_table_t *table, const json_t *object, const char *key, const char *unit)
 {
     const json_t *value = gv_json_at(object, key);
     if (json_is_integer(value)) {
-        gv_table_cell(table, "%.*f%s", factor < 1 ? 2 : 0,
-                      (double)json_integer_value(value) * factor, unit);
+        gv_table_cell(table, "%lld%s", (long long)json_integer_value(value), unit);
     } else {
         gv_table_cell(table, "-");
     }
@@ -35,8 +33,8 @@ static void add_view(gv_table_t *table, const char *viewer, const json_t *view)
     gv_table_cell(table, "%s", gv_json_text(view, "node"));
     gv_table_cell(table, "%s", gv_json_text(view, "state"));
     gv_table_cell(table, "%s", json_is_true(gv_json_at(view, "link_up")) ? "up" : "down");
-    add_measure(table, view, "last_heard_ms", 1, "ms");
-    add_measure(table, view, "rtt_us", 0.001, "ms");
+    add_measure(table, view, "last_heard_ms", "ms");
+    add_measure(table, view, "rtt_us", "us");
     gv_table_cell(table, "%lld", gv_json_number(view, "incarnation"));
     gv_table_cell(table, "%s", gv_json_text(view, "table_version"));
     gv_table_cell(table, "%lld", gv_json_number(view, "table_rows"));
@@ -76,7 +74,10 @@ static void print_views(json_t *nodes, gv_text_t *out)
         json_t *views = json_object_get(node, "views");
         json_array_foreach(views, j, view)
         {
-            add_view(&table, gv_json_text(node, "node"), view);
+            /* What a node thinks of itself is no news. */
+            if (strcmp(gv_json_text(view, "id"), gv_json_text(node, "id")) != 0) {
+                add_view(&table, gv_json_text(node, "node"), view);
+            }
         }
     }
     gv_table_print(&table, out);

@@ -404,11 +404,12 @@ STATUS = {
 CLUSTER = {
     "cluster": "grapes", "node": "n1", "nodes": [
         {"node": "n1", "id": "aa", "address": "127.0.0.1:1", "state": "alive", "views": [
-            {"node": "n2", "state": "suspect", "incarnation": 4, "last_heard_ms": 120,
+            {"node": "n1", "id": "aa", "state": "alive"},
+            {"node": "n2", "id": "bb", "state": "suspect", "incarnation": 4, "last_heard_ms": 120,
              "link_up": True, "rtt_us": 350, "table_version": "4.1000",
              "table_hash": "fedcba9876543210", "table_rows": 6}]},
         {"node": "n2", "id": "bb", "address": "127.0.0.1:2", "state": "suspect", "views": [
-            {"node": "n1", "state": "alive", "incarnation": 1, "last_heard_ms": None,
+            {"node": "n1", "id": "aa", "state": "alive", "incarnation": 1, "last_heard_ms": None,
              "link_up": False, "rtt_us": None, "table_version": "1.0",
              "table_hash": "0000000000000000", "table_rows": 0}]}]}
 
@@ -458,10 +459,11 @@ class Admin(unittest.TestCase):
         status, out, err = run("cluster", "show", "--admin", self.address)
         self.assertEqual((status, err), (0, ""))
         rows = [line.split() for line in out.decode().splitlines()]
-        self.assertIn(["n1", "n2", "suspect", "up", "120ms", "0.35ms", "4", "4.1000", "6",
+        self.assertIn(["n1", "n2", "suspect", "up", "120ms", "350us", "4", "4.1000", "6",
                        "fedcba98"], rows)
         self.assertIn(["n2", "n1", "alive", "down", "-", "-", "1", "1.0", "0", "00000000"], rows)
         self.assertIn(["n2", "suspect", "127.0.0.1:2", "bb"], rows)
+        self.assertEqual([row for row in rows if row[:2] == ["n1", "n1"]], [])
         status, out, _ = run("cluster", "show", "--json", "--admin", self.address)
         self.assertEqual(json.loads(out), CLUSTER)
         self.handler.answers["/api/v1/cluster"] = (200, '{"node": "n1", "nodes": []}')

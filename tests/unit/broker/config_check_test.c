@@ -131,6 +131,8 @@ START_TEST(a_cluster_beyond_this_machine_needs_a_secret)
         gv_config_t config;
         ck_assert_str_eq(checked(&config, SETTINGS("node.name=n", cases[i].listen, cases[i].more)),
                          cases[i].complaints);
+        bool open = strcmp(cases[i].complaints, "") == 0 && config.cluster.secret[0] == '\0';
+        ck_assert_int_eq(config.cluster.insecure, open);
         ck_assert(gv_hostport_is_set(&config.cluster.advertise));
         ck_assert(!gv_hostport_is_unspecified(&config.cluster.advertise));
         release(&config);

@@ -505,10 +505,9 @@ START_TEST(reload_takes_what_it_can_and_names_the_rest)
     for (size_t i = 0; i < changes.needs_restart_count; i++) {
         gv_text_add(&keys, "%s ", changes.needs_restart[i]);
     }
-    ck_assert_str_eq(gv_text_get(&keys), "node.name node.shards listeners "
-                                         "auth.anonymous "
-                                         "cluster.listen cluster.advertise "
-                                         "cluster.seeds ");
+    ck_assert_str_eq(gv_text_get(&keys), "node.name node.shards listeners auth.anonymous "
+                                         "cluster.listen cluster.advertise cluster.seeds "
+                                         "cluster.insecure ");
     gv_text_deinit(&keys);
     /* The new snapshot tells what is in force.
      */
