@@ -193,7 +193,9 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
     options.seeds = seeds;
     options.seed_count = seed_count;
     options.secret = gv_bytes_text(config->cluster.secret);
-    options.is_insecure = config->cluster.insecure;
+    /* Without a secret the configuration is accepted only where nobody else can get in. */
+    options.is_insecure =
+        config->cluster.insecure || gv_hostport_is_loopback(&config->cluster.listen);
     options.timing.heartbeat = (uint32_t)config->cluster.heartbeat_ms;
     /* Two thirds of the way to "suspect" we listen ourselves, then we ask others. */
     options.timing.silence = (uint32_t)(config->cluster.suspect_after_ms * 2 / 3);
