@@ -149,6 +149,66 @@ START_TEST(damage_to_the_head_is_noticed)
 }
 END_TEST
 
+/* In each leaf: two bytes less of node pointers hide a record, two bytes more invent one. */
+START_TEST(a_leaf_that_hides_or_invents_a_record_is_noticed)
+{
+    workdir_t dir;
+    char path[256];
+    int fd = make_data(&dir, path);
+    off_t pages = data_pages(fd);
+    gv__lmdb_fault_t fault;
+    int noticed = 0;
+    for (off_t page = 2; page < pages; page++) {
+        struct {
+            uint64_t number;
+            uint16_t padding, flags, lower, upper;
+        } head;
+        ck_assert_int_eq(pread(fd, &head, sizeof(head), page * 4096), sizeof(head));
+        for (int change = -2; change <= 2; change += 4) {
+            uint16_t lower = (uint16_t)(head.lower + change);
+            if (head.flags == 2 && head.number == (uint64_t)page && lower > 16) {
+                ck_assert_int_eq(pwrite(fd, &lower, 2, page * 4096 + 12), 2);
+                gv_err_t err = gv__lmdb_verify(fd, true, &fault);
+                ck_assert(err == GV_OK || fault.page == (uint64_t)page);
+                noticed += err == GV_OK ? 0 : 1; /* a free page may look like a leaf, too */
+                ck_assert_int_eq(pwrite(fd, &head.lower, 2, page * 4096 + 12), 2);
+            }
+        }
+    }
+    ck_assert_int_ge(noticed, 6); /* both ways: the tables, the table of tables, the free list */
+    ck_assert_ok(gv__lmdb_verify(fd, true, &fault));
+    close(fd);
+    workdir_remove(&dir);
+}
+END_TEST
+
+/* LMDB would write over it. */
+START_TEST(a_page_in_use_that_is_listed_as_free_is_noticed)
+{
+    workdir_t dir;
+    char path[256];
+    int fd = make_data(&dir, path);
+    uint64_t transactions[2];
+    ck_assert_int_eq(pread(fd, &transactions[0], 8, 144), 8);
+    ck_assert_int_eq(pread(fd, &transactions[1], 8, 4096 + 144), 8);
+    off_t newest = transactions[1] > transactions[0] ? 4096 : 0;
+    uint64_t free_root;
+    uint64_t main_root;
+    ck_assert_int_eq(pread(fd, &free_root, 8, newest + 80), 8);
+    ck_assert_int_eq(pread(fd, &main_root, 8, newest + 128), 8);
+    uint16_t node;
+    ck_assert_int_eq(pread(fd, &node, 2, (off_t)free_root * 4096 + 16), 2);
+    /* Node head, key (a transaction), how many pages, the first of them. */
+    off_t at = (off_t)free_root * 4096 + node + 8 + 8 + 8;
+    ck_assert_int_eq(pwrite(fd, &main_root, 8, at), 8);
+    gv__lmdb_fault_t fault;
+    ck_assert_int_eq(gv__lmdb_verify(fd, true, &fault), GV_ERR_CORRUPT);
+    ck_assert_uint_eq(fault.page, free_root);
+    close(fd);
+    workdir_remove(&dir);
+}
+END_TEST
+
 START_TEST(other_files_are_not_lmdbs)
 {
     char path[] = "/tmp/gv-storage-XXXXXX";
@@ -174,6 +234,8 @@ int main(void)
     tcase_add_test(tc, every_state_of_a_busy_store_is_found_healthy);
     tcase_add_test(tc, a_file_cut_before_its_last_page_is_truncated);
     tcase_add_test(tc, damage_to_the_head_is_noticed);
+    tcase_add_test(tc, a_leaf_that_hides_or_invents_a_record_is_noticed);
+    tcase_add_test(tc, a_page_in_use_that_is_listed_as_free_is_noticed);
     tcase_add_test(tc, other_files_are_not_lmdbs);
     return run_case("storage", tc);
 }
