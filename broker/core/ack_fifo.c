@@ -7,14 +7,14 @@
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 
-static gv_ack_t *at(const gv_ack_fifo_t *fifo, uint32_t number)
+static gv_ack_t *at(gv_ack_fifo_t *fifo, uint32_t number)
 {
     return &fifo->ring[number & (fifo->capacity - 1)];
 }
 
 uint32_t gv__acks_waiting(const gv_client_t *client)
 {
-    return client->acks.tail - client->acks.head;
+    return client->acks == NULL ? 0 : client->acks->tail - client->acks->head;
 }
 
 static void answer(gv_client_t *client, const gv_ack_t *ack)
@@ -31,45 +31,52 @@ static void answer(gv_client_t *client, const gv_ack_t *ack)
     }
     if (ack->type == GV_MQTT_PUBREC && ack->reason >= GV_MQTT_UNSPECIFIED_ERROR) {
         /* A refused QoS 2 message is over: its id is free again [MQTT-4.3.3-9]. */
-        (void)gv_received_ids_remove(&client->session->received, ack->packet_id);
+        (void)gv_received_ids_remove(&client->session->flow->received, ack->packet_id);
     }
 }
 
-static void grow(gv_ack_fifo_t *fifo)
+/* The client's fifo with room for one more. */
+static gv_ack_fifo_t *with_room(gv_client_t *client)
 {
-    uint32_t capacity = fifo->capacity == 0 ? 8 : fifo->capacity * 2;
-    gv_ack_t *ring = gv_xcalloc(capacity, sizeof(*ring));
-    for (uint32_t n = fifo->head; n != fifo->tail; n++) {
-        ring[n & (capacity - 1)] = *at(fifo, n);
+    gv_ack_fifo_t *old = client->acks;
+    if (old != NULL && old->tail - old->head < old->capacity) {
+        return old;
     }
-    gv_free(fifo->ring);
-    fifo->ring = ring;
-    fifo->capacity = capacity;
+    uint32_t capacity = old == NULL ? 8 : old->capacity * 2;
+    gv_ack_fifo_t *fifo = gv_xalloc(sizeof(*fifo) + capacity * sizeof(gv_ack_t));
+    *fifo = (gv_ack_fifo_t){.capacity = capacity};
+    if (old != NULL) {
+        fifo->head = old->head;
+        fifo->tail = old->tail;
+        for (uint32_t n = old->head; n != old->tail; n++) {
+            *at(fifo, n) = *at(old, n);
+        }
+        gv_free(old);
+    }
+    client->acks = fifo;
+    return fifo;
 }
 
 uint32_t gv__acks_next(const gv_client_t *client)
 {
-    return client->acks.tail;
+    return client->acks == NULL ? 0 : client->acks->tail;
 }
 
 void gv__acks_push(gv_client_t *client, gv_ack_t ack)
 {
-    gv_ack_fifo_t *fifo = &client->acks;
-    if (ack.missing == 0 && fifo->head == fifo->tail) {
+    if (ack.missing == 0 && gv__acks_waiting(client) == 0) {
         answer(client, &ack);
         return;
     }
-    if (fifo->tail - fifo->head == fifo->capacity) {
-        grow(fifo);
-    }
+    gv_ack_fifo_t *fifo = with_room(client);
     *at(fifo, fifo->tail++) = ack;
 }
 
 void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t reason)
 {
-    gv_ack_fifo_t *fifo = &client->acks;
-    if (number - fifo->head >= fifo->tail - fifo->head) {
-        return; /* of an earlier connection's fifo, or answered already */
+    gv_ack_fifo_t *fifo = client->acks;
+    if (fifo == NULL || number - fifo->head >= fifo->tail - fifo->head) {
+        return; /* answered already */
     }
     gv_ack_t *ack = at(fifo, number);
     GV_ASSERT(ack->missing > 0);

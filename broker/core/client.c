@@ -112,10 +112,57 @@ void gv__client_resume(gv_client_t *client, uint8_t why)
     }
 }
 
+/* ---- publishers that rest
+ * ------------------------------------------------------------------------ */
+
+static gv_rest_t *rest_at(const gv_resting_t *resting, uint32_t position)
+{
+    return &resting->ring[(resting->head + position) & (resting->capacity - 1)];
+}
+
+static void rest_push(gv_resting_t *resting, gv_rest_t rest)
+{
+    if (resting->count == resting->capacity) {
+        uint32_t capacity = resting->capacity == 0 ? 64 : resting->capacity * 2;
+        gv_rest_t *ring = gv_xcalloc(capacity, sizeof(*ring));
+        for (uint32_t i = 0; i < resting->count; i++) {
+            ring[i] = *rest_at(resting, i);
+        }
+        gv_free(resting->ring);
+        resting->ring = ring;
+        resting->head = 0;
+        resting->capacity = capacity;
+    }
+    *rest_at(resting, resting->count++) = rest;
+}
+
 static void on_rested(gv_timer_t *timer)
 {
-    gv_client_t *client = gv_container_of(timer, gv_client_t, pause_timer);
-    gv__client_resume(client, GV_PAUSE_CONGESTION);
+    gv_shard_t *shard = gv_container_of(timer, gv_shard_t, resting.timer);
+    gv_resting_t *resting = &shard->resting;
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    while (resting->count > 0 && rest_at(resting, 0)->until_ms <= shard->now_ms) {
+        gv_client_t *client = gv__client_of(shard, &rest_at(resting, 0)->client);
+        resting->head = (resting->head + 1) & (resting->capacity - 1);
+        resting->count--;
+        if (client != NULL) {
+            gv__client_resume(client, GV_PAUSE_CONGESTION);
+        }
+    }
+    if (resting->count > 0) {
+        gv_timer_start(shard->wheel, timer, rest_at(resting, 0)->until_ms);
+    }
+}
+
+void gv__resting_init(gv_shard_t *shard)
+{
+    gv_timer_init(&shard->resting.timer, on_rested);
+}
+
+void gv__resting_deinit(gv_shard_t *shard)
+{
+    gv_timer_stop(&shard->resting.timer);
+    gv_free(shard->resting.ring);
 }
 
 void gv__client_congested(gv_client_t *client)
@@ -126,7 +173,12 @@ void gv__client_congested(gv_client_t *client)
     gv_shard_t *shard = client->shard;
     gv_counter_add(&shard->stats.publishers_slowed, 1);
     gv__client_pause(client, GV_PAUSE_CONGESTION);
-    gv_timer_start(shard->wheel, &client->pause_timer, shard->now_ms + CONGESTION_REST_MS);
+    gv_rest_t rest = {.client = gv__client_ticket(client, 0),
+                      .until_ms = shard->now_ms + CONGESTION_REST_MS};
+    rest_push(&shard->resting, rest);
+    if (!gv_timer_is_armed(&shard->resting.timer)) {
+        gv_timer_start(shard->wheel, &shard->resting.timer, rest.until_ms);
+    }
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -135,7 +187,6 @@ static void close_connection(gv_client_t *client)
 {
     client->state = GV_CLIENT_CLOSING;
     gv_timer_stop(&client->timer);
-    gv_timer_stop(&client->pause_timer);
     gv_list_remove(&client->link);
     client->shard->ports.conn->close(client->conn);
 }
@@ -204,7 +255,6 @@ void gv__client_forget(gv_client_t *client)
 {
     GV_ASSERT(client->session == NULL);
     gv_timer_stop(&client->timer);
-    gv_timer_stop(&client->pause_timer);
     gv_list_remove(&client->link);
     slot_give_back(client->shard, client->index);
     if (client->aliases != NULL) {
@@ -213,7 +263,7 @@ void gv__client_forget(gv_client_t *client)
         }
         gv_free(client->aliases);
     }
-    gv_free(client->acks.ring);
+    gv_free(client->acks);
     client->conn->client = NULL;
     gv_free(client);
 }
@@ -290,7 +340,6 @@ void gv_client_open(gv_shard_t *shard, gv_conn_t *conn)
     client->index = slot_take(shard, client);
     conn->client = client;
     gv_timer_init(&client->timer, on_timer);
-    gv_timer_init(&client->pause_timer, on_rested);
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     gv_timer_start(shard->wheel, &client->timer, shard->now_ms + shard->limits->connect_timeout_ms);
 }

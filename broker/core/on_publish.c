@@ -89,8 +89,8 @@ static gv_step_t turn_down(gv_client_t *client, const gv_mqtt_publish_t *packet,
     if (packet->qos == 2 && client->peer.version < GV_MQTT_V5) {
         /* In v3 there is no refusing: the exchange goes on, the message goes nowhere. */
         ack.reason = GV_MQTT_SUCCESS;
-        if (!gv_received_ids_has(&client->session->received, packet->packet_id)) {
-            gv_received_ids_add(&client->session->received, packet->packet_id);
+        if (!gv_received_ids_has(&client->session->flow->received, packet->packet_id)) {
+            gv_received_ids_add(&gv_session_flow(client->session)->received, packet->packet_id);
         }
     }
     gv__acks_push(client, ack);
@@ -172,7 +172,8 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
     }
     gv_counter_add(&shard->stats.received[packet.qos], 1);
     gv_counter_add(&shard->stats.received_bytes, frame->size);
-    if (packet.qos == 2 && gv_received_ids_has(&client->session->received, packet.packet_id)) {
+    if (packet.qos == 2 &&
+        gv_received_ids_has(&client->session->flow->received, packet.packet_id)) {
         /* Received before and not yet released: answered again, not routed again [MQTT-4.3.3-10].
          */
         gv__acks_push(client, (gv_ack_t){.packet_id = packet.packet_id, .type = GV_MQTT_PUBREC});
@@ -183,7 +184,7 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
         return turn_down(client, &packet, reason);
     }
     if (packet.qos == 2) {
-        gv_received_ids_add(&client->session->received, packet.packet_id);
+        gv_received_ids_add(&gv_session_flow(client->session)->received, packet.packet_id);
     }
     gv_publish_t publish;
     build(&publish, client, &packet, topic);
@@ -213,14 +214,14 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
 
 static void on_pubrel(gv_client_t *client, const gv_mqtt_ack_t *ack)
 {
-    bool was_there = gv_received_ids_remove(&client->session->received, ack->packet_id);
+    bool was_there = gv_received_ids_remove(&client->session->flow->received, ack->packet_id);
     gv__client_send_ack(client, GV_MQTT_PUBCOMP, ack->packet_id,
                         was_there ? GV_MQTT_SUCCESS : GV_MQTT_PACKET_ID_NOT_FOUND);
 }
 
 static void on_pubrec(gv_client_t *client, const gv_mqtt_ack_t *ack)
 {
-    gv_inflight_t *inflight = &client->session->inflight;
+    gv_inflight_t *inflight = &client->session->flow->inflight;
     gv_flight_t *flight = gv_inflight_find(inflight, ack->packet_id);
     if (flight != NULL && flight->stage == GV_STAGE_AWAITS_PUBREC &&
         gv_mqtt_reason_is_error(ack->reason)) {
@@ -241,7 +242,7 @@ static void on_pubrec(gv_client_t *client, const gv_mqtt_ack_t *ack)
 
 static void on_final_ack(gv_client_t *client, const gv_mqtt_ack_t *ack, gv_stage_t stage)
 {
-    gv_inflight_t *inflight = &client->session->inflight;
+    gv_inflight_t *inflight = &client->session->flow->inflight;
     gv_flight_t *flight = gv_inflight_find(inflight, ack->packet_id);
     if (flight != NULL && flight->stage == stage) {
         gv_inflight_finish(inflight, flight);

@@ -13,8 +13,8 @@ static bool is_online(const gv_session_t *session)
 static bool window_is_open(const gv_session_t *session)
 {
     const gv_client_t *client = session->client;
-    return session->inflight.count < client->inflight_max &&
-           gv_inflight_has_id(&session->inflight) &&
+    return session->flow->inflight.count < client->inflight_max &&
+           gv_inflight_has_id(&session->flow->inflight) &&
            gv_outbuf_size(gv__client_out(client)) < client->shard->limits->output_bytes_max;
 }
 
@@ -87,10 +87,11 @@ static void send_in_window(gv_shard_t *shard, gv_session_t *session, gv_fanout_t
 {
     gv_flight_t *flight = NULL;
     gv_stage_t stage = qos == 1 ? GV_STAGE_AWAITS_PUBACK : GV_STAGE_AWAITS_PUBREC;
-    uint16_t packet_id = gv_inflight_start(&session->inflight, stage, &flight);
+    gv_inflight_t *inflight = &gv_session_flow(session)->inflight;
+    uint16_t packet_id = gv_inflight_start(inflight, stage, &flight);
     if (!send(shard, session->client, fanout, qos, retain, false, packet_id, ids, id_count)) {
         /* Not sent, so the id was never used [MQTT-3.1.2-25]. */
-        gv_inflight_cancel(&session->inflight, flight);
+        gv_inflight_cancel(inflight, flight);
         return;
     }
     if (!session->is_persistent) {
@@ -107,7 +108,7 @@ static void send_in_window(gv_shard_t *shard, gv_session_t *session, gv_fanout_t
 
 static void make_room(gv_shard_t *shard, gv_session_t *session, size_t size)
 {
-    gv_queue_t *queue = &session->queue;
+    gv_queue_t *queue = &session->flow->queue;
     const gv_limits_t *limits = shard->limits;
     while (queue->count > 0 && (queue->count >= limits->queue_messages_max ||
                                 queue->bytes + size > limits->queue_bytes_max)) {
@@ -128,8 +129,8 @@ static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanou
     }
     const gv_limits_t *limits = shard->limits;
     size_t size = gv_msgbuf_bytes(delivery.kept).size;
-    bool is_full = session->queue.count >= limits->queue_messages_max ||
-                   session->queue.bytes + size > limits->queue_bytes_max;
+    bool is_full = session->flow->queue.count >= limits->queue_messages_max ||
+                   session->flow->queue.bytes + size > limits->queue_bytes_max;
     if (is_full && limits->queue_policy == GV_QUEUE_DROP_OLDEST) {
         make_room(shard, session, size);
     } else if (is_full) {
@@ -141,10 +142,10 @@ static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanou
         return;
     }
     delivery.more_ids = gv_queued_more_ids(ids, id_count);
-    gv_queue_push(&session->queue, delivery);
+    gv_queue_push(&gv_session_flow(session)->queue, delivery);
     gv_counter_add(&shard->stats.queued_messages, 1);
     /* Half a queue is the sign to slow down: what the publisher still has on its way fits in. */
-    if (is_online(session) && session->queue.count > limits->queue_messages_max / 2 &&
+    if (is_online(session) && session->flow->queue.count > limits->queue_messages_max / 2 &&
         shard->now_ms - session->client->last_input_ms < 1000) {
         fanout->has_congested = true;
     }
@@ -157,7 +158,7 @@ void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout, 
         deliver_qos0(shard, session, fanout, retain, ids, id_count);
         return;
     }
-    if (is_online(session) && session->queue.count == 0 && window_is_open(session)) {
+    if (is_online(session) && session->flow->queue.count == 0 && window_is_open(session)) {
         send_in_window(shard, session, fanout, qos, retain, ids, id_count);
         look_for_congestion(shard, fanout, session->client);
         return;
@@ -184,8 +185,8 @@ static const uint32_t *ids_of(const uint32_t *more_ids, const uint32_t *id, size
 void gv__pump(gv_session_t *session)
 {
     gv_shard_t *shard = session->shard;
-    while (session->queue.count > 0 && is_online(session) && window_is_open(session)) {
-        gv_queued_t delivery = gv_queue_take(&session->queue);
+    while (session->flow->queue.count > 0 && is_online(session) && window_is_open(session)) {
+        gv_queued_t delivery = gv_queue_take(&session->flow->queue);
         gv_counter_sub(&shard->stats.queued_messages, 1);
         gv_publish_t publish = gv_publish_of(delivery.kept);
         if (publish.expires_at_ms != 0 && publish.expires_at_ms <= shard->now_ms) {
@@ -208,7 +209,7 @@ void gv__resend(gv_session_t *session)
     uint64_t cursor = 0;
     uint16_t packet_id = 0;
     for (gv_flight_t *flight;
-         (flight = gv_inflight_next(&session->inflight, &cursor, &packet_id)) != NULL;) {
+         (flight = gv_inflight_next(&session->flow->inflight, &cursor, &packet_id)) != NULL;) {
         if (flight->stage == GV_STAGE_AWAITS_PUBCOMP) {
             gv_writer_t w =
                 gv_writer(gv__client_reserve(client, GV_MQTT_ACK_SIZE), GV_MQTT_ACK_SIZE);
@@ -217,7 +218,7 @@ void gv__resend(gv_session_t *session)
             continue;
         }
         if (flight->kept == NULL) {
-            gv_inflight_finish(&session->inflight, flight);
+            gv_inflight_finish(&session->flow->inflight, flight);
             continue;
         }
         gv_publish_t publish = gv_publish_of(flight->kept);
@@ -227,7 +228,7 @@ void gv__resend(gv_session_t *session)
         gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
         if (!send(shard, client, &shard->fanout, qos, flight->retain, true, packet_id, ids,
                   id_count)) {
-            gv_inflight_finish(&session->inflight, flight);
+            gv_inflight_finish(&session->flow->inflight, flight);
         }
     }
     gv__pump(session);

@@ -47,8 +47,8 @@ static void deliver_shared(gv_shard_t *shard, gv_filter_t *filter)
         if (client == NULL) {
             continue;
         }
-        if (member->session->queue.count == 0 &&
-            member->session->inflight.count < client->inflight_max) {
+        if (member->session->flow->queue.count == 0 &&
+            member->session->flow->inflight.count < client->inflight_max) {
             chosen = member;
         } else if (online == NULL) {
             online = member;

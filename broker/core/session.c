@@ -9,23 +9,69 @@ gv_session_t *gv_session_find(gv_shard_t *shard, gv_bytes_t id)
     return gv_map_find(&shard->sessions, id);
 }
 
-static void start_timer(gv_session_t *session)
+/* ---- memory that comes when it is needed --------------------------------------------------------
+ */
+
+/* What sessions without QoS > 0 traffic read.  Nobody writes it: it is in read-only memory. */
+static const gv_flow_t no_flow;
+
+static gv_flow_t *nothing(void)
 {
-    uint64_t at = session->ends_at_ms;
-    if (session->will_at_ms != 0 && (at == 0 || session->will_at_ms < at)) {
-        at = session->will_at_ms;
+    return (gv_flow_t *)(uintptr_t)&no_flow;
+}
+
+gv_flow_t *gv_session_flow(gv_session_t *session)
+{
+    if (session->flow == nothing()) {
+        session->flow = GV_NEW(gv_flow_t);
     }
-    if (at == 0) {
-        gv_timer_stop(&session->timer);
-    } else {
-        gv_timer_start(session->shard->wheel, &session->timer, at);
+    return session->flow;
+}
+
+static void drop_flow(gv_session_t *session)
+{
+    if (session->flow != nothing()) {
+        gv_queue_clear(&session->flow->queue);
+        gv_inflight_clear(&session->flow->inflight);
+        gv_received_ids_clear(&session->flow->received);
+        gv_free(session->flow);
+        session->flow = nothing();
     }
 }
+
+struct gv_away {
+    gv_timer_t timer; /* the nearer of the two */
+    gv_session_t *session;
+    uint64_t will_at_ms; /* 0: no will is due */
+    uint64_t ends_at_ms; /* 0: never */
+};
+
+static void drop_away(gv_session_t *session)
+{
+    if (session->away != NULL) {
+        gv_timer_stop(&session->away->timer);
+        gv_free(session->away);
+        session->away = NULL;
+    }
+}
+
+static void start_timer(gv_away_t *away)
+{
+    uint64_t at = away->ends_at_ms;
+    if (away->will_at_ms != 0 && (at == 0 || away->will_at_ms < at)) {
+        at = away->will_at_ms;
+    }
+    if (at != 0) {
+        gv_timer_start(away->session->shard->wheel, &away->timer, at);
+    }
+}
+
+/* ---- wills and ends -----------------------------------------------------------------------------
+ */
 
 static void publish_will(gv_session_t *session)
 {
     gv_shard_t *shard = session->shard;
-    session->will_at_ms = 0;
     if (session->will == NULL) {
         return;
     }
@@ -47,17 +93,19 @@ static void publish_will(gv_session_t *session)
 
 static void on_due(gv_timer_t *timer)
 {
-    gv_session_t *session = gv_container_of(timer, gv_session_t, timer);
+    gv_away_t *away = gv_container_of(timer, gv_away_t, timer);
+    gv_session_t *session = away->session;
     gv_shard_t *shard = session->shard;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     shard->ports.read_begin(shard->ports.arg);
-    if (session->will_at_ms != 0 && session->will_at_ms <= shard->now_ms) {
+    if (away->will_at_ms != 0 && away->will_at_ms <= shard->now_ms) {
+        away->will_at_ms = 0;
         publish_will(session);
     }
-    if (session->ends_at_ms != 0 && session->ends_at_ms <= shard->now_ms) {
+    if (away->ends_at_ms != 0 && away->ends_at_ms <= shard->now_ms) {
         gv_session_end(&session);
     } else {
-        start_timer(session);
+        start_timer(away);
     }
     shard->ports.read_end(shard->ports.arg);
 }
@@ -71,7 +119,7 @@ gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id)
     /* The shard's index keeps uids of different shards apart. */
     session->uid = (uint64_t)(shard->index + 1) << 48 | ++shard->next_uid;
     gv_list_init(&session->subscriptions);
-    gv_timer_init(&session->timer, on_due);
+    session->flow = nothing();
     session->id_size = (uint16_t)id.size;
     memcpy(session->id, id.data, id.size);
     gv_map_add(&shard->sessions, session);
@@ -118,9 +166,7 @@ void gv_session_attach(gv_session_t *session, gv_client_t *client)
 {
     GV_ASSERT(session->client == NULL);
     session->client = client;
-    session->ends_at_ms = 0;
-    session->will_at_ms = 0;
-    gv_timer_stop(&session->timer);
+    drop_away(session);
     count_shared(session, true);
 }
 
@@ -137,27 +183,32 @@ void gv_session_detach(gv_session_t *session, bool is_will_due)
         gv_session_end(&session);
         return;
     }
+    uint64_t will_at_ms = 0;
+    if (session->will != NULL && session->will_delay_s == 0) {
+        publish_will(session);
+    } else if (session->will != NULL) {
+        will_at_ms = shard->now_ms + (uint64_t)session->will_delay_s * 1000;
+    }
+    if (session->expiry_s == GV_EXPIRY_NEVER && will_at_ms == 0) {
+        return;
+    }
+    gv_away_t *away = GV_NEW(gv_away_t);
+    gv_timer_init(&away->timer, on_due);
+    away->session = session;
+    away->will_at_ms = will_at_ms;
     if (session->expiry_s != GV_EXPIRY_NEVER) {
-        session->ends_at_ms = shard->now_ms + (uint64_t)session->expiry_s * 1000;
+        away->ends_at_ms = shard->now_ms + (uint64_t)session->expiry_s * 1000;
     }
-    if (session->will != NULL) {
-        if (session->will_delay_s == 0) {
-            publish_will(session);
-        } else {
-            session->will_at_ms = shard->now_ms + (uint64_t)session->will_delay_s * 1000;
-        }
-    }
-    start_timer(session);
+    session->away = away;
+    start_timer(away);
 }
 
 static void session_free(gv_session_t *session)
 {
     gv_shard_t *shard = session->shard;
-    gv_queue_clear(&session->queue);
-    gv_inflight_clear(&session->inflight);
-    gv_received_ids_clear(&session->received);
+    drop_flow(session);
+    drop_away(session);
     gv_msgbuf_unref(&session->will);
-    gv_timer_stop(&session->timer);
     void *removed = gv_map_remove(&shard->sessions, gv_session_id(session));
     GV_ASSERT(removed == session);
     gv_free(session);
@@ -174,7 +225,7 @@ void gv_session_end(gv_session_t **sessionp)
     for (gv_link_t *link; (link = gv_list_first(&session->subscriptions)) != NULL;) {
         gv_session_unsubscribe(session, gv_container_of(link, gv_subscription_t, link));
     }
-    gv_counter_sub(&shard->stats.queued_messages, session->queue.count);
+    gv_counter_sub(&shard->stats.queued_messages, session->flow->queue.count);
     gv_counter_sub(&shard->stats.sessions, 1);
     session_free(session);
 }

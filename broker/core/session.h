@@ -24,18 +24,25 @@
 
 #define GV_EXPIRY_NEVER 0xffffffffU
 
-struct gv_session {
-    gv_client_t *client; /* NULL while offline */
-    gv_shard_t *shard;
-    uint64_t uid; /* on this node; never 0, never used again */
-    gv_list_t subscriptions;
+/* QoS > 0 state of both directions.  Most sessions of a large node have none, and no memory for it.
+ */
+typedef struct gv_flow {
     gv_queue_t queue;
     gv_inflight_t inflight;
     gv_received_ids_t received;
-    gv_msgbuf_t *will;   /* NULL: none */
-    gv_timer_t timer;    /* offline: the nearer of will and expiry */
-    uint64_t will_at_ms; /* offline: when the will is due; 0: it is not */
-    uint64_t ends_at_ms; /* offline: when the session ends; 0: never */
+} gv_flow_t;
+
+/* What an offline session waits for. */
+typedef struct gv_away gv_away_t;
+
+struct gv_session {
+    gv_client_t *client; /* NULL while offline */
+    gv_shard_t *shard;
+    gv_flow_t *flow;   /* for reading: never NULL; for writing: gv_session_flow() */
+    gv_away_t *away;   /* NULL while online, or when nothing is due */
+    gv_msgbuf_t *will; /* NULL: none */
+    uint64_t uid;      /* on this node; never 0, never used again */
+    gv_list_t subscriptions;
     uint32_t subscription_count;
     uint32_t shared_count; /* of these, in shared groups */
     uint32_t expiry_s;     /* GV_EXPIRY_NEVER */
@@ -46,6 +53,9 @@ struct gv_session {
     bool is_persistent; /* expiry_s > 0: messages in flight are kept for sending them again */
     uint8_t id[];
 };
+
+/* The session's flow, to be changed: made if there is none. */
+gv_flow_t *gv_session_flow(gv_session_t *session);
 
 static inline gv_bytes_t gv_session_id(const gv_session_t *session)
 {

@@ -39,6 +39,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     gv_map_init(&shard->sessions, session_key, options->hash_seed);
     gv_retained_init(&shard->retained, options->hash_seed);
     gv__replays_init(shard);
+    gv__resting_init(shard);
     gv_list_init(&shard->waiting);
     gv_list_init(&shard->ending);
     gv_office_init(&shard->office, shard, shard->index, (uint16_t)(shard->count + 2),
@@ -66,6 +67,7 @@ void gv_shard_free(gv_shard_t **shardp)
         gv_session_discard(&session);
     }
     gv__replays_deinit(shard);
+    gv__resting_deinit(shard);
     gv_office_deinit(&shard->office);
     gv_fanout_deinit(&shard->fanout);
     gv_subscriptions_deinit(&shard->subscriptions);

@@ -24,10 +24,10 @@ typedef struct gv_ack {
 } gv_ack_t;
 
 typedef struct gv_ack_fifo {
-    gv_ack_t *ring;
     uint32_t head; /* number of the oldest */
     uint32_t tail;
     uint32_t capacity; /* power of two */
+    gv_ack_t ring[];
 } gv_ack_fifo_t;
 
 /* ---- client ---------------------------------------------------------------------------------- */
@@ -51,10 +51,9 @@ struct gv_client {
     gv_shard_t *shard;
     gv_session_t *session; /* NULL unless connected */
     gv_timer_t timer;      /* CONNECT must come; then keep alive */
-    gv_timer_t pause_timer;
     gv_mqtt_peer_t peer;
     uint64_t last_input_ms;
-    gv_ack_fifo_t acks;
+    gv_ack_fifo_t *acks;   /* NULL until one has to wait */
     gv_msgbuf_t **aliases; /* topics by alias - 1, or NULL */
     gv_link_t link;        /* in shard->waiting while paused for credit, or in shard->ending */
     uint32_t index;        /* in shard->clients */
@@ -73,6 +72,20 @@ static inline gv_outbuf_t *gv__client_out(const gv_client_t *client)
 }
 
 /* ---- shard ----------------------------------------------------------------------------------- */
+
+/* A publisher that pauses; all pause equally long, so the first is the first to go on. */
+typedef struct gv_rest {
+    gv_ticket_t client;
+    uint64_t until_ms;
+} gv_rest_t;
+
+typedef struct gv_resting {
+    gv_rest_t *ring;
+    uint32_t head;
+    uint32_t count;
+    uint32_t capacity; /* power of two */
+    gv_timer_t timer;
+} gv_resting_t;
 
 typedef struct gv_client_slot {
     gv_client_t *client; /* NULL while free */
@@ -102,6 +115,7 @@ struct gv_shard {
     uint32_t client_capacity;
     uint32_t client_free; /* first free slot + 1, or 0 */
     gv_list_t waiting;    /* clients paused for credit */
+    gv_resting_t resting; /* publishers that pause because a subscriber is behind */
     gv_list_t ending;     /* clients to end when this turn's deliveries are done */
     uint64_t next_uid;
     uint64_t hash_seed;
@@ -149,6 +163,9 @@ void gv__client_end_later(gv_client_t *client, gv_mqtt_reason_t reason);
 
 void gv__client_pause(gv_client_t *client, uint8_t why);
 void gv__client_resume(gv_client_t *client, uint8_t why);
+
+void gv__resting_init(gv_shard_t *shard);
+void gv__resting_deinit(gv_shard_t *shard);
 
 /* Slows a publisher whose messages cause more output than is taken. */
 void gv__client_congested(gv_client_t *client);
