@@ -32,7 +32,6 @@
 typedef enum gv_auth_anonymous {
     GV_AUTH_ANONYMOUS_LOOPBACK, /* the default: only through listeners no other machine reaches */
     GV_AUTH_ANONYMOUS_ALL,      /* auth.anonymous = true */
-    GV_AUTH_ANONYMOUS_NONE,     /* auth.anonymous = false */
 } gv_auth_anonymous_t;
 
 /* When what was acknowledged is on the disk. */
@@ -56,12 +55,6 @@ typedef struct gv_config {
         gv_listener_config_t *items;
         size_t count;
     } listeners;
-    struct {
-        char *cert;
-        char *key;
-        char *ca;
-        bool verify_client;
-    } tls;
     struct {
         gv_auth_anonymous_t anonymous;
     } auth;
@@ -106,7 +99,6 @@ typedef struct gv_config {
         uint64_t connect_timeout_ms;
         uint64_t session_expiry_max_ms; /* 0: what the client asks for */
         bool retain_available;
-        uint64_t sys_interval_ms; /* 0: no $SYS topics */
     } mqtt;
     struct {
         gv_storage_sync_t sync;

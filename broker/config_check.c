@@ -26,34 +26,20 @@ static GV_PRINTF(3, 4) void complain(const check_t *check, const char *key, cons
 
 /* ---- listeners and who may use them ------------------------------------------------------- */
 
-/* On such a listener every client has shown a certificate. */
-static bool has_mutual_tls(const gv_config_t *config, const gv_listener_config_t *listener)
-{
-    return gv_listener_has_tls(listener) && config->tls.verify_client;
-}
-
 static void check_listener(const check_t *check, gv_listener_config_t *listener)
 {
-    const gv_config_t *config = check->config;
-    gv_auth_anonymous_t anonymous = config->auth.anonymous;
     listener->anonymous_allowed =
-        anonymous == GV_AUTH_ANONYMOUS_ALL ||
-        (anonymous == GV_AUTH_ANONYMOUS_LOOPBACK && listener->is_loopback);
-    bool open = listener->anonymous_allowed || has_mutual_tls(config, listener);
-    if (!open && anonymous == GV_AUTH_ANONYMOUS_LOOPBACK) {
+        check->config->auth.anonymous == GV_AUTH_ANONYMOUS_ALL || listener->is_loopback;
+    if (!listener->anonymous_allowed) {
         complain(check, "listeners",
                  "%s is open to other machines and no authentication is configured; expected a "
                  "loopback address, or auth.anonymous = true to let everybody in",
                  listener->url);
-    } else if (!open) {
-        complain(check, "auth.anonymous",
-                 "nobody could connect to %s, because no authentication is configured; expected "
-                 "loopback or true",
-                 listener->url);
     }
-    if (gv_listener_has_tls(listener) &&
-        (config->tls.cert[0] == '\0' || config->tls.key[0] == '\0')) {
-        complain(check, "listeners", "%s needs a certificate; expected tls.cert and tls.key",
+    /* A listener must never be less than what its URL says. */
+    if (listener->scheme != GV_LISTENER_TCP && listener->scheme != GV_LISTENER_UNIX) {
+        complain(check, "listeners",
+                 "%s: this version speaks neither TLS nor WebSocket; expected tcp:// or unix://",
                  listener->url);
     }
 }
@@ -79,13 +65,6 @@ static void check_duplicates(const check_t *check)
                          config->listeners.items[j].url, config->listeners.items[i].url);
             }
         }
-    }
-}
-
-static void check_tls(const check_t *check)
-{
-    if (check->config->tls.verify_client && check->config->tls.ca[0] == '\0') {
-        complain(check, "tls.verify_client", "true without tls.ca; expected the authorities' file");
     }
 }
 
@@ -189,7 +168,6 @@ void gv__config_check(gv_config_t *config, gv__config_complain_t *complain_cb, v
         check_listener(&check, &config->listeners.items[i]);
     }
     check_duplicates(&check);
-    check_tls(&check);
     check_cluster(&check);
     if (config->admin.token_always && config->admin.token[0] == '\0') {
         complain(&check, "admin.token_always", "true without a token; expected admin.token");

@@ -24,7 +24,6 @@ static const gv__config_choice_t log_levels[] = {
 static const gv__config_choice_t anonymous[] = {
     {"loopback", GV_AUTH_ANONYMOUS_LOOPBACK},
     {"true", GV_AUTH_ANONYMOUS_ALL},
-    {"false", GV_AUTH_ANONYMOUS_NONE},
     {NULL, 0},
 };
 
@@ -62,7 +61,7 @@ static const gv__config_choice_t storage_syncs[] = {
 /* clang-format off */
 const gv__config_row_t gv__config_table[] = {
     {.key = "node.name", NAME(node.name), .fallback = "",
-     .doc = "name of this node in status and $SYS topics; empty: the host name"},
+     .doc = "name of this node in status and to the other nodes; empty: the host name"},
     {.key = "node.data", TEXT(node.data), .fallback = "./grapevine-data",
      .doc = "directory of everything that survives a restart"},
     {.key = "node.shards", INTEGER(node.shards, 0, 256), .fallback = "0",
@@ -73,19 +72,10 @@ const gv__config_row_t gv__config_table[] = {
 
     {.key = "listeners", LISTENERS(listeners),
      .fallback = "tcp://127.0.0.1:1883,tcp://[::1]:1883",
-     .doc = "where clients connect: tcp:// tls:// ws:// wss:// unix://"},
-
-    {.key = "tls.cert", TEXT(tls.cert), .fallback = "",
-     .doc = "PEM file with the certificate chain of tls:// and wss:// listeners"},
-    {.key = "tls.key", TEXT(tls.key), .fallback = "",
-     .doc = "PEM file with its private key"},
-    {.key = "tls.ca", TEXT(tls.ca), .fallback = "",
-     .doc = "PEM file with the authorities that client certificates are checked against"},
-    {.key = "tls.verify_client", BOOL(tls.verify_client), .fallback = "false",
-     .doc = "refuse clients without a certificate that tls.ca vouches for"},
+     .doc = "where clients connect: tcp://HOST:PORT or unix:///PATH"},
 
     {.key = "auth.anonymous", CHOICE(auth.anonymous, anonymous), .fallback = "loopback",
-     .doc = "clients without a login are allowed: on loopback listeners, on all (true), on none (false)"},
+     .doc = "clients without a login are allowed: on listeners of this machine only, or on all (true)"},
 
     {.key = "cluster.name", NAME(cluster.name), .fallback = "grapevine",
      .doc = "nodes with another cluster name are refused"},
@@ -155,8 +145,6 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "longest life of a session without a connection; 0: what the client asks for"},
     {.key = "mqtt.retain_available", BOOL(mqtt.retain_available), .fallback = "true", ON_RELOAD,
      .doc = "retained messages are kept"},
-    {.key = "mqtt.sys_interval", SECONDS(mqtt.sys_interval_ms, 0, HOUR), .fallback = "10s",
-     .doc = "how often $SYS topics are published; 0: never"},
 
     {.key = "storage.sync", CHOICE(storage.sync, storage_syncs), .fallback = "commit",
      .doc = "acknowledged messages are on the disk: always, up to a bounded time ago, or some time"},

@@ -34,7 +34,7 @@ START_TEST(suggestions_are_near)
         {"cluster.seed", "cluster.seeds"},
         {"admin.lisen", "admin.listen"},
         {"listener", "listeners"},
-        {"verify_client", "tls.verify_client"},
+        {"secret_file", "cluster.secret_file"},
         {"broker.seeds", "cluster.seeds"},
         {"cluster.heartbeat", "cluster.heartbeat_ms"},
     };

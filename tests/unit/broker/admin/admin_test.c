@@ -429,6 +429,32 @@ START_TEST(garbage_on_the_port_disturbs_nobody)
 }
 END_TEST
 
+/* libmicrohttpd alone would leave whoever waits outside until something else happens. */
+START_TEST(when_the_house_is_full_the_next_comes_in_as_soon_as_one_leaves)
+{
+    start();
+    options.idle_s = 60;
+    on_loop_do(open_admin);
+    int guests[8];
+    for (size_t i = 0; i < 8; i++) {
+        guests[i] = connected();
+        send_text(guests[i], "GET /text HTTP/1.1\r\nHost: x\r\n\r\n");
+        char first;
+        ck_assert_int_eq(recv(guests[i], &first, 1, 0), 1);
+    }
+    int outside = connected();
+    send_text(outside, "GET /text HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    usleep(50000);
+    close(guests[0]);
+    ck_assert_uint_eq(status_of(receive_all(outside)), 200);
+    close(outside);
+    for (size_t i = 1; i < 8; i++) {
+        close(guests[i]);
+    }
+    stop();
+}
+END_TEST
+
 static gv_err_t second_err;
 static gv_error_text_t second_error;
 
@@ -488,6 +514,7 @@ int main(void)
     tcase_add_test(tc, strangers_need_the_token);
     tcase_add_test(tc, without_a_token_strangers_are_never_let_in);
     tcase_add_test(tc, garbage_on_the_port_disturbs_nobody);
+    tcase_add_test(tc, when_the_house_is_full_the_next_comes_in_as_soon_as_one_leaves);
     tcase_add_test(tc, an_address_in_use_is_an_error_with_a_sentence);
     tcase_add_test(tc, odd_bytes_become_valid_json);
     tcase_set_timeout(tc, 30);
