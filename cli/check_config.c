@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/command.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -8,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "cli/command.h"
 
 /*
  * The node is the one that knows its configuration: this runs `grapevined --check-config` with the

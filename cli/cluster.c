@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/command.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -6,7 +8,6 @@
 
 #include "base/text.h"
 #include "cli/admin_query.h"
-#include "cli/command.h"
 #include "cli/table.h"
 
 static void add_cells(gv_table_t *table, const char *const *texts, size_t count)

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/command.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +11,6 @@
 
 #include "base/alloc.h"
 #include "base/text.h"
-#include "cli/command.h"
 #include "cli/mqtt_client.h"
 #include "cli/pubsub_options.h"
 #include "cli/runner.h"

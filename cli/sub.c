@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/command.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "cli/command.h"
 #include "cli/mqtt_client.h"
 #include "cli/pubsub_options.h"
 #include "cli/runner.h"

@@ -23,6 +23,7 @@ import time
 import unittest
 
 GRAPEVINE = ""
+NODE = ""
 VERSIONS = ("3.1", "3.1.1", "5")
 
 
@@ -57,8 +58,8 @@ class Subscriber:
         return self.process.returncode, out, (self.said + err).decode()
 
 
-class WithMosquitto(unittest.TestCase):
-    """Tests with a mosquitto of their own on a free port."""
+class WithBroker(unittest.TestCase):
+    """Tests with a broker of their own on a free port."""
 
     @classmethod
     def setUpClass(cls):
@@ -68,20 +69,29 @@ class WithMosquitto(unittest.TestCase):
     @classmethod
     def start_broker(cls, port=None):
         cls.port = port or free_port()
-        config = os.path.join(cls.folder, "mosquitto.conf")
-        with open(config, "w", encoding="utf-8") as out:
-            out.write(f"listener {cls.port} 127.0.0.1\nallow_anonymous true\n"
-                      "message_size_limit 1000000\nmax_queued_messages 0\n")
-        mosquitto = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
-        cls.broker = subprocess.Popen([mosquitto, "-c", config], stdout=subprocess.DEVNULL,
-                                      stderr=subprocess.DEVNULL)
+        command = cls.node_command() if NODE else cls.mosquitto_command()
+        cls.broker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(200):
             try:
                 socket.create_connection(("127.0.0.1", cls.port)).close()
                 return
             except OSError:
                 time.sleep(0.05)
-        raise AssertionError("mosquitto did not start")
+        raise AssertionError(f"the broker did not start: {command}")
+
+    @classmethod
+    def mosquitto_command(cls):
+        config = os.path.join(cls.folder, "mosquitto.conf")
+        with open(config, "w", encoding="utf-8") as out:
+            out.write(f"listener {cls.port} 127.0.0.1\nallow_anonymous true\n"
+                      "message_size_limit 1000000\nmax_queued_messages 0\n")
+        mosquitto = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
+        return [mosquitto, "-c", config]
+
+    @classmethod
+    def node_command(cls):
+        return [NODE, "--listen", f"tcp://127.0.0.1:{cls.port}", "--data", cls.folder + "/data",
+                "--set", "admin.listen=", "--set", "mqtt.packet_size_max=1000000"]
 
     @classmethod
     def tearDownClass(cls):
@@ -90,7 +100,7 @@ class WithMosquitto(unittest.TestCase):
         shutil.rmtree(cls.folder)
 
 
-class PubAndSub(WithMosquitto):
+class PubAndSub(WithBroker):
     def test_every_version_and_qos(self):
         for version in VERSIONS:
             for qos in (0, 1, 2):
@@ -520,4 +530,7 @@ if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     GRAPEVINE = os.path.abspath(sys.argv.pop(1))
+    if sys.argv[1:2] == ["--node"]:
+        NODE = os.path.abspath(sys.argv[2])
+        del sys.argv[1:3]
     unittest.main()
