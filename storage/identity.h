@@ -25,7 +25,6 @@
 
 #include "storage/store.h"
 
-#define GV_NODE_ID_SIZE       16U
 #define GV_NODE_NAME_SIZE_MAX 255 /* without the NUL; cluster names too */
 
 typedef struct gv_identity {

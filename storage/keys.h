@@ -66,6 +66,12 @@ typedef enum gv_table {
 /* "retained" and so on; static. */
 const char *gv_table_name(gv_table_t table);
 
+/*
+ * A node's id, as it stands in keys and records [bytes].  cluster/core/core.h, which may not see
+ * this folder, has the same line.
+ */
+#define GV_NODE_ID_SIZE 16U
+
 typedef struct gv_key {
     size_t size;
     uint8_t data[GV_KEY_SIZE_MAX];

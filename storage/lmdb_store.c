@@ -271,7 +271,8 @@ static gv_err_t check_format(MDB_txn *txn, MDB_dbi meta, const char *path, gv__w
     return err;
 }
 
-static gv_err_t put_format(MDB_txn *txn, MDB_dbi meta)
+/* Returns LMDB's code. */
+static int put_format(MDB_txn *txn, MDB_dbi meta)
 {
     Gv__Record__Format format = GV__RECORD__FORMAT__INIT;
     char written_by[] = GV_VERSION;
@@ -281,23 +282,22 @@ static gv_err_t put_format(MDB_txn *txn, MDB_dbi meta)
     gv_batch_new(&batch);
     gv_record_put(batch, GV_TABLE_META, KEY_FORMAT, &format.base);
 
-    gv_err_t err = gv_batch_error(batch);
+    int rc = gv_batch_error(batch) == GV_OK ? MDB_SUCCESS : ENOMEM;
     size_t cursor = 0;
     gv_batch_op_t op;
-    while (err == GV_OK && gv_batch_next(batch, &cursor, &op)) {
+    while (rc == MDB_SUCCESS && gv_batch_next(batch, &cursor, &op)) {
         MDB_val key = gv__mdb_val(op.key);
         MDB_val value = gv__mdb_val(op.value);
-        err = gv__err_from_mdb(mdb_put(txn, meta, &key, &value, 0));
+        rc = mdb_put(txn, meta, &key, &value, 0);
     }
     gv_batch_free(&batch);
-    return err;
+    return rc;
 }
 
-static gv_err_t explain(gv_err_t err, const char *what, int rc, const gv__lmdb_t *lmdb,
-                        gv__why_t why)
+static gv_err_t explain(const char *what, int rc, const gv__lmdb_t *lmdb, gv__why_t why)
 {
     gv__why_set(why, "cannot %s the store in '%s': %s", what, lmdb->dir.path, mdb_strerror(rc));
-    return err;
+    return gv__err_from_mdb(rc);
 }
 
 static gv_err_t open_meta(gv__lmdb_t *lmdb, MDB_txn *txn, gv__why_t why)
@@ -319,11 +319,10 @@ static gv_err_t open_meta(gv__lmdb_t *lmdb, MDB_txn *txn, gv__why_t why)
         return GV_ERR_CORRUPT;
     }
     rc = mdb_dbi_open(txn, name, MDB_CREATE, meta);
-    gv_err_t err = gv__err_from_mdb(rc);
-    if (err == GV_OK) {
-        err = put_format(txn, *meta);
+    if (rc == MDB_SUCCESS) {
+        rc = put_format(txn, *meta);
     }
-    return err == GV_OK ? GV_OK : explain(err, "make", rc, lmdb, why);
+    return rc == MDB_SUCCESS ? GV_OK : explain("make", rc, lmdb, why);
 }
 
 /* Tables that an older program of the same format did not know are added. */
@@ -332,7 +331,7 @@ static gv_err_t open_tables(gv__lmdb_t *lmdb, gv__why_t why)
     MDB_txn *txn = NULL;
     int rc = mdb_txn_begin(lmdb->env, NULL, 0, &txn);
     if (rc != MDB_SUCCESS) {
-        return explain(gv__err_from_mdb(rc), "open", rc, lmdb, why);
+        return explain("open", rc, lmdb, why);
     }
     gv_err_t err = open_meta(lmdb, txn, why);
     if (err != GV_OK) {
@@ -351,7 +350,7 @@ static gv_err_t open_tables(gv__lmdb_t *lmdb, gv__why_t why)
     if (rc == MDB_SUCCESS) {
         rc = mdb_env_sync(lmdb->env, 1);
     }
-    return rc == MDB_SUCCESS ? GV_OK : explain(gv__err_from_mdb(rc), "open", rc, lmdb, why);
+    return rc == MDB_SUCCESS ? GV_OK : explain("open", rc, lmdb, why);
 }
 
 /* ---- opening ---- */
@@ -398,7 +397,7 @@ static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
 {
     int rc = mdb_env_create(&lmdb->env);
     if (rc != MDB_SUCCESS) {
-        return explain(gv__err_from_mdb(rc), "open", rc, lmdb, why);
+        return explain("open", rc, lmdb, why);
     }
     (void)mdb_env_set_assert(lmdb->env, on_lmdb_assert);
     (void)mdb_env_set_maxdbs(lmdb->env, GV_TABLE_COUNT);
@@ -415,7 +414,7 @@ static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
         rc = mdb_env_open(lmdb->env, lmdb->dir.path, flags, 0600);
     }
     if (rc != MDB_SUCCESS) {
-        return explain(gv__err_from_mdb(rc), "open", rc, lmdb, why);
+        return explain("open", rc, lmdb, why);
     }
     int dead = 0;
     (void)mdb_reader_check(lmdb->env, &dead);

@@ -7,149 +7,16 @@
 #include "base/rng.h"
 
 #include "storage/batch_p.h"
+#include "storage/mem_image_p.h"
 #include "storage/store_p.h"
 
 /*
  * Parts of this file:
- *   image     all tables as they would be read: one for `committed`, one for `synced`
  *   txn       a committed transaction that is not synced yet: its changes, and who waits for it
  *   steps     apply, commit, sync
  *   crash, faults, damage
  *   ops       what gv_store_t wants
  */
-
-/* ---- image ---- */
-
-typedef struct record {
-    size_t key_size;
-    size_t value_size;
-    uint8_t data[]; /* key, value */
-} record_t;
-
-typedef struct table {
-    record_t **records; /* in the order of the keys */
-    size_t count;
-    size_t capacity;
-} table_t;
-
-typedef struct image {
-    table_t tables[GV_TABLE_COUNT];
-    uint64_t bytes;
-} image_t;
-
-/* What a record costs beside its bytes; the order of magnitude of LMDB's node and page heads. */
-#define RECORD_OVERHEAD 32U
-
-static gv_bytes_t key_of(const record_t *record)
-{
-    return gv_bytes(record->data, record->key_size);
-}
-
-static gv_bytes_t value_of(const record_t *record)
-{
-    return gv_bytes(record->data + record->key_size, record->value_size);
-}
-
-static uint64_t cost_of(size_t key_size, size_t value_size)
-{
-    return (uint64_t)key_size + value_size + RECORD_OVERHEAD;
-}
-
-static record_t *record_new(gv_bytes_t key, gv_bytes_t value)
-{
-    record_t *record = gv_xalloc(sizeof(*record) + key.size + value.size);
-    record->key_size = key.size;
-    record->value_size = value.size;
-    memcpy(record->data, key.data, key.size);
-    if (value.size > 0) {
-        memcpy(record->data + key.size, value.data, value.size);
-    }
-    return record;
-}
-
-/* The index of the first record that is not below `key`. */
-static size_t table_find(const table_t *table, gv_bytes_t key)
-{
-    size_t low = 0;
-    size_t high = table->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (gv_bytes_compare(key_of(table->records[middle]), key) < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-static bool table_has(const table_t *table, size_t index, gv_bytes_t key)
-{
-    return index < table->count && gv_bytes_equal(key_of(table->records[index]), key);
-}
-
-static void table_insert(table_t *table, size_t index, record_t *record)
-{
-    if (table->count == table->capacity) {
-        table->capacity = table->capacity == 0 ? 16 : table->capacity * 2;
-        table->records = gv_xrealloc(table->records, table->capacity * sizeof(record_t *));
-    }
-    record_t **at = table->records + index;
-    memmove(at + 1, at, (table->count - index) * sizeof(record_t *));
-    *at = record;
-    table->count++;
-}
-
-static void table_remove(table_t *table, size_t index)
-{
-    record_t **at = table->records + index;
-    gv_free(*at);
-    table->count--;
-    memmove(at, at + 1, (table->count - index) * sizeof(record_t *));
-}
-
-static void image_apply(image_t *image, const gv_batch_t *batch)
-{
-    size_t cursor = 0;
-    gv_batch_op_t op;
-    while (gv_batch_next(batch, &cursor, &op)) {
-        table_t *table = &image->tables[op.table];
-        size_t index = table_find(table, op.key);
-        if (table_has(table, index, op.key)) {
-            image->bytes -= cost_of(op.key.size, table->records[index]->value_size);
-            table_remove(table, index);
-        }
-        if (op.kind != GV_BATCH_DELETE) {
-            table_insert(table, index, record_new(op.key, op.value));
-            image->bytes += cost_of(op.key.size, op.value.size);
-        }
-    }
-}
-
-static void image_clear(image_t *image)
-{
-    for (size_t t = 0; t < GV_TABLE_COUNT; t++) {
-        table_t *table = &image->tables[t];
-        for (size_t i = 0; i < table->count; i++) {
-            gv_free(table->records[i]);
-        }
-        gv_free(table->records);
-    }
-    *image = (image_t){.bytes = 0};
-}
-
-static void image_copy(image_t *to, const image_t *from)
-{
-    image_clear(to);
-    for (size_t t = 0; t < GV_TABLE_COUNT; t++) {
-        const table_t *table = &from->tables[t];
-        for (size_t i = 0; i < table->count; i++) {
-            const record_t *record = table->records[i];
-            table_insert(&to->tables[t], i, record_new(key_of(record), value_of(record)));
-        }
-    }
-    to->bytes = from->bytes;
-}
 
 /* ---- txn ---- */
 
@@ -168,8 +35,8 @@ typedef struct mem_store {
     gv_list_t applied;  /* in the transaction that is being built */
     gv_list_t unsynced; /* txn_t: committed, not synced */
     gv_batch_t *ghost;  /* a commit that failed, but may have reached the disk; or NULL */
-    image_t committed;
-    image_t synced;
+    gv__image_t committed;
+    gv__image_t synced;
 
     gv_err_t fault;
     uint32_t fault_percent;
@@ -196,7 +63,8 @@ static void complete_all(mem_store_t *mem, gv_list_t *batches)
     for (gv_link_t *link; (link = gv_list_take_first(batches)) != NULL;) {
         gv_batch_t *batch = batch_at(link);
         gv_counter_add(&mem->base.stats.refused_full, batch->result == GV_ERR_FULL ? 1 : 0);
-        gv_counter_add(&mem->base.stats.failed_io, batch->result == GV_ERR_IO ? 1 : 0);
+        gv_counter_add(&mem->base.stats.failed_io,
+                       batch->result != GV_OK && batch->result != GV_ERR_FULL ? 1 : 0);
         gv_store_complete(batch, batch->result);
     }
 }
@@ -301,7 +169,7 @@ static txn_t *txn_new(mem_store_t *mem, gv_batch_t *redo)
 /* Makes `redo` (which it takes) a committed transaction. */
 static txn_t *commit_redo(mem_store_t *mem, gv_batch_t *redo)
 {
-    image_apply(&mem->committed, redo);
+    gv__image_apply(&mem->committed, redo);
     gv_batch_free(&mem->ghost); /* its place on the disk is overwritten now */
 
     gv_store_stats_t *stats = &mem->base.stats;
@@ -364,7 +232,7 @@ static void step_sync(mem_store_t *mem)
 {
     for (gv_link_t *link; (link = gv_list_first(&mem->unsynced)) != NULL;) {
         txn_t *txn = txn_at(link);
-        image_apply(&mem->synced, txn->redo);
+        gv__image_apply(&mem->synced, txn->redo);
         complete_all(mem, &txn->waiting);
         txn_free(txn);
     }
@@ -426,12 +294,12 @@ void gv_mem_store_crash(gv_store_t *store, gv_mem_crash_t crash)
         }
         survives = survives && gv_rng_chance(&mem->rng, 50);
         if (survives) {
-            image_apply(&mem->synced, txn->redo);
+            gv__image_apply(&mem->synced, txn->redo);
         }
         txn_free(txn);
     }
     if (crash == GV_MEM_CRASH_POWER) {
-        image_copy(&mem->committed, &mem->synced);
+        gv__image_copy(&mem->committed, &mem->synced);
     }
 }
 
@@ -443,11 +311,11 @@ void gv_mem_store_set_fault(gv_store_t *store, gv_err_t fault, uint32_t percent)
     mem->fault_percent = percent;
 }
 
-static void flip_bit(table_t *table, gv_bytes_t key, size_t offset, uint8_t bit)
+static void flip_bit(gv__image_table_t *table, gv_bytes_t key, size_t offset, uint8_t bit)
 {
-    size_t index = table_find(table, key);
-    if (table_has(table, index, key)) {
-        record_t *record = table->records[index];
+    size_t index = gv__image_find(table, key);
+    if (gv__image_has(table, index, key)) {
+        gv__image_record_t *record = table->records[index];
         if (offset < record->value_size) {
             record->data[record->key_size + offset] ^= bit;
         }
@@ -457,18 +325,19 @@ static void flip_bit(table_t *table, gv_bytes_t key, size_t offset, uint8_t bit)
 bool gv_mem_store_damage(gv_store_t *store, gv_table_t table_number)
 {
     mem_store_t *mem = mem_of(store);
-    table_t *table = &mem->committed.tables[table_number];
+    gv__image_table_t *table = &mem->committed.tables[table_number];
     if (table->count == 0) {
         return false;
     }
-    const record_t *record = table->records[gv_rng_below(&mem->rng, (uint32_t)table->count)];
+    const gv__image_record_t *record =
+        table->records[gv_rng_below(&mem->rng, (uint32_t)table->count)];
     if (record->value_size == 0) {
         return false;
     }
     size_t offset = gv_rng_below(&mem->rng, (uint32_t)record->value_size);
     uint8_t bit = (uint8_t)(1U << gv_rng_below(&mem->rng, 8));
-    flip_bit(&mem->synced.tables[table_number], key_of(record), offset, bit);
-    flip_bit(table, key_of(record), offset, bit);
+    flip_bit(&mem->synced.tables[table_number], gv__image_key(record), offset, bit);
+    flip_bit(table, gv__image_key(record), offset, bit);
     return true;
 }
 
@@ -501,29 +370,29 @@ static gv_err_t mem_write(gv_store_t *store, gv_batch_t *batch)
 static gv_err_t mem_get(gv_store_t *store, gv_table_t table_number, gv_bytes_t key,
                         gv_store_record_cb_t *on_record, void *arg)
 {
-    const table_t *table = &mem_of(store)->committed.tables[table_number];
-    size_t index = table_find(table, key);
-    if (!table_has(table, index, key)) {
+    const gv__image_table_t *table = &mem_of(store)->committed.tables[table_number];
+    size_t index = gv__image_find(table, key);
+    if (!gv__image_has(table, index, key)) {
         return GV_ERR_NOENT;
     }
-    return on_record(key, value_of(table->records[index]), arg);
+    return on_record(key, gv__image_value(table->records[index]), arg);
 }
 
 static gv_err_t mem_scan_slice(gv_store_t *store, gv_table_t table_number,
                                gv_store_cursor_t *cursor, size_t records_max,
                                gv_store_record_cb_t *on_record, void *arg, bool *ended)
 {
-    const table_t *table = &mem_of(store)->committed.tables[table_number];
+    const gv__image_table_t *table = &mem_of(store)->committed.tables[table_number];
     gv_bytes_t from = gv_bytes(cursor->_key, cursor->_key_size);
-    size_t index = table_find(table, from);
-    if (cursor->_after && table_has(table, index, from)) {
+    size_t index = gv__image_find(table, from);
+    if (cursor->_after && gv__image_has(table, index, from)) {
         index++;
     }
     gv_err_t err = GV_OK;
     for (size_t n = 0; n < records_max && index < table->count && err == GV_OK; n++, index++) {
-        const record_t *record = table->records[index];
-        gv__store_cursor_pass(cursor, key_of(record));
-        err = on_record(key_of(record), value_of(record), arg);
+        const gv__image_record_t *record = table->records[index];
+        gv__store_cursor_pass(cursor, gv__image_key(record));
+        err = on_record(gv__image_key(record), gv__image_value(record), arg);
     }
     *ended = err == GV_OK && index == table->count;
     return err;
@@ -537,8 +406,8 @@ static void mem_close(gv_store_t *store)
         step_sync(mem);
     }
     gv_batch_free(&mem->ghost);
-    image_clear(&mem->committed);
-    image_clear(&mem->synced);
+    gv__image_clear(&mem->committed);
+    gv__image_clear(&mem->synced);
     gv_free(mem);
 }
 

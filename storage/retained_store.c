@@ -44,7 +44,7 @@ static gv_bytes_t bytes_of(ProtobufCBinaryData data)
 static bool is_sound(const Gv__Record__Retained *message, gv_bytes_t key)
 {
     if (message->topic.len == 0 || message->qos > QOS_MAX ||
-        message->node_id.len != GV_STORED_NODE_ID_SIZE) {
+        message->node_id.len != GV_NODE_ID_SIZE) {
         return false;
     }
     gv_key_t expected;

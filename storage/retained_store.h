@@ -17,18 +17,16 @@
 
 #include "storage/store.h"
 
-#define GV_STORED_NODE_ID_SIZE 16
-
 /* Views; who gives the struct says how long they are valid. */
 typedef struct gv_stored_retained {
     gv_bytes_t topic;
-    gv_bytes_t payload;     /* empty in a tombstone */
-    gv_bytes_t properties;  /* the travelling MQTT 5 properties, encoded; opaque here */
-    uint8_t qos;            /* 0, 1 or 2 */
-    bool is_tombstone;      /* the message was deleted */
-    uint64_t expires_at_ms; /* real time; 0: never */
-    uint64_t hlc;           /* last writer wins by (hlc, node_id) */
-    uint8_t node_id[GV_STORED_NODE_ID_SIZE]; /* the node it was published at */
+    gv_bytes_t payload;               /* empty in a tombstone */
+    gv_bytes_t properties;            /* the travelling MQTT 5 properties, encoded; opaque here */
+    uint8_t qos;                      /* 0, 1 or 2 */
+    bool is_tombstone;                /* the message was deleted */
+    uint64_t expires_at_ms;           /* real time; 0: never */
+    uint64_t hlc;                     /* last writer wins by (hlc, node_id) */
+    uint8_t node_id[GV_NODE_ID_SIZE]; /* the node it was published at */
 } gv_stored_retained_t;
 
 /* Adds to the batch: from now on this is the retained message (or tombstone) of its topic. */

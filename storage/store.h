@@ -158,13 +158,13 @@ GV_ANY_THREAD GV_MUST_USE gv_err_t gv_store_scan(gv_store_t *store, gv_table_t t
 
 /* Any thread may read them, with gv_counter_get() and gv_histogram_merge(). */
 typedef struct gv_store_stats {
-    gv_counter_t commits;        /* transactions that ended well */
-    gv_counter_t batches;        /* batches in them */
-    gv_counter_t changes;        /* puts, appends and deletes in them */
-    gv_counter_t bytes;          /* keys and values in them */
-    gv_counter_t syncs;          /* of the file, in the modes interval and off */
-    gv_counter_t refused_full;   /* batches completed with GV_ERR_FULL */
-    gv_counter_t failed_io;      /* batches completed with GV_ERR_IO */
+    gv_counter_t commits;      /* transactions that ended well */
+    gv_counter_t batches;      /* batches in them */
+    gv_counter_t changes;      /* puts, appends and deletes in them */
+    gv_counter_t bytes;        /* keys and values in them */
+    gv_counter_t syncs;        /* of the file, in the modes interval and off */
+    gv_counter_t refused_full; /* batches completed with GV_ERR_FULL */
+    gv_counter_t failed_io; /* batches completed with another error: hardly ever not the disk's */
     gv_counter_t failed_syncs;   /* interval and off: what was acknowledged may be gone */
     gv_counter_t queued_batches; /* gauge: waiting for the writer */
     gv_counter_t used_bytes;     /* gauge: pages in use, as of the last commit */

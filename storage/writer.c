@@ -77,7 +77,8 @@ static uint64_t count_free_pages(gv__lmdb_t *lmdb)
     return pages;
 }
 
-static uint64_t used_pages(gv__lmdb_t *lmdb)
+/* How many pages the file has taken, free ones included. */
+static uint64_t page_count(gv__lmdb_t *lmdb)
 {
     MDB_envinfo info;
     (void)mdb_env_info(lmdb->env, &info);
@@ -98,7 +99,7 @@ static void count_room(gv__lmdb_t *lmdb)
     int dead = 0;
     (void)mdb_reader_check(lmdb->env, &dead);
     uint64_t free_bytes = count_free_pages(lmdb) * lmdb->page_bytes;
-    uint64_t used_bytes = used_pages(lmdb) * lmdb->page_bytes - free_bytes;
+    uint64_t used_bytes = page_count(lmdb) * lmdb->page_bytes - free_bytes;
     uint64_t disk_bytes = gv__datadir_free_bytes(&lmdb->dir);
 
     uint64_t room = left_of(lmdb->map_bytes, used_bytes, lmdb->reserve_bytes);
@@ -150,7 +151,7 @@ static void refuse_what_does_not_fit(gv__lmdb_t *lmdb, gv_list_t *group)
 static gv_err_t lengthen_file(gv__lmdb_t *lmdb, uint64_t changes, uint64_t bytes)
 {
     gv__writer_t *writer = &lmdb->writer;
-    uint64_t pages = used_pages(lmdb);
+    uint64_t pages = page_count(lmdb);
     uint64_t copied = changes * TREE_DEPTH_MAX;
     copied = copied < pages ? copied : pages;
     uint64_t added = 2 * bytes / lmdb->page_bytes + 2 * changes;

@@ -18,7 +18,7 @@ static gv_stored_retained_t example(const char *topic, const char *payload)
         .expires_at_ms = 1700000000123,
         .hlc = UINT64_MAX - 5,
     };
-    memcpy(retained.node_id, "0123456789abcdef", GV_STORED_NODE_ID_SIZE);
+    memcpy(retained.node_id, "0123456789abcdef", GV_NODE_ID_SIZE);
     return retained;
 }
 
@@ -47,7 +47,7 @@ static gv_err_t on_expected(const gv_stored_retained_t *got, void *arg)
     ck_assert_int_eq(got->is_tombstone, expected->is_tombstone);
     ck_assert_uint_eq(got->expires_at_ms, expected->expires_at_ms);
     ck_assert_uint_eq(got->hlc, expected->hlc);
-    ck_assert_mem_eq(got->node_id, expected->node_id, GV_STORED_NODE_ID_SIZE);
+    ck_assert_mem_eq(got->node_id, expected->node_id, GV_NODE_ID_SIZE);
     return GV_OK;
 }
 
