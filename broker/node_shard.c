@@ -232,7 +232,8 @@ static gv_err_t open_loop(gv_node_t *node, gv_node_shard_t *shard, uint16_t inde
 {
     char name[16];
     (void)snprintf(name, sizeof(name), "shard-%u", index);
-    gv_loop_options_t options = {.name = name, .index = index};
+    /* A letter is a parcel with hundreds of messages: few of them, then sockets again. */
+    gv_loop_options_t options = {.name = name, .index = index, .letters_per_turn = 16};
     gv_err_t err = gv_loop_new(&options, &shard->loop);
     if (err != GV_OK) {
         (void)snprintf(error->text, sizeof(error->text), "cannot make an event loop: %s",

@@ -396,11 +396,25 @@ static size_t packet_size_max(const gv_client_t *client)
                                                         : limits->packet_size_max;
 }
 
+/* Deliveries a shard makes in one turn before it looks after its other connections. */
+#define WORK_PER_TURN 20000U
+
+/* What is left is offered again in the next turn. */
+static void go_on_later(gv_client_t *client)
+{
+    client->shard->ports.conn->pause(client->conn, true);
+    client->shard->ports.conn->pause(client->conn, false);
+}
+
 static size_t work_through(gv_client_t *client, gv_bytes_t bytes)
 {
     gv_shard_t *shard = client->shard;
     size_t used = 0;
     while (client->paused == 0) {
+        if (shard->work > WORK_PER_TURN) {
+            go_on_later(client);
+            return used;
+        }
         if (gv_office_is_full(&shard->office)) {
             gv__client_pause(client, GV_PAUSE_CREDIT);
             gv_list_append(&shard->waiting, &client->link);

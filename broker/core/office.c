@@ -41,6 +41,11 @@ void gv_office_connect(gv_office_t *office, uint16_t desk, uint16_t to_index, vo
     office->desks[desk].take = take;
 }
 
+void gv_office_set_patience(gv_office_t *office, uint16_t desk, uint32_t patience)
+{
+    office->desks[desk].patience = patience;
+}
+
 static gv_parcel_t *parcel_of_size(gv_office_t *office, size_t needed)
 {
     if (needed > GV_PARCEL_SIZE) {
@@ -68,7 +73,7 @@ static void send(gv_office_t *office, gv_office_desk_t *desk)
     parcel->way_back = office->returned;
     parcel->desk = (uint16_t)(desk - office->desks);
     desk->out++;
-    if (desk->out == GV_OFFICE_OUT_MAX + 1) {
+    if (desk->out == GV_OFFICE_OUT_MAX + 1 && desk->patience == 0) {
         office->full_count++;
     }
     office->ports->post(office->ports->arg, desk->to_index, &parcel->letter);
@@ -98,8 +103,9 @@ gv_entry_t *gv_office_append(gv_office_t *office, uint16_t desk_index, const gv_
 void gv_office_send(gv_office_t *office)
 {
     for (uint16_t i = 0; i < office->desk_count; i++) {
-        if (office->desks[i].open != NULL) {
-            send(office, &office->desks[i]);
+        gv_office_desk_t *desk = &office->desks[i];
+        if (desk->open != NULL && (desk->patience == 0 || desk->out < desk->patience)) {
+            send(office, desk);
         }
     }
 }
@@ -107,7 +113,7 @@ void gv_office_send(gv_office_t *office)
 void gv_office_reuse(gv_office_t *office, gv_parcel_t *parcel)
 {
     gv_office_desk_t *desk = &office->desks[parcel->desk];
-    if (desk->out == GV_OFFICE_OUT_MAX + 1) {
+    if (desk->out == GV_OFFICE_OUT_MAX + 1 && desk->patience == 0) {
         office->full_count--;
     }
     GV_ASSERT(desk->out > 0);

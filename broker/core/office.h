@@ -10,6 +10,10 @@
  * stops taking input until some are back.  Appending itself never fails for want of credit, so that
  * a message that has been started is also finished.
  *
+ * A desk whose parcels stay away for long by their nature (routes wait for other nodes) is given
+ * patience: it says nothing about how busy the others are, so it does not count there, and its
+ * parcels are sent a few at a time.
+ *
  * Threads: the owner's.
  */
 
@@ -24,6 +28,7 @@ typedef struct gv_office_desk {
     gv_letter_cb_t *take; /* its letter callback */
     gv_parcel_t *open;    /* being filled, or NULL */
     uint32_t out;         /* parcels on their way */
+    uint32_t patience;    /* with so many out, an open parcel waits to become fuller; 0: never */
     uint16_t to_index;
 } gv_office_desk_t;
 
@@ -36,7 +41,7 @@ typedef struct gv_office {
     uint16_t index; /* the owner's own */
     gv_list_t free;
     uint32_t free_count;
-    uint32_t full_count; /* desks with more than GV_OFFICE_OUT_MAX out */
+    uint32_t full_count; /* desks without patience that have more than GV_OFFICE_OUT_MAX out */
 } gv_office_t;
 
 void gv_office_init(gv_office_t *office, void *owner, uint16_t index, uint16_t desk_count,
@@ -53,6 +58,15 @@ void gv_office_connect(gv_office_t *office, uint16_t desk, uint16_t to_index, vo
  */
 gv_entry_t *gv_office_append(gv_office_t *office, uint16_t desk, const gv_publish_t *publish,
                              size_t extra_size);
+
+/* Makes a desk patient. */
+void gv_office_set_patience(gv_office_t *office, uint16_t desk, uint32_t patience);
+
+/* Parcels of a desk that have not come back. */
+static inline uint32_t gv_office_out(const gv_office_t *office, uint16_t desk)
+{
+    return office->desks[desk].out;
+}
 
 /* Sends all open parcels. */
 void gv_office_send(gv_office_t *office);

@@ -161,9 +161,27 @@ static void carry_out(gv_client_t *client, const gv_mqtt_subscribe_t *packet, or
     }
 }
 
+/* Full parcels of route changes that may be on their way; then SUBSCRIBE waits. */
+#define ROUTE_PARCELS_MAX 32U
+
+/* Other nodes are slow to confirm routes: whoever wants to add more waits with us. */
+static bool must_wait(gv_client_t *client)
+{
+    gv_shard_t *shard = client->shard;
+    if (gv_office_out(&shard->office, gv__desk_routes(shard)) < ROUTE_PARCELS_MAX) {
+        return false;
+    }
+    gv__client_pause(client, GV_PAUSE_CREDIT);
+    gv_list_append(&shard->waiting, &client->link);
+    return true;
+}
+
 gv_step_t gv__on_subscribe(gv_client_t *client, const gv_mqtt_frame_t *frame)
 {
     gv_shard_t *shard = client->shard;
+    if (must_wait(client)) {
+        return GV_STEP_AGAIN;
+    }
     gv_mqtt_subscribe_t packet;
     gv_mqtt_reason_t reason = GV_MQTT_SUCCESS;
     if (gv_mqtt_decode_subscribe(frame, &client->peer, &packet, &reason) != GV_OK) {
@@ -247,6 +265,9 @@ static gv_mqtt_reason_t unsubscribe(gv_client_t *client, const gv_mqtt_subscript
 
 gv_step_t gv__on_unsubscribe(gv_client_t *client, const gv_mqtt_frame_t *frame)
 {
+    if (must_wait(client)) {
+        return GV_STEP_AGAIN;
+    }
     gv_mqtt_subscribe_t packet;
     gv_mqtt_reason_t reason = GV_MQTT_SUCCESS;
     if (gv_mqtt_decode_unsubscribe(frame, &client->peer, &packet, &reason) != GV_OK) {

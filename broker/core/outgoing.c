@@ -154,6 +154,7 @@ static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanou
 void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout, uint8_t qos,
                  bool retain, const uint32_t *ids, size_t id_count)
 {
+    shard->work++;
     if (qos == 0) {
         deliver_qos0(shard, session, fanout, retain, ids, id_count);
         return;

@@ -8,6 +8,9 @@
 #include "broker/core/hub.h"
 #include "broker/core/shard_p.h"
 
+/* Route changes on their way at a time; what comes meanwhile shares the next parcel. */
+#define ROUTE_PARCELS_OUT 4U
+
 uint16_t gv_shard_home(gv_bytes_t client_id, uint64_t hash_seed, uint16_t shard_count)
 {
     return (uint16_t)(gv_bytes_hash(client_id, hash_seed) % shard_count);
@@ -56,6 +59,7 @@ void gv_shard_connect(gv_shard_t *shard, gv_shard_t *const *shards, void *hub)
                       gv_hub_take_forward);
     gv_office_connect(&shard->office, gv__desk_routes(shard), GV_HUB_INDEX, hub,
                       gv_hub_take_routes);
+    gv_office_set_patience(&shard->office, gv__desk_routes(shard), ROUTE_PARCELS_OUT);
 }
 
 void gv_shard_free(gv_shard_t **shardp)
@@ -93,6 +97,7 @@ void gv__shard_end_clients(gv_shard_t *shard)
 
 void gv_shard_turn_end(gv_shard_t *shard)
 {
+    shard->work = 0;
     gv__replays_run(shard);
     gv__shard_end_clients(shard);
     gv_office_send(&shard->office);
@@ -198,6 +203,18 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
     }
 }
 
+/* There is credit again.  Who finds that there is not enough for him waits in the list once more.
+ */
+static void resume_waiting(gv_shard_t *shard)
+{
+    gv_list_t list;
+    gv_list_init(&list);
+    gv_list_splice(&list, &shard->waiting);
+    for (gv_link_t *link; (link = gv_list_take_first(&list)) != NULL;) {
+        gv__client_resume(gv_container_of(link, gv_client_t, link), GV_PAUSE_CREDIT);
+    }
+}
+
 void gv_shard_returned(gv_letter_t *letter)
 {
     gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
@@ -209,9 +226,8 @@ void gv_shard_returned(gv_letter_t *letter)
     }
     shard->ports.read_end(shard->ports.arg);
     gv_office_reuse(&shard->office, parcel);
-    while (!gv_office_is_full(&shard->office) && !gv_list_is_empty(&shard->waiting)) {
-        gv_link_t *link = gv_list_take_first(&shard->waiting);
-        gv__client_resume(gv_container_of(link, gv_client_t, link), GV_PAUSE_CREDIT);
+    if (!gv_office_is_full(&shard->office)) {
+        resume_waiting(shard);
     }
 }
 

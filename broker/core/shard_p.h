@@ -100,6 +100,7 @@ struct gv_shard {
     gv_timerwheel_t *wheel;
     gv_chunkpool_t *pool;
     uint64_t now_ms;
+    uint32_t work; /* deliveries since the last turn's end */
     gv_matches_t matches;
     uint32_t *slots; /* scratch: this shard's part of the matches */
     size_t slot_capacity;
