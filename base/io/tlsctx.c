@@ -34,7 +34,7 @@ const char *gv__tls_error_text(const char *otherwise)
 
 static gv_err_t refuse(const char *what, const char *path, gv_error_text_t *error)
 {
-    (void)snprintf(error->text, sizeof(error->text), "%s '%.100s': %.60s", what, path,
+    (void)snprintf(error->text, sizeof(error->text), "%s '%.90s': %.40s", what, path,
                    gv__tls_error_text("not usable"));
     return GV_ERR_INVAL;
 }
