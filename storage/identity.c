@@ -117,17 +117,22 @@ void gv_identity_put_hlc_bound(gv_batch_t *batch, uint64_t bound)
 
 /* ---- opening ---- */
 
-/* Takes the wanted name over, or keeps the stored one when none is wanted. */
+static bool is_empty(const char *name)
+{
+    return name == NULL || name[0] == '\0';
+}
+
+/* Takes the wanted name over, or keeps the one that is there when none is wanted. */
 static void choose_name(char name[GV_NODE_NAME_SIZE_MAX + 1], const char *wanted)
 {
-    if (wanted[0] != '\0') {
+    if (!is_empty(wanted)) {
         (void)snprintf(name, GV_NODE_NAME_SIZE_MAX + 1, "%s", wanted);
     }
 }
 
 static bool differs(const char *stored, const char *wanted)
 {
-    return wanted[0] != '\0' && strcmp(stored, wanted) != 0;
+    return !is_empty(wanted) && strcmp(stored, wanted) != 0;
 }
 
 /* Whether the store may be this node's, judged by the names; otherwise says why not. */
@@ -139,31 +144,37 @@ static gv_err_t check_names(const gv_identity_t *stored, const gv_identity_optio
     }
     if (differs(stored->cluster_name, options->cluster_name)) {
         (void)snprintf(why, why_size,
-                       "'%s' belongs to cluster '%s', not '%s': give this node a directory of its "
-                       "own, or adopt this one if the cluster was renamed",
+                       "'%s' belongs to a node of cluster '%s', not '%s': start it with that "
+                       "cluster name, or give this node a directory of its own",
                        options->where, stored->cluster_name, options->cluster_name);
         return GV_ERR_EXISTS;
     }
     if (differs(stored->node_name, options->node_name)) {
         (void)snprintf(why, why_size,
-                       "'%s' belongs to node '%s', not '%s': give this node a directory of its "
-                       "own, or adopt this one if the node was renamed",
+                       "'%s' belongs to node '%s', not '%s': start it with that name, or give this "
+                       "node a directory of its own",
                        options->where, stored->node_name, options->node_name);
         return GV_ERR_EXISTS;
     }
     return GV_OK;
 }
 
+static bool is_too_long(const char *name)
+{
+    return name != NULL && strlen(name) > GV_NODE_NAME_SIZE_MAX;
+}
+
 static gv_err_t check_options(const gv_identity_options_t *options, bool is_new, char *why,
                               size_t why_size)
 {
-    if (strlen(options->node_name) > GV_NODE_NAME_SIZE_MAX ||
-        strlen(options->cluster_name) > GV_NODE_NAME_SIZE_MAX) {
+    if (is_too_long(options->node_name) || is_too_long(options->default_name) ||
+        is_too_long(options->cluster_name)) {
         (void)snprintf(why, why_size, "names of nodes and clusters have at most %d bytes",
                        GV_NODE_NAME_SIZE_MAX);
         return GV_ERR_INVAL;
     }
-    if (is_new && (options->node_name[0] == '\0' || options->cluster_name[0] == '\0')) {
+    bool has_node_name = !is_empty(options->node_name) || !is_empty(options->default_name);
+    if (is_new && (!has_node_name || is_empty(options->cluster_name))) {
         (void)snprintf(why, why_size, "'%s' is new: the node needs a name and a cluster name",
                        options->where);
         return GV_ERR_INVAL;
@@ -214,6 +225,9 @@ gv_err_t gv_identity_open(gv_store_t *store, const gv_identity_options_t *option
 
     if (identity->is_new) {
         memcpy(identity->node_id, options->fresh_node_id, GV_NODE_ID_SIZE);
+    }
+    if (identity->is_new) {
+        choose_name(identity->node_name, options->default_name);
     }
     choose_name(identity->node_name, options->node_name);
     choose_name(identity->cluster_name, options->cluster_name);

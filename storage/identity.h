@@ -38,11 +38,11 @@ typedef struct gv_identity {
 } gv_identity_t;
 
 typedef struct gv_identity_options {
-    const char *node_name;    /* empty: the stored one; then the store must not be new */
-    const char *cluster_name; /* as above */
+    const char *node_name;    /* empty: the stored one, or for a new store the default */
+    const char *default_name; /* as the host's, which may change: then the stored one stays */
+    const char *cluster_name; /* empty: the stored one; a new store needs one */
     const char *where;        /* what to call the store in messages: the data directory */
-    bool adopt;               /* the store is this node's, which has a new name or cluster;
-                                  the node id stays */
+    bool adopt;               /* this node's store, under a new name; the id stays */
     uint8_t fresh_node_id[GV_NODE_ID_SIZE]; /* random; used when the store is new */
     uint64_t hlc_bound; /* the bound wanted; the higher of this and the stored one holds */
 } gv_identity_options_t;

@@ -113,7 +113,7 @@ START_TEST(another_nodes_store_is_refused_until_it_is_adopted)
     gv_identity_options_t other_node = options_of("n2", "vineyard");
     open_fails(fx.store, &other_node, GV_ERR_EXISTS, "belongs to node 'n1', not 'n2'");
     gv_identity_options_t other_cluster = options_of("n1", "cellar");
-    open_fails(fx.store, &other_cluster, GV_ERR_EXISTS, "belongs to cluster 'vineyard'");
+    open_fails(fx.store, &other_cluster, GV_ERR_EXISTS, "of cluster 'vineyard', not 'cellar'");
 
     other_node.adopt = true;
     gv_identity_t adopted = open_ok(fx.store, &other_node);
@@ -121,6 +121,21 @@ START_TEST(another_nodes_store_is_refused_until_it_is_adopted)
     ck_assert_str_eq(adopted.node_name, "n2");
     ck_assert_uint_eq(adopted.start_counter, 2); /* the refused starts do not count */
     open_fails(fx.store, &options, GV_ERR_EXISTS, "belongs to node 'n2', not 'n1'");
+    fixture_close(&fx);
+}
+END_TEST
+
+START_TEST(a_default_name_is_taken_once_and_then_kept)
+{
+    fixture_t fx;
+    fixture_open(&fx, KIND_MEM, 0);
+    gv_identity_options_t options = options_of("", "vineyard");
+    options.default_name = "host-1";
+    ck_assert_str_eq(open_ok(fx.store, &options).node_name, "host-1");
+    options.default_name = "host-2"; /* the container was made anew */
+    ck_assert_str_eq(open_ok(fx.store, &options).node_name, "host-1");
+    options.node_name = "n2";
+    open_fails(fx.store, &options, GV_ERR_EXISTS, "belongs to node 'host-1', not 'n2'");
     fixture_close(&fx);
 }
 END_TEST
@@ -190,6 +205,7 @@ int main(void)
     tcase_add_test(tc, no_power_failure_gives_a_start_counter_twice);
     tcase_add_loop_test(tc, stamps_never_go_back, 0, KIND_COUNT);
     tcase_add_loop_test(tc, another_nodes_store_is_refused_until_it_is_adopted, 0, KIND_COUNT);
+    tcase_add_test(tc, a_default_name_is_taken_once_and_then_kept);
     tcase_add_test(tc, names_that_are_missing_or_too_long);
     tcase_add_test(tc, damage_is_refused_and_not_taken_for_a_new_store);
     tcase_add_test(tc, a_failing_disk_is_not_an_identity);
