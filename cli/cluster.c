@@ -7,7 +7,7 @@
 #include <jansson.h>
 
 #include "base/text.h"
-#include "cli/admin_query.h"
+#include "cli/admin_command.h"
 #include "cli/table.h"
 
 static void add_cells(gv_table_t *table, const char *const *texts, size_t count)
@@ -105,6 +105,6 @@ int gv_command_cluster(int argc, char **argv)
     if (!is_help && (argc < 2 || strcmp(argv[1], "show") != 0)) {
         return gv_command_fail("cluster", GV_EXIT_USAGE, "expected: grapevine cluster show");
     }
-    return gv_admin_query(is_help ? argc : argc - 1, is_help ? argv : argv + 1, "cluster show",
-                          "/api/v1/cluster", print_cluster);
+    return gv_admin_command(is_help ? argc : argc - 1, is_help ? argv : argv + 1, "cluster show",
+                            "/api/v1/cluster", print_cluster);
 }

@@ -7,7 +7,7 @@
 #include <jansson.h>
 
 #include "base/text.h"
-#include "cli/admin_query.h"
+#include "cli/admin_command.h"
 #include "cli/table.h"
 
 static void add_row(gv_table_t *table, const char *name, const char *value)
@@ -116,5 +116,5 @@ static void print_status(const json_t *status, gv_text_t *out)
 
 int gv_command_status(int argc, char **argv)
 {
-    return gv_admin_query(argc, argv, "status", "/api/v1/status", print_status);
+    return gv_admin_command(argc, argv, "status", "/api/v1/status", print_status);
 }

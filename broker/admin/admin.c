@@ -10,164 +10,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <microhttpd.h>
-#include <uv.h>
-
 #include "base/alloc.h"
 #include "base/io/listener.h"
 #include "base/io/os.h"
-#include "base/list.h"
 #include "base/log.h"
+#include "broker/admin/admin_p.h"
 
 /*
- * A map of this file: the objects - a call's life and its answer - which route, and who may - what
- * libmicrohttpd calls - running it from the loop - opening and closing - what handlers call.
- *
- * A call (one request) has two holders: the server, from the request's head to its end, and the
- * handler, from being called to its answer.  Whoever is last frees it.
- *
- *     READING -- request complete --> ASKED -- gv_admin_answer...() or answer_ms over --> ANSWERED
- *        '------------- refused by the server itself: 401, 404, 405, 413 ----------------^
- *
- * While ASKED the connection is suspended, unless the handler has answered before it returned.
+ * A map of this file: which route, and who may - what libmicrohttpd calls - running it from the
+ * loop
+ * - opening and closing.  Calls and their answers are in call.c.
  */
 
 #define REQUEST_HEAD_SIZE_MAX ((size_t)32 * 1024)
-
-typedef struct route_group {
-    const gv_admin_route_t *routes;
-    size_t count;
-    void *arg;
-} route_group_t;
-
-struct gv_admin {
-    gv_loop_t *loop;
-    struct MHD_Daemon *daemon;
-    uv_poll_t poll; /* on libmicrohttpd's epoll descriptor */
-    gv_timer_t timer;
-    gv_list_t calls;
-    route_group_t *groups;
-    size_t group_count;
-    char *token;
-    uint32_t body_size_max;
-    uint32_t answer_ms;
-    uint16_t port;
-    bool token_always;
-};
-
-typedef enum call_state {
-    CALL_READING,
-    CALL_ASKED,
-    CALL_ANSWERED,
-} call_state_t;
-
-struct gv_admin_call {
-    gv_admin_t *admin; /* NULL when the server has let go of it */
-    struct MHD_Connection *connection;
-    struct MHD_Response *response; /* from ANSWERED on */
-    gv_link_t link;
-    gv_timer_t timer; /* while suspended */
-    gv_text_t body;
-    unsigned status;
-    call_state_t state;
-    bool is_with_handler;
-    bool is_suspended;
-    bool body_too_large;
-};
-
-/* ---- a call's life and its answer --------------------------------------------------------- */
-
-static void wake(gv_admin_t *admin) GV_LOOP_ONLY;
-
-static void call_free(gv_admin_call_t *call)
-{
-    GV_ASSERT(!call->is_with_handler);
-    GV_ASSERT(call->admin == NULL);
-    gv_text_deinit(&call->body);
-    gv_free(call);
-}
-
-static GV_LOOP_ONLY void server_lets_go(gv_admin_call_t *call)
-{
-    gv_list_remove(&call->link);
-    gv_timer_stop(&call->timer);
-    if (call->response != NULL) {
-        MHD_destroy_response(call->response);
-    }
-    call->response = NULL;
-    call->connection = NULL;
-    call->admin = NULL;
-    if (!call->is_with_handler) {
-        call_free(call);
-    }
-}
-
-/* `data` (gv_free) becomes the response's. */
-static GV_LOOP_ONLY void set_response(gv_admin_call_t *call, unsigned status, const char *type,
-                                      char *data, size_t size)
-{
-    GV_ASSERT(call->state != CALL_ANSWERED);
-    call->state = CALL_ANSWERED;
-    call->status = status;
-    call->response = MHD_create_response_from_buffer_with_free_callback(size, data, gv_free);
-    if (call->response == NULL) {
-        gv_free(data);
-    } else {
-        (void)MHD_add_response_header(call->response, "Content-Type", type);
-        (void)MHD_add_response_header(call->response, "Cache-Control", "no-store");
-    }
-    if (call->is_suspended) {
-        call->is_suspended = false;
-        gv_timer_stop(&call->timer);
-        MHD_resume_connection(call->connection);
-        wake(call->admin);
-    }
-}
-
-/* Takes the reference to `body`. */
-static GV_LOOP_ONLY void set_json(gv_admin_call_t *call, unsigned status, json_t *body)
-{
-    char *text = json_dumps(body, JSON_INDENT(2));
-    json_decref(body);
-    size_t size = text != NULL ? strlen(text) : 0;
-    if (text != NULL) {
-        text = gv_xrealloc(text, size + 2);
-        text[size++] = '\n';
-    }
-    set_response(call, text != NULL ? status : 500, "application/json", text, size);
-}
-
-static json_t *error_body(const char *code, const char *message)
-{
-    return json_pack("{s:s, s:o}", "code", code, "message",
-                     gv_admin_json_text(gv_bytes_text(message)));
-}
-
-static GV_LOOP_ONLY void refuse(gv_admin_call_t *call, unsigned status, const char *code,
-                                const char *message)
-{
-    set_json(call, status, error_body(code, message));
-}
-
-static void on_call_timeout(gv_timer_t *timer)
-{
-    gv_admin_call_t *call = gv_container_of(timer, gv_admin_call_t, timer);
-    gv_loop_assert_current(call->admin->loop);
-    refuse(call, 504, "TIMEOUT", "the node did not gather the answer in time");
-}
-
-/* The handler's answer is there; false if nobody waits for it any more. */
-static GV_LOOP_ONLY bool take_answer(gv_admin_call_t *call)
-{
-    GV_ASSERT(call != NULL);
-    GV_ASSERT(call->is_with_handler);
-    call->is_with_handler = false;
-    if (call->admin == NULL) {
-        call_free(call);
-        return false;
-    }
-    return call->state == CALL_ASKED;
-}
 
 /* ---- which route, and who may ------------------------------------------------------------- */
 
@@ -182,7 +37,7 @@ static const gv_admin_route_t *find_route(const gv_admin_t *admin, const char *m
                                           const char *path, gv_text_t *allowed, void **arg_out)
 {
     for (size_t i = 0; i < admin->group_count; i++) {
-        const route_group_t *group = &admin->groups[i];
+        const gv__route_group_t *group = &admin->groups[i];
         for (size_t j = 0; j < group->count; j++) {
             const gv_admin_route_t *route = &group->routes[j];
             if (strcmp(route->path, path) != 0) {
@@ -245,19 +100,20 @@ static GV_LOOP_ONLY void ask(gv_admin_call_t *call, const char *method, const ch
                    (!call->admin->token_always && is_from_this_machine(call->connection));
     if (!may_ask) {
         /* Strangers are not told which paths exist. */
-        refuse(call, 401, "UNAUTHORIZED", "expected Authorization: Bearer TOKEN (admin.token)");
+        gv__call_refuse(call, 401, "UNAUTHORIZED",
+                        "expected Authorization: Bearer TOKEN (admin.token)");
         if (call->response != NULL) {
             (void)MHD_add_response_header(call->response, "WWW-Authenticate", "Bearer");
         }
     } else if (!is_known) {
-        refuse(call, 404, "NOT_FOUND", "no such path; / lists all");
+        gv__call_refuse(call, 404, "NOT_FOUND", "no such path; / lists all");
     } else if (route == NULL) {
-        refuse(call, 405, "METHOD_NOT_ALLOWED", gv_text_get(&allowed));
+        gv__call_refuse(call, 405, "METHOD_NOT_ALLOWED", gv_text_get(&allowed));
         if (call->response != NULL) {
             (void)MHD_add_response_header(call->response, "Allow", gv_text_get(&allowed));
         }
     } else {
-        call->state = CALL_ASKED;
+        call->state = GV__CALL_ASKED;
         call->is_with_handler = true;
         route->handler(call, arg);
     }
@@ -265,16 +121,6 @@ static GV_LOOP_ONLY void ask(gv_admin_call_t *call, const char *method, const ch
 }
 
 /* ---- what libmicrohttpd calls ------------------------------------------------------------- */
-
-static gv_admin_call_t *call_new(gv_admin_t *admin, struct MHD_Connection *connection)
-{
-    gv_admin_call_t *call = GV_NEW(gv_admin_call_t);
-    call->admin = admin;
-    call->connection = connection;
-    gv_timer_init(&call->timer, on_call_timeout);
-    gv_list_append(&admin->calls, &call->link);
-    return call;
-}
 
 static bool announces_too_much(const gv_admin_call_t *call)
 {
@@ -317,10 +163,10 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
     gv_loop_assert_current(admin->loop);
     gv_admin_call_t *call = *callp;
     if (call == NULL) {
-        call = call_new(admin, connection);
+        call = gv__call_new(admin, connection);
         *callp = call;
         if (announces_too_much(call)) {
-            refuse(call, 413, "TOO_LARGE", "the request's body is too large");
+            gv__call_refuse(call, 413, "TOO_LARGE", "the request's body is too large");
             return send_response(call);
         }
         return MHD_YES;
@@ -331,10 +177,10 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
         /* A chunked body has no announced end, and no answer may be sent in the middle of it. */
         return call->body_too_large ? MHD_NO : MHD_YES;
     }
-    if (call->state == CALL_READING) {
+    if (call->state == GV__CALL_READING) {
         ask(call, method, url);
     }
-    if (call->state == CALL_ANSWERED) {
+    if (call->state == GV__CALL_ANSWERED) {
         return send_response(call);
     }
     call->is_suspended = true;
@@ -353,7 +199,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **ca
     gv_admin_call_t *call = *callp;
     *callp = NULL;
     if (call != NULL) {
-        server_lets_go(call);
+        gv__call_let_go(call);
     }
 }
 
@@ -396,7 +242,7 @@ static GV_LOOP_ONLY void run(gv_admin_t *admin)
     }
 }
 
-static void wake(gv_admin_t *admin)
+void gv__admin_wake(gv_admin_t *admin)
 {
     gv_loop_timer_start(admin->loop, &admin->timer, 0);
 }
@@ -549,7 +395,7 @@ void gv_admin_close(gv_admin_t **adminp)
          link = gv_list_next(&admin->calls, link)) {
         gv_admin_call_t *call = gv_container_of(link, gv_admin_call_t, link);
         if (call->is_suspended) {
-            refuse(call, 503, "SHUTTING_DOWN", "the node is shutting down");
+            gv__call_refuse(call, 503, "SHUTTING_DOWN", "the node is shutting down");
         }
     }
     (void)MHD_run(admin->daemon);
@@ -565,7 +411,7 @@ void gv_admin_add(gv_admin_t *admin, const gv_admin_route_t *routes, size_t coun
     GV_ASSERT(routes != NULL);
     admin->groups = gv_xrealloc(admin->groups, (admin->group_count + 1) * sizeof(*admin->groups));
     admin->groups[admin->group_count++] =
-        (route_group_t){.routes = routes, .count = count, .arg = arg};
+        (gv__route_group_t){.routes = routes, .count = count, .arg = arg};
 }
 
 void gv_admin_set_token(gv_admin_t *admin, const char *token)
@@ -578,60 +424,4 @@ void gv_admin_set_token(gv_admin_t *admin, const char *token)
 uint16_t gv_admin_port(const gv_admin_t *admin)
 {
     return admin->port;
-}
-
-/* ---- what handlers call ------------------------------------------------------------------- */
-
-const char *gv_admin_query(const gv_admin_call_t *call, const char *name)
-{
-    GV_ASSERT(call->is_with_handler);
-    return call->admin != NULL
-               ? MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, name)
-               : NULL;
-}
-
-gv_bytes_t gv_admin_body(const gv_admin_call_t *call)
-{
-    GV_ASSERT(call->is_with_handler);
-    return gv_bytes(gv_text_get(&call->body), gv_text_size(&call->body));
-}
-
-void gv_admin_answer_json(gv_admin_call_t *call, unsigned status, json_t *body)
-{
-    GV_ASSERT(body != NULL);
-    if (take_answer(call)) {
-        set_json(call, status, body);
-    } else {
-        json_decref(body);
-    }
-}
-
-void gv_admin_answer_text(gv_admin_call_t *call, unsigned status, const char *type, gv_text_t *text)
-{
-    size_t size = gv_text_size(text);
-    char *data = gv_text_take(text);
-    if (take_answer(call)) {
-        set_response(call, status, type, data, size);
-    } else {
-        gv_free(data);
-    }
-}
-
-void gv_admin_answer_error(gv_admin_call_t *call, unsigned status, const char *code,
-                           const char *message)
-{
-    gv_admin_answer_json(call, status, error_body(code, message));
-}
-
-json_t *gv_admin_json_text(gv_bytes_t text)
-{
-    json_t *string = json_stringn(text.data != NULL ? (const char *)text.data : "", text.size);
-    if (string == NULL) {
-        size_t size = text.size * 4 + 8;
-        char *printable = gv_xalloc(size);
-        string = json_string(gv_bytes_printable(text, printable, size));
-        gv_free(printable);
-    }
-    GV_ASSERT(string != NULL);
-    return string;
 }

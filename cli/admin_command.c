@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/admin_query.h"
+#include "cli/admin_command.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,8 +140,8 @@ static int show(const char *name, const query_options_t *options, const gv_http_
     return GV_EXIT_OK;
 }
 
-int gv_admin_query(int argc, char **argv, const char *name, const char *path,
-                   gv_admin_print_t *print)
+int gv_admin_command(int argc, char **argv, const char *name, const char *path,
+                     gv_admin_print_t *print)
 {
     query_options_t options;
     int status = parse_options(argc, argv, name, &options);

@@ -16,8 +16,8 @@ typedef void gv_admin_print_t(const json_t *answer, gv_text_t *out);
  * Runs such a command: argv has only its options (argv[0] is skipped), `name` is what it is called
  * in messages, `print` shows the answer when --json is not given.  Returns the exit status.
  */
-int gv_admin_query(int argc, char **argv, const char *name, const char *path,
-                   gv_admin_print_t *print);
+int gv_admin_command(int argc, char **argv, const char *name, const char *path,
+                     gv_admin_print_t *print);
 
 /* The value at "a.b.c", or NULL; borrowed. */
 const json_t *gv_json_at(const json_t *object, const char *path);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/admin_query.h"
+#include "cli/admin_command.h"
 
 #include <stdlib.h>
 
@@ -27,7 +27,7 @@ END_TEST
 
 int main(void)
 {
-    TCase *tc = tcase_create("admin_query");
+    TCase *tc = tcase_create("admin_command");
     tcase_add_test(tc, paths_lead_into_json_or_nowhere);
 
     Suite *suite = suite_create("cli");
