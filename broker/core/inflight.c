@@ -35,12 +35,14 @@ static uint16_t id_of(uint64_t number)
 uint16_t gv_inflight_start(gv_inflight_t *inflight, gv_stage_t stage, gv_flight_t **flight_out)
 {
     GV_ASSERT(gv_inflight_has_id(inflight));
+    GV_ASSERT(inflight->unsent == 0);
     if (inflight->_tail - inflight->_head == inflight->_capacity) {
         grow(inflight);
     }
     uint64_t number = inflight->_tail++;
     gv_flight_t *flight = at(inflight, number);
     *flight = (gv_flight_t){.stage = (uint8_t)stage};
+    inflight->_sent = inflight->_tail;
     inflight->count++;
     *flight_out = flight;
     return id_of(number);
@@ -59,9 +61,18 @@ gv_flight_t *gv_inflight_find(gv_inflight_t *inflight, uint16_t packet_id)
     return flight->stage == GV_STAGE_DONE ? NULL : flight;
 }
 
+/* How far behind the oldest it stands. */
+static uint64_t place_of(const gv_inflight_t *inflight, const gv_flight_t *flight)
+{
+    return ((uint64_t)(flight - inflight->_ring) - inflight->_head) & (inflight->_capacity - 1);
+}
+
 void gv_inflight_finish(gv_inflight_t *inflight, gv_flight_t *flight)
 {
     GV_ASSERT(flight->stage != GV_STAGE_DONE);
+    if (inflight->_head + place_of(inflight, flight) >= inflight->_sent) {
+        inflight->unsent--;
+    }
     gv_msgbuf_unref(&flight->kept);
     gv_free(flight->more_ids);
     flight->more_ids = NULL;
@@ -80,16 +91,26 @@ void gv_inflight_cancel(gv_inflight_t *inflight, gv_flight_t *flight)
     GV_ASSERT(flight->kept == NULL);
     flight->stage = GV_STAGE_DONE;
     inflight->_tail--;
+    inflight->_sent = inflight->_tail;
     inflight->count--;
 }
 
-gv_flight_t *gv_inflight_next(gv_inflight_t *inflight, uint64_t *cursor, uint16_t *packet_id_out)
+void gv_inflight_rewind(gv_inflight_t *inflight)
 {
-    uint64_t number = *cursor > inflight->_head ? *cursor : inflight->_head;
-    for (; number < inflight->_tail; number++) {
+    inflight->_sent = inflight->_head;
+    inflight->unsent = inflight->count;
+}
+
+gv_flight_t *gv_inflight_resend(gv_inflight_t *inflight, uint16_t *packet_id_out)
+{
+    if (inflight->_sent < inflight->_head) {
+        inflight->_sent = inflight->_head;
+    }
+    while (inflight->_sent < inflight->_tail) {
+        uint64_t number = inflight->_sent++;
         gv_flight_t *flight = at(inflight, number);
         if (flight->stage != GV_STAGE_DONE) {
-            *cursor = number + 1;
+            inflight->unsent--;
             *packet_id_out = id_of(number);
             return flight;
         }

@@ -12,7 +12,8 @@
  *                                  `------PUBREC >= 0x80------------------------> done
  *
  * A session that will be resumed keeps the message until it is acknowledged, to send it again in
- * the original order [MQTT-4.4.0-1]; one that ends with its connection keeps only the state.
+ * the original order [MQTT-4.4.0-1]; one that ends with its connection keeps only the state.  What
+ * the new connection's window has no room for waits: it is "unsent", and nothing new starts before.
  *
  * Incoming: the ids of QoS 2 messages received and not yet released [MQTT-4.3.3-10].
  *
@@ -42,14 +43,23 @@ typedef struct gv_inflight {
     gv_flight_t *_ring;
     uint64_t _head; /* number of the oldest; its packet id is number % 65535 + 1 */
     uint64_t _tail; /* number of the next */
+    uint64_t _sent; /* number of the first that this connection has not seen */
     uint32_t _capacity;
-    uint32_t count; /* not done: what Receive Maximum limits */
+    uint32_t count;  /* not done */
+    uint32_t unsent; /* of these, not sent over this connection */
 } gv_inflight_t;
 
 /* Whether an id is free: at most 65 535 between the oldest unfinished and the next. */
 bool gv_inflight_has_id(const gv_inflight_t *inflight);
 
-/* Takes the next id for a message in that stage.  Ask gv_inflight_has_id() first. */
+/* Not done and sent over this connection: what Receive Maximum limits. */
+static inline uint32_t gv_inflight_open(const gv_inflight_t *inflight)
+{
+    return inflight->count - inflight->unsent;
+}
+
+/* Takes the next id for a message in that stage.  Ask gv_inflight_has_id() first; nothing may be
+ * unsent. */
 uint16_t gv_inflight_start(gv_inflight_t *inflight, gv_stage_t stage, gv_flight_t **flight_out);
 
 /* The flight with this id that is not done, or NULL. */
@@ -61,11 +71,11 @@ void gv_inflight_finish(gv_inflight_t *inflight, gv_flight_t *flight);
 /* Gives back the id just started: as if it had never been.  Only the newest. */
 void gv_inflight_cancel(gv_inflight_t *inflight, gv_flight_t *flight);
 
-/*
- * Walks what is not done in order of sending: *cursor starts at 0.  Returns NULL at the end, else
- * the flight and its id.  The current one may be finished meanwhile.
- */
-gv_flight_t *gv_inflight_next(gv_inflight_t *inflight, uint64_t *cursor, uint16_t *packet_id_out);
+/* A new connection: all that is not done is to be sent again. */
+void gv_inflight_rewind(gv_inflight_t *inflight);
+
+/* The next in order of sending that is unsent, with its id; it counts as sent then.  Or NULL. */
+gv_flight_t *gv_inflight_resend(gv_inflight_t *inflight, uint16_t *packet_id_out);
 
 void gv_inflight_clear(gv_inflight_t *inflight);
 

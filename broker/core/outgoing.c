@@ -13,7 +13,7 @@ static bool is_online(const gv_session_t *session)
 static bool window_is_open(const gv_session_t *session)
 {
     const gv_client_t *client = session->client;
-    return session->flow->inflight.count < client->inflight_max &&
+    return gv_inflight_open(&session->flow->inflight) < client->inflight_max &&
            gv_inflight_has_id(&session->flow->inflight) &&
            gv_outbuf_size(gv__client_out(client)) < client->shard->limits->output_bytes_max;
 }
@@ -159,7 +159,8 @@ void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout, 
         deliver_qos0(shard, session, fanout, retain, ids, id_count);
         return;
     }
-    if (is_online(session) && session->flow->queue.count == 0 && window_is_open(session)) {
+    if (is_online(session) && session->flow->queue.count == 0 &&
+        session->flow->inflight.unsent == 0 && window_is_open(session)) {
         send_in_window(shard, session, fanout, qos, retain, ids, id_count);
         look_for_congestion(shard, fanout, session->client);
         return;
@@ -183,10 +184,41 @@ static const uint32_t *ids_of(const uint32_t *more_ids, const uint32_t *id, size
     return id;
 }
 
+/* Sends again what the connection before this one left open, or releases it again. */
+static void resend(gv_shard_t *shard, gv_session_t *session, gv_flight_t *flight,
+                   uint16_t packet_id)
+{
+    gv_client_t *client = session->client;
+    if (flight->stage == GV_STAGE_AWAITS_PUBCOMP) {
+        gv_writer_t w = gv_writer(gv__client_reserve(client, GV_MQTT_ACK_SIZE), GV_MQTT_ACK_SIZE);
+        gv_mqtt_write_ack(&w, GV_MQTT_PUBREL, packet_id);
+        gv__client_commit(client, GV_MQTT_ACK_SIZE);
+        return;
+    }
+    if (flight->kept == NULL) {
+        gv_inflight_finish(&session->flow->inflight, flight);
+        return;
+    }
+    gv_publish_t publish = gv_publish_of(flight->kept);
+    size_t id_count = 0;
+    const uint32_t *ids = ids_of(flight->more_ids, &flight->id, &id_count);
+    uint8_t qos = flight->stage == GV_STAGE_AWAITS_PUBACK ? 1 : 2;
+    gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
+    if (!send(shard, client, &shard->fanout, qos, flight->retain, true, packet_id, ids, id_count)) {
+        gv_inflight_finish(&session->flow->inflight, flight);
+    }
+}
+
 void gv__pump(gv_session_t *session)
 {
     gv_shard_t *shard = session->shard;
-    while (session->flow->queue.count > 0 && is_online(session) && window_is_open(session)) {
+    uint16_t packet_id = 0;
+    while (session->flow->inflight.unsent > 0 && is_online(session) && window_is_open(session)) {
+        gv_flight_t *flight = gv_inflight_resend(&session->flow->inflight, &packet_id);
+        resend(shard, session, flight, packet_id);
+    }
+    while (session->flow->queue.count > 0 && session->flow->inflight.unsent == 0 &&
+           is_online(session) && window_is_open(session)) {
         gv_queued_t delivery = gv_queue_take(&session->flow->queue);
         gv_counter_sub(&shard->stats.queued_messages, 1);
         gv_publish_t publish = gv_publish_of(delivery.kept);
@@ -205,32 +237,8 @@ void gv__pump(gv_session_t *session)
 
 void gv__resend(gv_session_t *session)
 {
-    gv_shard_t *shard = session->shard;
-    gv_client_t *client = session->client;
-    uint64_t cursor = 0;
-    uint16_t packet_id = 0;
-    for (gv_flight_t *flight;
-         (flight = gv_inflight_next(&session->flow->inflight, &cursor, &packet_id)) != NULL;) {
-        if (flight->stage == GV_STAGE_AWAITS_PUBCOMP) {
-            gv_writer_t w =
-                gv_writer(gv__client_reserve(client, GV_MQTT_ACK_SIZE), GV_MQTT_ACK_SIZE);
-            gv_mqtt_write_ack(&w, GV_MQTT_PUBREL, packet_id);
-            gv__client_commit(client, GV_MQTT_ACK_SIZE);
-            continue;
-        }
-        if (flight->kept == NULL) {
-            gv_inflight_finish(&session->flow->inflight, flight);
-            continue;
-        }
-        gv_publish_t publish = gv_publish_of(flight->kept);
-        size_t id_count = 0;
-        const uint32_t *ids = ids_of(flight->more_ids, &flight->id, &id_count);
-        uint8_t qos = flight->stage == GV_STAGE_AWAITS_PUBACK ? 1 : 2;
-        gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
-        if (!send(shard, client, &shard->fanout, qos, flight->retain, true, packet_id, ids,
-                  id_count)) {
-            gv_inflight_finish(&session->flow->inflight, flight);
-        }
+    if (session->flow->inflight.count > 0) {
+        gv_inflight_rewind(&session->flow->inflight);
     }
     gv__pump(session);
 }

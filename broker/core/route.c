@@ -48,7 +48,7 @@ static void deliver_shared(gv_shard_t *shard, gv_filter_t *filter)
             continue;
         }
         if (member->session->flow->queue.count == 0 &&
-            member->session->flow->inflight.count < client->inflight_max) {
+            gv_inflight_open(&member->session->flow->inflight) < client->inflight_max) {
             chosen = member;
         } else if (online == NULL) {
             online = member;

@@ -77,13 +77,12 @@ START_TEST(agrees_with_a_simple_model)
         } else {
             uint16_t id = (uint16_t)gv_rng_below(&rng, 65536);
             if (gv_rng_chance(&rng, 95)) {
-                uint64_t cursor = 0;
-                gv_flight_t *oldest = gv_inflight_next(&inflight, &cursor, &id);
-                for (uint32_t skip = gv_rng_below(&rng, 8); skip > 0 && oldest != NULL; skip--) {
-                    oldest = gv_inflight_next(&inflight, &cursor, &id);
-                }
-                if (oldest == NULL) {
+                if (count == 0) {
                     continue;
+                }
+                for (uint32_t skip = gv_rng_below(&rng, 8); !is_out[id] || skip > 0;) {
+                    id++;
+                    skip -= is_out[id] && skip > 0;
                 }
             }
             gv_flight_t *flight = gv_inflight_find(&inflight, id);
@@ -96,6 +95,43 @@ START_TEST(agrees_with_a_simple_model)
         }
         ck_assert_uint_eq(inflight.count, count);
     }
+    gv_inflight_clear(&inflight);
+}
+END_TEST
+
+START_TEST(a_rewound_window_is_sent_again_in_order)
+{
+    gv_inflight_t inflight = {0};
+    gv_flight_t *flight = NULL;
+    uint16_t id = 0;
+    for (uint32_t i = 0; i < 65535 + 20; i++) { /* the ring and the ids have wrapped */
+        (void)gv_inflight_start(&inflight, GV_STAGE_AWAITS_PUBACK, &flight);
+        if (i < 65535 + 10) {
+            gv_inflight_finish(&inflight, flight);
+        }
+    }
+    ck_assert_uint_eq(gv_inflight_open(&inflight), 10);
+    gv_inflight_rewind(&inflight);
+    ck_assert_uint_eq(gv_inflight_open(&inflight), 0);
+    ck_assert_ptr_nonnull(gv_inflight_resend(&inflight, &id));
+    ck_assert_uint_eq(id, 11);
+    ck_assert_uint_eq(gv_inflight_open(&inflight), 1);
+    /* One that was sent, and two that were not, are acknowledged. */
+    gv_inflight_finish(&inflight, gv_inflight_find(&inflight, 11));
+    gv_inflight_finish(&inflight, gv_inflight_find(&inflight, 12));
+    gv_inflight_finish(&inflight, gv_inflight_find(&inflight, 15));
+    ck_assert_uint_eq(gv_inflight_open(&inflight), 0);
+    ck_assert_uint_eq(inflight.unsent, 7);
+    for (uint16_t expected = 13; expected <= 20; expected++) {
+        if (expected != 15) {
+            ck_assert_ptr_eq(gv_inflight_resend(&inflight, &id),
+                             gv_inflight_find(&inflight, expected));
+            ck_assert_uint_eq(id, expected);
+        }
+    }
+    ck_assert_ptr_null(gv_inflight_resend(&inflight, &id));
+    ck_assert_uint_eq(inflight.unsent, 0);
+    ck_assert_uint_eq(gv_inflight_start(&inflight, GV_STAGE_AWAITS_PUBACK, &flight), 21);
     gv_inflight_clear(&inflight);
 }
 END_TEST
@@ -125,6 +161,7 @@ int main(void)
     tcase_add_test(tc, no_id_is_given_twice_at_a_time);
     tcase_add_test(tc, a_cancelled_start_has_never_been);
     tcase_add_test(tc, agrees_with_a_simple_model);
+    tcase_add_test(tc, a_rewound_window_is_sent_again_in_order);
     tcase_add_test(tc, received_ids_are_a_set);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
