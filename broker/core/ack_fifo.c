@@ -17,6 +17,14 @@ uint32_t gv__acks_waiting(const gv_client_t *client)
     return client->acks == NULL ? 0 : client->acks->tail - client->acks->head;
 }
 
+void gv__received_done(gv_client_t *client)
+{
+    /* An exchange of the connection before this one has not been counted here. */
+    if (client->receiving > 0) {
+        client->receiving--;
+    }
+}
+
 static void answer(gv_client_t *client, const gv_ack_t *ack)
 {
     uint8_t *room = NULL;
@@ -29,7 +37,11 @@ static void answer(gv_client_t *client, const gv_ack_t *ack)
         gv__client_send_ack(client, (gv_mqtt_type_t)ack->type, ack->packet_id,
                             (gv_mqtt_reason_t)ack->reason);
     }
-    if (ack->type == GV_MQTT_PUBREC && ack->reason >= GV_MQTT_UNSPECIFIED_ERROR) {
+    bool is_refused = ack->reason >= GV_MQTT_UNSPECIFIED_ERROR;
+    if (ack->type == GV_MQTT_PUBACK || is_refused) {
+        gv__received_done(client);
+    }
+    if (ack->type == GV_MQTT_PUBREC && is_refused) {
         /* A refused QoS 2 message is over: its id is free again [MQTT-4.3.3-9]. */
         (void)gv_received_ids_remove(&client->session->flow->received, ack->packet_id);
     }

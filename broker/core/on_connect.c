@@ -135,7 +135,8 @@ static gv_err_t keep_will(gv_session_t *session, const gv_mqtt_connect_t *connec
         .retain = will->retain,
     };
     if (gv_mqtt_props_has(&will->props, GV_MQTT_PROP_MESSAGE_EXPIRY)) {
-        publish.expires_at_ms = (uint64_t)will->props.message_expiry_s * 1000;
+        /* One more, because none at all is "never". */
+        publish.expires_at_ms = (uint64_t)will->props.message_expiry_s * 1000 + 1;
     }
     err = gv_publish_keep(&publish, &session->will);
     gv_publish_done(&publish);

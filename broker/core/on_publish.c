@@ -155,11 +155,12 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
     if (gv_mqtt_decode_publish(frame, &client->peer, &packet, &reason) != GV_OK) {
         return gv__client_refuse(client, reason);
     }
+    if (packet.qos > 0 && client->peer.version >= GV_MQTT_V5 &&
+        client->receiving >= shard->limits->receive_max) {
+        /* [MQTT-3.3.4-7]: it knows how many it may send; QoS 2 counts until PUBCOMP. */
+        return gv__client_refuse(client, GV_MQTT_RECEIVE_MAXIMUM_EXCEEDED);
+    }
     if (packet.qos > 0 && gv__acks_waiting(client) >= shard->limits->receive_max) {
-        if (client->peer.version >= GV_MQTT_V5) {
-            /* [MQTT-3.3.4-9]: it knows how many it may send. */
-            return gv__client_refuse(client, GV_MQTT_RECEIVE_MAXIMUM_EXCEEDED);
-        }
         gv__client_pause(client, GV_PAUSE_ACKS);
         return GV_STEP_AGAIN;
     }
@@ -178,6 +179,9 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
          */
         gv__acks_push(client, (gv_ack_t){.packet_id = packet.packet_id, .type = GV_MQTT_PUBREC});
         return GV_STEP_NEXT;
+    }
+    if (packet.qos > 0) {
+        client->receiving++;
     }
     reason = judge(client, &packet, topic);
     if (reason != GV_MQTT_SUCCESS) {
@@ -215,6 +219,9 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
 static void on_pubrel(gv_client_t *client, const gv_mqtt_ack_t *ack)
 {
     bool was_there = gv_received_ids_remove(&client->session->flow->received, ack->packet_id);
+    if (was_there) {
+        gv__received_done(client);
+    }
     gv__client_send_ack(client, GV_MQTT_PUBCOMP, ack->packet_id,
                         was_there ? GV_MQTT_SUCCESS : GV_MQTT_PACKET_ID_NOT_FOUND);
 }

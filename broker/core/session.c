@@ -77,8 +77,8 @@ static void publish_will(gv_session_t *session)
     }
     gv_publish_t publish = gv_publish_of(session->will);
     if (publish.expires_at_ms != 0) {
-        /* Kept as a time span; it begins now. */
-        publish.expires_at_ms += shard->now_ms;
+        /* Kept as a time span and one; it begins now. */
+        publish.expires_at_ms += shard->now_ms - 1;
         publish.kept = NULL;
     }
     gv_counter_add(&shard->stats.wills, 1);

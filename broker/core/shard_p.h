@@ -61,6 +61,7 @@ struct gv_client {
     uint16_t alias_count;
     uint16_t keep_alive_s;
     uint16_t inflight_max; /* QoS > 0 messages it takes at a time */
+    uint16_t receiving;    /* QoS > 0 publishes without their PUBACK or PUBCOMP */
     uint8_t state;         /* gv_client_state_t */
     uint8_t paused;        /* GV_PAUSE_... */
     uint8_t ending_reason; /* while in shard->ending */
@@ -219,6 +220,8 @@ void gv__acks_push(gv_client_t *client, gv_ack_t ack);
 /* One confirmation has come; sends what can be sent. */
 void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t reason);
 uint32_t gv__acks_waiting(const gv_client_t *client);
+/* A publish of the client is over: it may send another [MQTT-3.3.4-7]. */
+void gv__received_done(gv_client_t *client);
 
 /* ---- routing (route.c) ----------------------------------------------------------------------- */
 

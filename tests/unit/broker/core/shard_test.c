@@ -281,6 +281,108 @@ START_TEST(the_receive_window_is_kept_and_the_rest_waits)
 }
 END_TEST
 
+/* [MQTT-4.9.0-1]: the window of the new connection counts, also for what is sent again. */
+static void smaller_window(void)
+{
+    guest_t *bob = house_connect(&house, GV_MQTT_V5, "bob", false);
+    guest_t *alice = house_connect(&house, GV_MQTT_V5, "alice", true);
+    guest_subscribe(bob, "t", 2);
+    for (int i = 0; i < 5; i++) {
+        guest_publish(alice, "t", (const char *[]){"0", "1", "2", "3", "4"}[i], 1, false);
+    }
+    guest_leave(bob);
+    guest_t *again = house_visit(&house, GV_MQTT_V5);
+    gv_mqtt_connect_t connect = {.client_id = GV_BYTES_LITERAL("bob")};
+    gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_RECEIVE_MAXIMUM, 2);
+    gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_SESSION_EXPIRY, GV_EXPIRY_NEVER);
+    guest_connect(again, connect);
+    ck_assert_str_eq(guest_next(again), "CONNACK 00 present");
+    ck_assert_str_eq(guest_next(again), "PUBLISH t q1 dup 0");
+    ck_assert_str_eq(guest_next(again), "PUBLISH t q1 dup 1");
+    ck_assert_str_eq(guest_next(again), "");
+    guest_publish(alice, "t", "5", 1, false);
+    ck_assert_str_eq(guest_next(again), "");
+    /* The first acknowledges the one that comes next before it has come. */
+    guest_ack(again, GV_MQTT_PUBACK, 3);
+    ck_assert_str_eq(guest_next(again), "");
+    guest_ack(again, GV_MQTT_PUBACK, 1);
+    ck_assert_str_eq(guest_next(again), "PUBLISH t q1 dup 3");
+    guest_ack(again, GV_MQTT_PUBACK, 2);
+    ck_assert_str_eq(guest_next(again), "PUBLISH t q1 dup 4");
+    guest_ack(again, GV_MQTT_PUBACK, 4);
+    ck_assert_str_eq(guest_next(again), "PUBLISH t q1 5");
+    ck_assert_str_eq(guest_next(again), "");
+}
+
+START_TEST(what_is_sent_again_keeps_to_the_new_window)
+{
+    for_each_size(smaller_window);
+}
+END_TEST
+
+/* [MQTT-3.3.4-7]: QoS 2 counts until PUBCOMP, and each end gives its place back. */
+static void receive_maximum(void)
+{
+    guest_t *alice = house_connect(&house, GV_MQTT_V5, "alice", true);
+    for (int round = 0; round < 3; round++) {
+        for (uint16_t i = 0; i < house.limits.receive_max; i++) {
+            guest_publish(alice, "t", "x", 2, false);
+            ck_assert_int_eq(strncmp(guest_next(alice), "PUBREC", 6), 0);
+        }
+        guest_ack(alice, GV_MQTT_PUBREL, alice->last_packet_id);
+        ck_assert_int_eq(strncmp(guest_next(alice), "PUBCOMP", 7), 0);
+        guest_publish(alice, "t", "x", 1, false);
+        ck_assert_int_eq(strncmp(guest_next(alice), "PUBACK", 6), 0);
+        for (uint16_t i = 1; i < house.limits.receive_max; i++) {
+            guest_ack(alice, GV_MQTT_PUBREL, (uint16_t)(alice->next_packet_id - 1 - i));
+            ck_assert_int_eq(strncmp(guest_next(alice), "PUBCOMP", 7), 0);
+        }
+    }
+    for (uint16_t i = 0; i <= house.limits.receive_max; i++) {
+        guest_publish(alice, "t", "x", 2, false);
+    }
+    for (uint16_t i = 0; i < house.limits.receive_max; i++) {
+        ck_assert_int_eq(strncmp(guest_next(alice), "PUBREC", 6), 0);
+    }
+    ck_assert_str_eq(guest_next(alice), "DISCONNECT 93");
+}
+
+START_TEST(who_sends_more_than_we_take_is_told_so)
+{
+    for_each_size(receive_maximum);
+}
+END_TEST
+
+/* A will's expiry begins when it is published; 0 is over at once, and not "never". */
+static void will_expiry(void)
+{
+    guest_t *bob = house_connect(&house, GV_MQTT_V5, "bob", false);
+    guest_subscribe(bob, "w", 1);
+    guest_leave(bob);
+    for (uint32_t expiry_s = 0; expiry_s <= 20; expiry_s += 10) {
+        guest_t *alice = house_visit(&house, GV_MQTT_V5);
+        gv_mqtt_connect_t connect = {.client_id = GV_BYTES_LITERAL("alice"), .clean_start = true};
+        connect.has_will = true;
+        connect.will.topic = GV_BYTES_LITERAL("w");
+        connect.will.qos = 1;
+        connect.will.payload = expiry_s == 20 ? GV_BYTES_LITERAL("20") : GV_BYTES_LITERAL("less");
+        gv_mqtt_props_set_number(&connect.will.props, GV_MQTT_PROP_MESSAGE_EXPIRY, expiry_s);
+        guest_connect(alice, connect);
+        house_pass(&house, 15000);
+        guest_leave(alice);
+    }
+    house_pass(&house, 15000);
+    bob = house_connect(&house, GV_MQTT_V5, "bob", false);
+    ck_assert_str_eq(guest_next(bob), "PUBLISH w q1 20");
+    ck_assert_str_eq(guest_next(bob), "");
+}
+
+START_TEST(a_will_expires_after_it_was_published)
+{
+    for_each_size(will_expiry);
+}
+END_TEST
+
 static void expiry(void)
 {
     guest_t *bob = house_visit(&house, GV_MQTT_V5);
@@ -495,6 +597,9 @@ int main(void)
     tcase_add_test(tc, a_second_connection_takes_over);
     tcase_add_test(tc, a_resumed_session_gets_what_it_missed_in_order);
     tcase_add_test(tc, the_receive_window_is_kept_and_the_rest_waits);
+    tcase_add_test(tc, what_is_sent_again_keeps_to_the_new_window);
+    tcase_add_test(tc, a_will_expires_after_it_was_published);
+    tcase_add_test(tc, who_sends_more_than_we_take_is_told_so);
     tcase_add_test(tc, a_session_ends_when_its_time_is_over);
     tcase_add_test(tc, wills_are_published_when_they_should_and_only_then);
     tcase_add_test(tc, a_group_gets_one_copy_and_online_members_are_preferred);
