@@ -98,6 +98,16 @@ static GV_LOOP_ONLY void close_client(pub_t *pub)
     }
 }
 
+/* Nothing more is going to be sent, and the server has all of it. */
+static GV_LOOP_ONLY void close_when_through(pub_t *pub)
+{
+    bool all_sent = pub->options.source != GV_PUB_LINES ||
+                    (pub->input_ended && pub->input_used == gv_text_size(&pub->input));
+    if (all_sent && pub->done == pub->sent) {
+        close_client(pub);
+    }
+}
+
 static GV_LOOP_ONLY void publish(pub_t *pub, gv_bytes_t payload)
 {
     const gv_pubsub_options_t *options = &pub->options;
@@ -196,8 +206,8 @@ static GV_LOOP_ONLY void go_on(pub_t *pub)
     drop_used_input(pub);
     if (!pub->input_ended) {
         read_more(pub);
-    } else if (pub->done == pub->sent) {
-        close_client(pub);
+    } else {
+        close_when_through(pub);
     }
 }
 
@@ -213,9 +223,7 @@ static void on_connected(gv_mqtt_client_t *client, const gv_mqtt_connack_t *conn
         return;
     }
     publish(pub, gv_bytes(gv_text_get(&pub->input), gv_text_size(&pub->input)));
-    if (pub->done == pub->sent) {
-        close_client(pub);
-    }
+    close_when_through(pub);
 }
 
 static void on_acked(gv_mqtt_client_t *client, uint16_t packet_id, gv_mqtt_reason_t reason)
@@ -228,13 +236,7 @@ static void on_acked(gv_mqtt_client_t *client, uint16_t packet_id, gv_mqtt_reaso
         pub->status = gv_command_fail("pub", GV_EXIT_FAILED, "the server refused the message: %s",
                                       gv_mqtt_reason_text((uint8_t)reason));
     }
-    bool is_over = pub->options.source != GV_PUB_LINES || pub->input_ended;
-    if (packet_id != 0 && is_over && pub->done == pub->sent && !pub->is_reading) {
-        bool lines_left = gv_text_size(&pub->input) > pub->input_used;
-        if (pub->options.source != GV_PUB_LINES || !lines_left) {
-            close_client(pub);
-        }
-    }
+    close_when_through(pub);
 }
 
 static void on_ready(gv_mqtt_client_t *client)

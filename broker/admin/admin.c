@@ -17,9 +17,8 @@
 #include "broker/admin/admin_p.h"
 
 /*
- * A map of this file: which route, and who may - what libmicrohttpd calls - running it from the
- * loop
- * - opening and closing.  Calls and their answers are in call.c.
+ * A map of this file: which route, and who may - what libmicrohttpd calls - running it - opening
+ * and closing.  Calls and their answers are in call.c.
  */
 
 #define REQUEST_HEAD_SIZE_MAX ((size_t)32 * 1024)
@@ -108,7 +107,8 @@ static GV_LOOP_ONLY void ask(gv_admin_call_t *call, const char *method, const ch
     } else if (!is_known) {
         gv__call_refuse(call, 404, "NOT_FOUND", "no such path; / lists all");
     } else if (route == NULL) {
-        gv__call_refuse(call, 405, "METHOD_NOT_ALLOWED", gv_text_get(&allowed));
+        gv__call_refuse(call, 405, "METHOD_NOT_ALLOWED",
+                        "this path takes other methods, see Allow");
         if (call->response != NULL) {
             (void)MHD_add_response_header(call->response, "Allow", gv_text_get(&allowed));
         }
