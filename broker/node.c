@@ -315,6 +315,7 @@ static void reload(gv_node_t *node)
     for (uint16_t i = 0; i < node->shard_count; i++) {
         gv__node_shard_reload(&node->shards[i], limits_of(config));
     }
+    gv__node_listeners_reload(node);
 }
 
 static void on_signal(uv_signal_t *handle, int number)

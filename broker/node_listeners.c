@@ -4,6 +4,16 @@
 #include "base/log.h"
 #include "broker/node_p.h"
 
+static gv_listeners_tls_t tls_of(const gv_config_t *config)
+{
+    return (gv_listeners_tls_t){
+        .cert = config->tls.cert,
+        .key = config->tls.key,
+        .ca = config->tls.ca,
+        .verify_client = config->tls.verify_client,
+    };
+}
+
 gv_err_t gv__node_listeners_new(gv_node_t *node, gv_error_text_t *error)
 {
     node->shard_loops = gv_xcalloc(node->shard_count, sizeof(gv_loop_t *));
@@ -16,6 +26,7 @@ gv_err_t gv__node_listeners_new(gv_node_t *node, gv_error_text_t *error)
         .loops = node->shard_loops,
         .frontends = node->frontends,
         .loop_count = node->shard_count,
+        .tls = tls_of(node->config),
     };
     return gv_listeners_bind(&options, &node->listeners, error);
 }
@@ -28,6 +39,15 @@ void gv__node_listeners_open(gv_node_t *node)
         if (info.is_bound) {
             gv_log_info("listening", "url='%s' port=%u", info.url, info.port);
         }
+    }
+}
+
+void gv__node_listeners_reload(gv_node_t *node)
+{
+    gv_listeners_tls_t tls = tls_of(node->config);
+    gv_error_text_t error;
+    if (gv_listeners_reload_tls(node->listeners, &tls, &error) != GV_OK) {
+        gv_log_error("certificates_kept", "reason='%s'", error.text);
     }
 }
 

@@ -92,6 +92,7 @@ GV_MUST_USE gv_err_t gv__node_listeners_new(gv_node_t *node, gv_error_text_t *er
 /* Begins to accept, on all shards.  Main loop. */
 void gv__node_listeners_open(gv_node_t *node);
 /* No new connections from now on.  Main loop. */
+void gv__node_listeners_reload(gv_node_t *node); /* certificates */
 void gv__node_listeners_close(gv_node_t *node);
 void gv__node_listeners_free(gv_node_t *node);
 /* For status; the array is the caller's to free. */

@@ -57,7 +57,7 @@ void gv_tls_free(gv_tls_t **tlsp);
  * GV_OK: *size_out bytes are in room, and there may be more: call again.  GV_ERR_AGAIN: *wire is
  * used up and more is needed (a client begins its handshake this way, with no bytes at all).
  * GV_ERR_CLOSED: the peer has closed its side properly.  GV_ERR_MALFORMED: this is no TLS, or the
- * handshake has failed; gv_tls_error() says why, and an alert for the peer is in the sink.
+ * handshake has failed; gv_tls_error() says why, and a peer that speaks TLS gets an alert.
  * After the last two it only repeats its answer.
  */
 GV_MUST_USE gv_err_t gv_tls_receive(gv_tls_t *tls, gv_bytes_t *wire, gv_tls_sink_t sink, void *room,

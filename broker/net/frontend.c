@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "broker/core/client.h"
+#include "broker/net/layers_p.h"
 #include "proto/proxy/proxy.h"
 
 /*
@@ -33,6 +34,7 @@ struct gv_frontend {
     uint32_t packet_size_max;
     gv_list_t writing; /* connections that had output since the last look at their progress */
     gv_timer_t progress_timer;
+    gv__layers_place_t place; /* its scratch is made with the first connection that needs it */
     gv_frontend_stats_t stats;
 };
 
@@ -51,8 +53,9 @@ typedef struct connection {
     gv_frontend_t *frontend;
     const gv_door_t *door;
     gv_link_t writing_link;
-    moving_t *moving;   /* from gv_conn_ports_t.move until it has arrived */
-    char *peer_proxied; /* the client's address, when a PROXY header has told it */
+    gv__layers_t *layers; /* NULL: the stream's bytes are the core's */
+    moving_t *moving;     /* from gv_conn_ports_t.move until it has arrived */
+    char *peer_proxied;   /* the client's address, when a PROXY header has told it */
     bool waits_for_proxy;
     char peer[];
 } connection_t;
@@ -79,6 +82,7 @@ static void connection_free(connection_t *connection)
     if (connection->door->admission != NULL) {
         gv_admission_leave(connection->door->admission);
     }
+    gv__layers_free(&connection->layers);
     gv_free(connection->moving);
     gv_free(connection->peer_proxied);
     gv_free(connection);
@@ -86,6 +90,9 @@ static void connection_free(connection_t *connection)
 
 static GV_LOOP_ONLY void leave_frontend(connection_t *connection)
 {
+    if (connection->layers != NULL) {
+        gv__layers_leave(connection->layers);
+    }
     gv_list_remove(&connection->writing_link);
     gv_counter_sub(&connection->frontend->stats.connections, 1);
 }
@@ -198,8 +205,18 @@ static size_t on_input(gv_stream_t *stream, gv_bytes_t bytes)
             return used;
         }
     }
-    return used +
-           gv_client_input(connection->conn.client, gv_bytes(bytes.data + used, bytes.size - used));
+    gv_bytes_t rest = gv_bytes(bytes.data + used, bytes.size - used);
+    return used + (connection->layers != NULL ? gv__layers_input(connection->layers, rest)
+                                              : gv_client_input(connection->conn.client, rest));
+}
+
+/* There is room for more of what the layers hold back. */
+static void on_drained(gv_stream_t *stream)
+{
+    gv_loop_assert_current(gv_stream_loop(stream));
+    if (connection_of(stream)->layers != NULL) {
+        gv_stream_dirty(stream);
+    }
 }
 
 static void before_flush(gv_stream_t *stream)
@@ -208,6 +225,9 @@ static void before_flush(gv_stream_t *stream)
     gv_loop_assert_current(gv_stream_loop(stream));
     connection->conn.has_output = false;
     note_progress(connection);
+    if (connection->layers != NULL) {
+        gv__layers_flush(connection->layers);
+    }
 }
 
 static GV_LOOP_ONLY void hand_over(connection_t *connection);
@@ -218,18 +238,20 @@ static void on_closed(gv_stream_t *stream, gv_err_t why)
     gv_loop_t *loop = gv_stream_loop(stream);
     gv_loop_assert_current(loop);
     (void)why; /* to the core all ends are the same */
-    leave_frontend(connection);
     if (connection->moving != NULL) {
+        leave_frontend(connection);
         hand_over(connection);
         return;
     }
     gv_client_closed(&connection->conn.client);
-    gv_outbuf_clear(&stream->out, gv_loop_chunkpool(loop)); /* last words nobody will hear */
+    gv_outbuf_clear(connection->conn.out, gv_loop_chunkpool(loop)); /* words nobody will hear */
+    leave_frontend(connection);
     connection_free(connection);
 }
 
 static const gv_stream_ops_t stream_ops = {
     .on_input = on_input,
+    .on_drained = on_drained,
     .before_flush = before_flush,
     .on_closed = on_closed,
 };
@@ -290,6 +312,9 @@ static void port_close(gv_conn_t *conn)
 {
     connection_t *connection = connection_of_conn(conn);
     gv_loop_assert_current(connection->frontend->loop);
+    if (connection->layers != NULL) {
+        gv__layers_end(connection->layers);
+    }
     gv_stream_close(&connection->stream, GV_CLOSE_FLUSH);
 }
 
@@ -302,6 +327,9 @@ static void port_pause(gv_conn_t *conn, bool paused)
     } else {
         gv_stream_resume(&connection->stream, PAUSED_BY_CORE);
     }
+    if (connection->layers != NULL) {
+        gv__layers_pause(connection->layers, paused);
+    }
 }
 
 static void port_expect(gv_conn_t *conn, size_t size)
@@ -309,7 +337,11 @@ static void port_expect(gv_conn_t *conn, size_t size)
     connection_t *connection = connection_of_conn(conn);
     gv_loop_assert_current(connection->frontend->loop);
     GV_ASSERT(size <= UINT32_MAX);
-    gv_stream_expect(&connection->stream, (uint32_t)size);
+    if (connection->layers != NULL) {
+        gv__layers_expect(connection->layers, size);
+    } else {
+        gv_stream_expect(&connection->stream, (uint32_t)size);
+    }
 }
 
 static void port_move(gv_conn_t *conn, uint16_t shard)
@@ -341,10 +373,19 @@ const gv_conn_ports_t *gv_frontend_ports(void)
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
+static gv_stream_options_t stream_options(const gv_frontend_t *frontend,
+                                          const connection_t *connection)
+{
+    if (connection->layers != NULL) { /* they leave nothing but a PROXY header in the stream */
+        return (gv_stream_options_t){.drain_mark = GV__LAYERS_OUTPUT_MARK};
+    }
+    return (gv_stream_options_t){.input_max = frontend->packet_size_max + INPUT_BEHIND_PACKET};
+}
+
 /* Makes the connection one of this front end's; on an error the socket stays the caller's. */
 static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_socket_t *socket)
 {
-    gv_stream_options_t options = {.input_max = frontend->packet_size_max + INPUT_BEHIND_PACKET};
+    gv_stream_options_t options = stream_options(frontend, connection);
     gv_err_t err =
         gv_stream_open(&connection->stream, frontend->loop, &stream_ops, &options, socket);
     if (err != GV_OK) {
@@ -352,8 +393,15 @@ static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_so
     }
     connection->frontend = frontend;
     gv_counter_add(&frontend->stats.connections, 1);
+    if (connection->layers != NULL) {
+        if (frontend->place.scratch == NULL) {
+            frontend->place.scratch = gv_xalloc(sizeof(*frontend->place.scratch));
+        }
+        gv__layers_enter(connection->layers, &frontend->place);
+    }
     connection->conn = (gv_conn_t){
-        .out = &connection->stream.out,
+        .out = connection->layers != NULL ? gv__layers_out(connection->layers)
+                                          : &connection->stream.out,
         .progress_ms = gv_loop_now_ms(frontend->loop),
         .peer = peer_of(connection),
         .anonymous_allowed = connection->door->anonymous_allowed,
@@ -362,8 +410,9 @@ static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_so
     return GV_OK;
 }
 
-static GV_LOOP_ONLY gv_err_t accept_on(gv_frontend_t *frontend, const gv_door_t *door,
-                                       const gv_address_t *peer, gv_socket_t *socket)
+static GV_LOOP_ONLY gv_err_t make_connection(const gv_frontend_t *frontend, const gv_door_t *door,
+                                             const gv_address_t *peer,
+                                             connection_t **connection_out)
 {
     char text[GV_ADDRESS_TEXT_SIZE];
     size_t text_size = strlen(gv_address_text(peer, text)) + 1;
@@ -373,8 +422,30 @@ static GV_LOOP_ONLY gv_err_t accept_on(gv_frontend_t *frontend, const gv_door_t 
     }
     *connection = (connection_t){.door = door, .waits_for_proxy = door->proxy_protocol};
     memcpy(connection->peer, text, text_size);
-    gv_err_t err = open_on(frontend, connection, socket);
+    gv_err_t err = GV_OK;
+    if (door->tls != NULL) {
+        err = gv__layers_new(door, gv_loop_index(frontend->loop), &connection->stream,
+                             &connection->conn, &connection->layers);
+    }
     if (err != GV_OK) {
+        gv_free(connection);
+        return err;
+    }
+    *connection_out = connection;
+    return GV_OK;
+}
+
+static GV_LOOP_ONLY gv_err_t accept_on(gv_frontend_t *frontend, const gv_door_t *door,
+                                       const gv_address_t *peer, gv_socket_t *socket)
+{
+    connection_t *connection = NULL;
+    gv_err_t err = make_connection(frontend, door, peer, &connection);
+    if (err != GV_OK) {
+        return err;
+    }
+    err = open_on(frontend, connection, socket);
+    if (err != GV_OK) {
+        gv__layers_free(&connection->layers);
         gv_free(connection);
     }
     return err;
@@ -412,6 +483,7 @@ void gv_frontend_new(const gv_frontend_options_t *options, gv_frontend_t **front
     frontend->shard = options->shard;
     frontend->frontends = options->frontends;
     frontend->packet_size_max = options->packet_size_max;
+    frontend->place = (gv__layers_place_t){.loop = options->loop, .stats = &frontend->stats};
     gv_list_init(&frontend->writing);
     gv_timer_init(&frontend->progress_timer, on_progress_timer);
     *frontend_out = frontend;
@@ -425,6 +497,7 @@ void gv_frontend_free(gv_frontend_t **frontendp)
         return;
     }
     GV_ASSERT(gv_counter_get(&frontend->stats.connections) == 0);
+    gv_free(frontend->place.scratch);
     gv_free(frontend);
 }
 

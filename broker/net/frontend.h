@@ -13,7 +13,7 @@
  * Connections end by themselves: the client, the core or the end of the loop closes them.
  *
  * Threads: functions are marked; each connection belongs to one loop at a time.
- * Memory: about 400 bytes per connection; layers that are not used cost nothing.
+ * Memory: about 400 bytes per connection; TLS and the like cost nothing where they are not used.
  */
 
 #include <stdbool.h>
@@ -23,6 +23,7 @@
 #include "base/io/listener.h"
 #include "base/io/loop.h"
 #include "base/io/stream.h"
+#include "base/io/tlsctx.h"
 #include "base/stats.h"
 #include "broker/core/ports.h"
 #include "broker/core/shard.h"
@@ -36,6 +37,7 @@ typedef struct gv_frontend_stats {
     gv_counter_t moved;        /* to other shards, since the start */
     gv_counter_t failed;       /* no memory, or gone before they could be opened */
     gv_counter_t proxy_errors; /* closed for a missing or wrong PROXY header */
+    gv_counter_t tls_errors;   /* handshakes that failed, broken records */
 } gv_frontend_stats_t;
 
 typedef struct gv_frontend_options {
@@ -49,6 +51,7 @@ typedef struct gv_frontend_options {
 typedef struct gv_door {
     gv_frontend_t *const *frontends; /* of all shards by index */
     gv_admission_t *admission;       /* left once per connection; or NULL */
+    gv_tlsctx_t *const *tls; /* by shard, each read and changed on its loop only; NULL: no TLS */
     bool anonymous_allowed;
     bool proxy_protocol; /* connections begin with a PROXY header; without it they are closed */
 } gv_door_t;

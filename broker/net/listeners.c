@@ -14,6 +14,7 @@ typedef struct item {
     gv_door_t door;
     gv_admission_t admission;
     char *url;
+    char address[GV_ADDRESS_TEXT_SIZE]; /* bound to */
     uint16_t port;
     int *fds; /* by loop, until they are opened; NULL: not bound */
     uint32_t fd_count;
@@ -33,6 +34,7 @@ struct gv_listeners {
     size_t count;
     gv_loop_t **loops;
     uint32_t loop_count;
+    gv_tlsctx_t **tls;  /* by loop, each touched by its loop only; NULL: no TLS listener */
     errand_t *openings; /* by loop */
     errand_t *closings;
     bool is_opened;
@@ -42,13 +44,28 @@ struct gv_listeners {
 
 /* ---- binding -------------------------------------------------------------------------------- */
 
-static gv_err_t bind_item(item_t *item, const gv_listener_config_t *config, uint32_t loop_count,
-                          gv_error_text_t *error)
+/* Sockets that do not listen yet may share an address without the system objecting. */
+static gv_err_t check_bound_once(const gv_listeners_t *listeners, const item_t *item,
+                                 gv_error_text_t *error)
+{
+    for (const item_t *other = listeners->items; other < item; other++) {
+        if (other->fds != NULL && strcmp(other->address, item->address) == 0) {
+            (void)snprintf(error->text, sizeof(error->text),
+                           "cannot listen on '%.80s': it is configured twice", item->address);
+            return GV_ERR_BUSY;
+        }
+    }
+    return GV_OK;
+}
+
+static gv_err_t bind_item(const gv_listeners_t *listeners, item_t *item,
+                          const gv_listener_config_t *config, gv_error_text_t *error)
 {
     char text[GV_HOSTPORT_TEXT_SIZE];
     const char *address = item->is_unix ? config->path : gv_hostport_print(&config->address, text);
-    item->fds = gv_xcalloc(loop_count, sizeof(*item->fds));
-    gv_err_t err = gv_listen_bind(address, loop_count, item->fds, &item->fd_count, error);
+    item->fds = gv_xcalloc(listeners->loop_count, sizeof(*item->fds));
+    gv_err_t err =
+        gv_listen_bind(address, listeners->loop_count, item->fds, &item->fd_count, error);
     if (err != GV_OK) {
         gv_free(item->fds);
         item->fds = NULL;
@@ -56,11 +73,13 @@ static gv_err_t bind_item(item_t *item, const gv_listener_config_t *config, uint
     }
     gv_address_t bound = gv_address_of_socket(item->fds[0]);
     item->port = gv_address_port(&bound);
-    return GV_OK;
+    (void)gv_address_text(&bound, item->address);
+    return check_bound_once(listeners, item, error);
 }
 
-static gv_err_t init_item(item_t *item, const gv_listener_config_t *config,
-                          const gv_listeners_options_t *options, gv_error_text_t *error)
+static gv_err_t init_item(gv_listeners_t *listeners, item_t *item,
+                          const gv_listener_config_t *config, const gv_listeners_options_t *options,
+                          gv_error_text_t *error)
 {
     item->url = gv_xstrdup(config->url);
     item->is_unix = config->scheme == GV_LISTENER_UNIX;
@@ -70,17 +89,54 @@ static gv_err_t init_item(item_t *item, const gv_listener_config_t *config,
     item->door = (gv_door_t){
         .frontends = options->frontends,
         .admission = &item->admission,
+        .tls = gv_listener_has_tls(config) ? listeners->tls : NULL,
         .anonymous_allowed = config->anonymous_allowed,
         .proxy_protocol = config->proxy_protocol,
     };
     item->open = gv_xcalloc(options->loop_count, sizeof(gv_listener_t *));
-    gv_err_t err = bind_item(item, config, options->loop_count, error);
+    gv_err_t err = bind_item(listeners, item, config, error);
     if (err == GV_ERR_IO && config->optional) {
         gv_log_info("listener_left_out", "url='%s' reason='%s'", item->url, error->text);
         error->text[0] = '\0';
         return GV_OK;
     }
     return err;
+}
+
+static gv_err_t load_tls(const gv_listeners_tls_t *tls, gv_tlsctx_t **ctx_out,
+                         gv_error_text_t *error)
+{
+    gv_tlsctx_options_t options = {
+        .role = GV_TLS_SERVER,
+        .cert = tls->cert,
+        .key = tls->key,
+        .ca = tls->ca,
+        .verify_client = tls->verify_client,
+    };
+    return gv_tlsctx_new(&options, ctx_out, error);
+}
+
+static gv_err_t init_tls(gv_listeners_t *listeners, const gv_listeners_options_t *options,
+                         gv_error_text_t *error)
+{
+    bool is_needed = false;
+    for (size_t i = 0; i < options->count; i++) {
+        is_needed = is_needed || gv_listener_has_tls(&options->items[i]);
+    }
+    if (!is_needed) {
+        return GV_OK;
+    }
+    gv_tlsctx_t *ctx = NULL;
+    gv_err_t err = load_tls(&options->tls, &ctx, error);
+    if (err != GV_OK) {
+        return err;
+    }
+    listeners->tls = gv_xcalloc(options->loop_count, sizeof(gv_tlsctx_t *));
+    for (uint32_t i = 0; i < options->loop_count; i++) {
+        listeners->tls[i] = gv_tlsctx_ref(ctx);
+    }
+    gv_tlsctx_unref(&ctx);
+    return GV_OK;
 }
 
 gv_err_t gv_listeners_bind(const gv_listeners_options_t *options, gv_listeners_t **listeners_out,
@@ -96,13 +152,14 @@ gv_err_t gv_listeners_bind(const gv_listeners_options_t *options, gv_listeners_t
     listeners->loop_count = options->loop_count;
     listeners->openings = gv_xcalloc(options->loop_count, sizeof(errand_t));
     listeners->closings = gv_xcalloc(options->loop_count, sizeof(errand_t));
-    for (size_t i = 0; i < options->count; i++) {
+    gv_err_t err = init_tls(listeners, options, error);
+    for (size_t i = 0; i < options->count && err == GV_OK; i++) {
         listeners->count++;
-        gv_err_t err = init_item(&listeners->items[i], &options->items[i], options, error);
-        if (err != GV_OK) {
-            gv_listeners_free(&listeners);
-            return err;
-        }
+        err = init_item(listeners, &listeners->items[i], &options->items[i], options, error);
+    }
+    if (err != GV_OK) {
+        gv_listeners_free(&listeners);
+        return err;
     }
     *listeners_out = listeners;
     return GV_OK;
@@ -185,6 +242,48 @@ void gv_listeners_close(gv_listeners_t *listeners)
     send_errands(listeners, listeners->closings, on_close);
 }
 
+/* ---- new certificates ----------------------------------------------------------------------- */
+
+typedef struct tls_errand {
+    gv_letter_t letter;
+    gv_listeners_t *listeners;
+    gv_tlsctx_t *ctx;
+    uint32_t loop_index;
+} tls_errand_t;
+
+static void on_new_tls(gv_letter_t *letter)
+{
+    tls_errand_t *errand = gv_container_of(letter, tls_errand_t, letter);
+    gv_tlsctx_t **slot = &errand->listeners->tls[errand->loop_index];
+    gv_tlsctx_unref(slot);
+    *slot = errand->ctx;
+    gv_free(errand);
+}
+
+gv_err_t gv_listeners_reload_tls(gv_listeners_t *listeners, const gv_listeners_tls_t *tls,
+                                 gv_error_text_t *error)
+{
+    error->text[0] = '\0';
+    if (listeners->tls == NULL) {
+        return GV_OK;
+    }
+    gv_tlsctx_t *ctx = NULL;
+    gv_err_t err = load_tls(tls, &ctx, error);
+    if (err != GV_OK) {
+        return err;
+    }
+    for (uint32_t i = 0; i < listeners->loop_count; i++) {
+        tls_errand_t *errand = GV_NEW(tls_errand_t);
+        *errand = (tls_errand_t){.letter = {.deliver = on_new_tls},
+                                 .listeners = listeners,
+                                 .ctx = gv_tlsctx_ref(ctx),
+                                 .loop_index = i};
+        gv_loop_send(listeners->loops[i], &errand->letter);
+    }
+    gv_tlsctx_unref(&ctx);
+    return GV_OK;
+}
+
 /* ---- what they are -------------------------------------------------------------------------- */
 
 uint32_t gv_listeners_failed(const gv_listeners_t *listeners)
@@ -227,6 +326,10 @@ void gv_listeners_free(gv_listeners_t **listenersp)
         gv_free(item->open);
         gv_free(item->url);
     }
+    for (uint32_t i = 0; listeners->tls != NULL && i < listeners->loop_count; i++) {
+        gv_tlsctx_unref(&listeners->tls[i]);
+    }
+    gv_free(listeners->tls);
     gv_free(listeners->items);
     gv_free(listeners->openings);
     gv_free(listeners->closings);

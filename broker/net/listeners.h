@@ -6,6 +6,7 @@
  *
  *     gv_listeners_bind()     takes the addresses; all errors an operator can make come here
  *     gv_listeners_open()     begins to accept, when the node is ready for clients
+ *     gv_listeners_reload_tls()   new certificates for connections that come from now on
  *     gv_listeners_close()    no new connections: draining, stopping
  *     gv_listeners_free()     when the loops are freed
  *
@@ -27,12 +28,21 @@
 
 typedef struct gv_listeners gv_listeners_t;
 
+/* Of tls:// and wss:// listeners; paths of PEM files, "" or NULL: none. */
+typedef struct gv_listeners_tls {
+    const char *cert;
+    const char *key;
+    const char *ca;
+    bool verify_client;
+} gv_listeners_tls_t;
+
 typedef struct gv_listeners_options {
     const gv_listener_config_t *items; /* read during gv_listeners_bind() only */
     size_t count;
     gv_loop_t **loops; /* of the shards, by index; outlive the listeners */
     gv_frontend_t *const *frontends;
     uint32_t loop_count;
+    gv_listeners_tls_t tls; /* read if an item needs it */
 } gv_listeners_options_t;
 
 /* One of them, for status pages. */
@@ -45,14 +55,23 @@ typedef struct gv_listeners_info {
 
 /*
  * Takes all addresses.  GV_OK, or with one line for the operator in *error: GV_ERR_BUSY (address in
- * use), GV_ERR_NOENT (unknown host), GV_ERR_DENIED, GV_ERR_INVAL, GV_ERR_IO.  Nothing stays bound
- * after an error and *listeners_out is NULL.  Optional addresses that do not exist are left out.
+ * use), GV_ERR_NOENT (unknown host), GV_ERR_DENIED, GV_ERR_INVAL (also: certificates), GV_ERR_IO.
+ * Nothing stays bound after an error and *listeners_out is NULL.  Optional addresses that do not
+ * exist are left out.
  */
 GV_MUST_USE gv_err_t gv_listeners_bind(const gv_listeners_options_t *options,
                                        gv_listeners_t **listeners_out, gv_error_text_t *error);
 
 /* Begins to accept on all loops.  Once. */
 void gv_listeners_open(gv_listeners_t *listeners);
+
+/*
+ * Reads the certificates again.  GV_OK: connections that come from now on (as soon as each loop has
+ * its letter) get the new ones; without TLS listeners nothing is read.  GV_ERR_INVAL, with one line
+ * in *error: everything stays as it was.
+ */
+GV_MUST_USE gv_err_t gv_listeners_reload_tls(gv_listeners_t *listeners,
+                                             const gv_listeners_tls_t *tls, gv_error_text_t *error);
 
 /* Stops accepting on all loops; connections that are open stay.  More calls do nothing. */
 void gv_listeners_close(gv_listeners_t *listeners);

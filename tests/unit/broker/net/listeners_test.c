@@ -64,6 +64,8 @@ END_TEST
 START_TEST(an_address_in_use_is_one_clear_line)
 {
     rig_open("tcp://127.0.0.1:0");
+    visitor_t *visitor = rig_visit(0); /* it listens */
+    visitor_leave(&visitor);
     char url[64];
     uint16_t port = gv_listeners_info(rig.listeners, 0).port;
     (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
@@ -81,6 +83,42 @@ START_TEST(an_address_in_use_is_one_clear_line)
     (void)snprintf(expected, sizeof(expected),
                    "cannot listen on '127.0.0.1:%u': address in use by another program", port);
     ck_assert_str_eq(error.text, expected);
+    rig_close();
+}
+END_TEST
+
+START_TEST(an_address_configured_twice_is_refused)
+{
+    rig_open("tcp://127.0.0.1:0");
+    rig_add_listener("tcp://127.0.0.1:0");
+    gv_listeners_options_t options = rig_listeners_options();
+    gv_listeners_t *listeners = NULL;
+    gv_error_text_t error;
+    /* A free port: the one that the system gives now. */
+    ck_assert_int_eq(gv_listeners_bind(&options, &listeners, &error), GV_OK);
+    char url[64];
+    (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", gv_listeners_info(listeners, 1).port);
+    gv_listeners_free(&listeners);
+    rig_add_listener(url);
+    rig_add_listener(url);
+    options = rig_listeners_options();
+    ck_assert_int_eq(gv_listeners_bind(&options, &listeners, &error), GV_ERR_BUSY);
+    ck_assert_ptr_null(listeners);
+    ck_assert_ptr_nonnull(strstr(error.text, "configured twice"));
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_tls_listener_needs_its_certificate)
+{
+    rig_open("tcp://127.0.0.1:0");
+    rig_add_listener("tls://127.0.0.1:0");
+    gv_listeners_options_t options = rig_listeners_options();
+    options.tls = (gv_listeners_tls_t){.cert = "/nowhere/cert.pem", .key = "/nowhere/key.pem"};
+    gv_listeners_t *listeners = NULL;
+    gv_error_text_t error;
+    ck_assert_int_eq(gv_listeners_bind(&options, &listeners, &error), GV_ERR_INVAL);
+    ck_assert_ptr_nonnull(strstr(error.text, "/nowhere/cert.pem"));
     rig_close();
 }
 END_TEST
@@ -184,6 +222,8 @@ int main(void)
     tcase_add_test(tc, every_address_serves_clients_and_tells_its_port);
     tcase_add_test(tc, a_unix_socket_serves_both_shards);
     tcase_add_test(tc, an_address_in_use_is_one_clear_line);
+    tcase_add_test(tc, an_address_configured_twice_is_refused);
+    tcase_add_test(tc, a_tls_listener_needs_its_certificate);
     tcase_add_test(tc, only_an_optional_address_may_be_missing);
     tcase_add_test(tc, a_closed_listener_keeps_its_connections);
     tcase_add_test(tc, connections_over_the_limit_are_turned_away);

@@ -50,6 +50,7 @@ typedef struct rig {
     gv_listener_config_t configs[RIG_LISTENERS_MAX];
     size_t config_count;
     gv_listeners_t *listeners;
+    gv_listeners_tls_t tls;
     gv_letter_t *late; /* letters to loops that are gone, newest first */
 } rig_t;
 
@@ -228,6 +229,7 @@ static inline gv_listeners_options_t rig_listeners_options(void)
         .loops = rig.loops,
         .frontends = rig.frontends,
         .loop_count = RIG_SHARDS,
+        .tls = rig.tls,
     };
 }
 
@@ -314,6 +316,7 @@ typedef struct visitor visitor_t;
 typedef struct visitor_way {
     void (*send)(visitor_t *visitor, const void *bytes, size_t size);
     ssize_t (*receive)(visitor_t *visitor, void *room, size_t size); /* 0: the end */
+    void (*leave)(visitor_t *visitor);                               /* may be NULL */
 } visitor_way_t;
 
 struct visitor {
@@ -395,6 +398,9 @@ static inline void visitor_leave(visitor_t **visitorp)
 {
     visitor_t *visitor = *visitorp;
     *visitorp = NULL;
+    if (visitor->way->leave != NULL) {
+        visitor->way->leave(visitor);
+    }
     (void)close(visitor->fd);
     gv_free(visitor->received);
     gv_free(visitor);

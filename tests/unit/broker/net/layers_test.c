@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/net/layers_p.h"
+
+#include "tests/unit/broker/net/tls_way.h"
+
+#define TLS "tls://127.0.0.1:0"
+
+static uint64_t tls_errors(void)
+{
+    return gv_counter_get(&gv_frontend_stats(rig.frontends[0])->tls_errors) +
+           gv_counter_get(&gv_frontend_stats(rig.frontends[1])->tls_errors);
+}
+
+START_TEST(tls_clients_are_served_on_their_home_shard)
+{
+    tls_rig_init(TLS);
+    rig_start();
+    for (unsigned round = 0; round < 20; round++) {
+        uint8_t bytes[1024];
+        char id[64];
+        /* CONNECT and pings in one record, so that what follows CONNECT meets the move. */
+        size_t size = connect_packet(
+            id_at_home_on((uint16_t)(round % RIG_SHARDS), round, id, sizeof(id)), bytes, 512);
+        for (int i = 0; i < 20; i++) {
+            bytes[size++] = 0xc0;
+            bytes[size++] = 0;
+        }
+        visitor_t *visitor = tls_visit(0);
+        visitor_send(visitor, bytes, size - 1);
+        visitor_expect(visitor, GV_MQTT_CONNACK);
+        for (int i = 0; i < 19; i++) {
+            visitor_expect(visitor, GV_MQTT_PINGRESP);
+        }
+        visitor_send(visitor, bytes + size - 1, 1);
+        visitor_expect(visitor, GV_MQTT_PINGRESP);
+        visitor_leave(&visitor);
+    }
+    uint64_t moved = gv_counter_get(&gv_frontend_stats(rig.frontends[0])->moved) +
+                     gv_counter_get(&gv_frontend_stats(rig.frontends[1])->moved);
+    ck_assert_uint_gt(moved, 0);
+    ck_assert_uint_eq(tls_errors(), 0);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
+static void exchange(visitor_t *publisher, visitor_t *reader, uint32_t messages, size_t size)
+{
+    visitor_subscribe(reader, "t/#");
+    uint8_t *payload = gv_xcalloc(1, size);
+    for (uint32_t i = 0; i < messages; i++) {
+        memcpy(payload, &i, sizeof(i));
+        payload[size - 1] = (uint8_t)i;
+        visitor_publish(publisher, "t/x", gv_bytes(payload, size));
+    }
+    for (uint32_t i = 0; i < messages; i++) {
+        uint32_t number = 0;
+        gv_bytes_t got = visitor_expect_publish(reader);
+        ck_assert_uint_eq(got.size, size);
+        memcpy(&number, got.data, sizeof(number));
+        ck_assert_uint_eq(number, i);
+        ck_assert_uint_eq(got.data[size - 1], (uint8_t)i);
+    }
+    gv_free(payload);
+}
+
+START_TEST(messages_go_through_tls_in_order)
+{
+    static const struct {
+        uint32_t messages;
+        size_t size;
+    } loads[] = {{2000, 20}, {200, 5000}, {5, 3000000}};
+    tls_rig_init(TLS);
+    rig_start();
+    char id[64];
+    visitor_t *publisher = tls_visit(0);
+    visitor_connect(publisher, id_at_home_on(0, 1, id, sizeof(id)));
+    visitor_t *reader = tls_visit(0);
+    visitor_connect(reader, id_at_home_on(1, 2, id, sizeof(id)));
+    exchange(publisher, reader, loads[_i].messages, loads[_i].size);
+    visitor_leave(&publisher);
+    visitor_leave(&reader);
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_slow_tls_reader_gets_everything_in_the_end)
+{
+    enum {
+        MESSAGES = 300
+    };
+    tls_rig_init(TLS);
+    rig_start();
+    char id[64];
+    visitor_t *publisher = tls_visit(0);
+    visitor_connect(publisher, id_at_home_on(0, 1, id, sizeof(id)));
+    visitor_t *reader = tls_visit(0);
+    visitor_connect(reader, id_at_home_on(1, 2, id, sizeof(id)));
+    visitor_subscribe(reader, "much");
+    uint8_t *payload = gv_xcalloc(1, 100000);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        memcpy(payload, &i, sizeof(i));
+        visitor_publish(publisher, "much", gv_bytes(payload, 100000));
+    }
+    gv_free(payload);
+    visitor_ping(publisher);
+    sleep_ms(300);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        uint32_t number = 0;
+        memcpy(&number, visitor_expect_publish(reader).data, sizeof(number));
+        ck_assert_uint_eq(number, i);
+    }
+    visitor_leave(&publisher);
+    visitor_leave(&reader);
+    rig_close();
+}
+END_TEST
+
+START_TEST(the_last_words_arrive_through_tls)
+{
+    tls_rig_init(TLS);
+    rig_start();
+    visitor_t *first = tls_visit(0);
+    visitor_connect(first, "same");
+    visitor_t *second = tls_visit(0);
+    visitor_connect(second, "same");
+    visitor_expect(first, GV_MQTT_DISCONNECT);
+    visitor_expect_end(first);
+    ck_assert_int_ne(SSL_get_shutdown(first->data) & SSL_RECEIVED_SHUTDOWN, 0);
+    visitor_leave(&first);
+    visitor_leave(&second);
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_tls_close_ends_the_client)
+{
+    tls_rig_init(TLS);
+    rig_start();
+    visitor_t *visitor = tls_visit(0);
+    visitor_connect(visitor, "alice");
+    ck_assert_int_ge(SSL_shutdown(visitor->data), 0);
+    visitor_expect_end(visitor);
+    ck_assert_int_ne(SSL_get_shutdown(visitor->data) & SSL_RECEIVED_SHUTDOWN, 0);
+    visitor_leave(&visitor);
+    rig_wait_for_connections(0);
+    ck_assert_uint_eq(tls_errors(), 0);
+    rig_close();
+}
+END_TEST
+
+START_TEST(plain_mqtt_on_a_tls_port_is_closed_cleanly)
+{
+    tls_rig_init(TLS);
+    rig_start();
+    uint8_t bytes[512];
+    visitor_t *visitor = rig_visit(0);
+    visitor_send(visitor, bytes, connect_packet("alice", bytes, sizeof(bytes)));
+    /* The end, not a reset; an alert would be no MQTT. */
+    char byte = 0;
+    ck_assert_int_eq(recv(visitor->fd, &byte, 1, 0), 0);
+    visitor_leave(&visitor);
+    rig_wait_for_connections(0);
+    ck_assert_uint_eq(tls_errors(), 1);
+    rig_close();
+}
+END_TEST
+
+START_TEST(tls_on_a_plain_port_is_closed_cleanly)
+{
+    rig_open("tcp://127.0.0.1:0");
+    visitor_t *visitor = rig_visit(0);
+    ck_assert(!tls_begin(visitor, false));
+    visitor_leave(&visitor);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_handshake_is_not_waited_for_for_ever)
+{
+    tls_rig_init(TLS);
+    rig.limits.connect_timeout_ms = 200;
+    rig_start();
+    visitor_t *silent = rig_visit(0);
+    visitor_expect_end(silent);
+    visitor_leave(&silent);
+    visitor_t *shaken = tls_visit(0); /* hands shaken, but no CONNECT */
+    visitor_expect_end(shaken);
+    visitor_leave(&shaken);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
+START_TEST(where_certificates_are_wanted_only_those_who_have_one_come_in)
+{
+    tls_rig_init(TLS);
+    rig.tls.ca = tls_files.ca;
+    rig.tls.verify_client = true;
+    rig_start();
+    visitor_t *known = rig_visit(0);
+    ck_assert(tls_begin(known, true));
+    visitor_connect(known, "known");
+    visitor_t *unknown = rig_visit(0);
+    (void)tls_begin(unknown, false); /* in TLS 1.3 the client learns it with its first read */
+    visitor_expect_end(unknown);
+    visitor_ping(known);
+    visitor_leave(&unknown);
+    visitor_leave(&known);
+    ck_assert_uint_eq(tls_errors(), 1);
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_proxy_header_goes_before_the_handshake)
+{
+    static const char line[] = "PROXY TCP4 192.0.2.7 192.0.2.1 4711 8883\r\n";
+    tls_rig_init(TLS "?proxy_protocol=true");
+    rig_start();
+    visitor_t *visitor = rig_visit(0);
+    visitor_send(visitor, line, sizeof(line) - 1);
+    ck_assert(tls_begin(visitor, false));
+    visitor_connect(visitor, "alice");
+    visitor_ping(visitor);
+    visitor_leave(&visitor);
+    rig_close();
+}
+END_TEST
+
+/* Who the server says it is: the serial number of its certificate. */
+static long serial_of_server(void)
+{
+    visitor_t *visitor = tls_visit(0);
+    X509 *cert = SSL_get1_peer_certificate(visitor->data);
+    ck_assert_ptr_nonnull(cert);
+    long serial = ASN1_INTEGER_get(X509_get0_serialNumber(cert));
+    X509_free(cert);
+    visitor_leave(&visitor);
+    return serial;
+}
+
+static void nothing(gv_loop_t *loop, void *arg)
+{
+    (void)loop;
+    (void)arg;
+}
+
+START_TEST(a_reload_takes_new_certificates_or_none)
+{
+    tls_rig_init(TLS);
+    rig_start();
+    visitor_t *visitor = tls_visit(0);
+    visitor_connect(visitor, "alice");
+    long before = serial_of_server();
+
+    gv_error_text_t error;
+    gv_listeners_tls_t bad = {.cert = tls_files.client_cert, .key = tls_files.server_key};
+    ck_assert_int_eq(gv_listeners_reload_tls(rig.listeners, &bad, &error), GV_ERR_INVAL);
+    ck_assert_str_ne(error.text, "");
+    ck_assert_int_eq(serial_of_server(), before);
+
+    gv_listeners_tls_t good = {.cert = tls_files.client_cert, .key = tls_files.client_key};
+    ck_assert_int_eq(gv_listeners_reload_tls(rig.listeners, &good, &error), GV_OK);
+    for (uint32_t i = 0; i < RIG_SHARDS; i++) {
+        call_on(rig.loops[i], nothing, NULL); /* the letters before this one have arrived */
+    }
+    ck_assert_int_ne(serial_of_server(), before);
+    visitor_ping(visitor); /* who was there before keeps what he has */
+    visitor_leave(&visitor);
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_node_that_stops_frees_tls_clients_on_the_move)
+{
+    tls_rig_init(TLS);
+    rig_start();
+    visitor_t *visitors[10];
+    for (unsigned i = 0; i < 10; i++) {
+        uint8_t bytes[512];
+        char id[64];
+        visitors[i] = tls_visit(0);
+        id_at_home_on((uint16_t)(i % RIG_SHARDS), i, id, sizeof(id));
+        visitor_send(visitors[i], bytes, connect_packet(id, bytes, sizeof(bytes)));
+    }
+    rig_close();
+    for (unsigned i = 0; i < 10; i++) {
+        visitor_leave(&visitors[i]);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    gv_os_ignore_sigpipe();
+    TCase *tc = tcase_create("layers");
+    tcase_set_timeout(tc, 60);
+    tcase_add_unchecked_fixture(tc, tls_make_files, tls_remove_files);
+    tcase_add_test(tc, tls_clients_are_served_on_their_home_shard);
+    tcase_add_loop_test(tc, messages_go_through_tls_in_order, 0, 3);
+    tcase_add_test(tc, a_slow_tls_reader_gets_everything_in_the_end);
+    tcase_add_test(tc, the_last_words_arrive_through_tls);
+    tcase_add_test(tc, a_tls_close_ends_the_client);
+    tcase_add_test(tc, plain_mqtt_on_a_tls_port_is_closed_cleanly);
+    tcase_add_test(tc, tls_on_a_plain_port_is_closed_cleanly);
+    tcase_add_test(tc, a_handshake_is_not_waited_for_for_ever);
+    tcase_add_test(tc, where_certificates_are_wanted_only_those_who_have_one_come_in);
+    tcase_add_test(tc, a_proxy_header_goes_before_the_handshake);
+    tcase_add_test(tc, a_reload_takes_new_certificates_or_none);
+    tcase_add_test(tc, a_node_that_stops_frees_tls_clients_on_the_move);
+    Suite *suite = suite_create("broker/net/layers");
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
