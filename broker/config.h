@@ -56,6 +56,12 @@ typedef struct gv_config {
         size_t count;
     } listeners;
     struct {
+        char *cert;
+        char *key;
+        char *ca;
+        bool verify_client;
+    } tls;
+    struct {
         gv_auth_anonymous_t anonymous;
     } auth;
     struct {

@@ -26,10 +26,17 @@ static GV_PRINTF(3, 4) void complain(const check_t *check, const char *key, cons
 
 /* ---- listeners and who may use them ------------------------------------------------------- */
 
+/* On such a listener every client has shown a certificate. */
+static bool has_mutual_tls(const gv_config_t *config, const gv_listener_config_t *listener)
+{
+    return gv_listener_has_tls(listener) && config->tls.verify_client;
+}
+
 static void check_listener(const check_t *check, gv_listener_config_t *listener)
 {
-    listener->anonymous_allowed =
-        check->config->auth.anonymous == GV_AUTH_ANONYMOUS_ALL || listener->is_loopback;
+    const gv_config_t *config = check->config;
+    listener->anonymous_allowed = config->auth.anonymous == GV_AUTH_ANONYMOUS_ALL ||
+                                  listener->is_loopback || has_mutual_tls(config, listener);
     if (!listener->anonymous_allowed) {
         complain(check, "listeners",
                  "%s is open to other machines and no authentication is configured; expected a "
@@ -37,9 +44,14 @@ static void check_listener(const check_t *check, gv_listener_config_t *listener)
                  listener->url);
     }
     /* A listener must never be less than what its URL says. */
-    if (listener->scheme != GV_LISTENER_TCP && listener->scheme != GV_LISTENER_UNIX) {
+    if (listener->scheme == GV_LISTENER_WS || listener->scheme == GV_LISTENER_WSS) {
         complain(check, "listeners",
-                 "%s: this version speaks neither TLS nor WebSocket; expected tcp:// or unix://",
+                 "%s: this version does not speak WebSocket; expected tcp://, tls:// or unix://",
+                 listener->url);
+    }
+    if (gv_listener_has_tls(listener) &&
+        (config->tls.cert[0] == '\0' || config->tls.key[0] == '\0')) {
+        complain(check, "listeners", "%s needs a certificate; expected tls.cert and tls.key",
                  listener->url);
     }
 }
@@ -65,6 +77,13 @@ static void check_duplicates(const check_t *check)
                          config->listeners.items[j].url, config->listeners.items[i].url);
             }
         }
+    }
+}
+
+static void check_tls(const check_t *check)
+{
+    if (check->config->tls.verify_client && check->config->tls.ca[0] == '\0') {
+        complain(check, "tls.verify_client", "true without tls.ca; expected the authorities' file");
     }
 }
 
@@ -168,6 +187,7 @@ void gv__config_check(gv_config_t *config, gv__config_complain_t *complain_cb, v
         check_listener(&check, &config->listeners.items[i]);
     }
     check_duplicates(&check);
+    check_tls(&check);
     check_cluster(&check);
     if (config->admin.token_always && config->admin.token[0] == '\0') {
         complain(&check, "admin.token_always", "true without a token; expected admin.token");

@@ -72,7 +72,16 @@ const gv__config_row_t gv__config_table[] = {
 
     {.key = "listeners", LISTENERS(listeners),
      .fallback = "tcp://127.0.0.1:1883,tcp://[::1]:1883",
-     .doc = "where clients connect: tcp://HOST:PORT or unix:///PATH"},
+     .doc = "where clients connect: tcp:// tls:// ws:// wss:// unix://"},
+
+    {.key = "tls.cert", TEXT(tls.cert), .fallback = "", ON_RELOAD,
+     .doc = "PEM file with the certificate chain of tls:// and wss:// listeners"},
+    {.key = "tls.key", TEXT(tls.key), .fallback = "", ON_RELOAD,
+     .doc = "PEM file with its private key"},
+    {.key = "tls.ca", TEXT(tls.ca), .fallback = "", ON_RELOAD,
+     .doc = "PEM file with the authorities that client certificates are checked against"},
+    {.key = "tls.verify_client", BOOL(tls.verify_client), .fallback = "false",
+     .doc = "refuse clients without a certificate that tls.ca vouches for"},
 
     {.key = "auth.anonymous", CHOICE(auth.anonymous, anonymous), .fallback = "loopback",
      .doc = "clients without a login are allowed: on listeners of this machine only, or on all (true)"},

@@ -107,7 +107,9 @@ char *gv_listener_url_parse(const char *url, gv_listener_config_t *out)
     const scheme_t *scheme = scheme_of(url);
     if (scheme == NULL) {
         return gv_text_format(
-            "'%s' is not a listener URL; expected tcp://HOST:PORT or unix:///PATH", url);
+            "'%s' is not a listener URL; expected tcp://HOST:PORT, or tls:// ws:// "
+            "wss:// unix://",
+            url);
     }
     out->scheme = scheme->scheme;
     out->url = gv_xstrdup(url);

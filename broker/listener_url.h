@@ -37,6 +37,11 @@ typedef struct gv_listener_config {
     bool anonymous_allowed;   /* set by gv_config_load() */
 } gv_listener_config_t;
 
+static inline bool gv_listener_has_tls(const gv_listener_config_t *listener)
+{
+    return listener->scheme == GV_LISTENER_TLS || listener->scheme == GV_LISTENER_WSS;
+}
+
 /*
  * Takes a URL apart.  Returns NULL and *out, to be released with gv_listener_config_deinit(), or a
  * text that says what is wrong, to be freed with gv_free(); *out needs no deinit then.

@@ -160,7 +160,7 @@ void gv_options_print_help(FILE *out)
         "      --set KEY=VALUE    set one configuration key; may be repeated\n"
         "      --node NAME        node.name: name of this node\n"
         "      --data DIR         node.data: directory of everything that survives a restart\n"
-        "      --listen URL       listeners: tcp://HOST:PORT or unix:///PATH; may be repeated\n"
+        "      --listen URL       listeners: tcp:// tls:// ws:// wss:// unix://; may be repeated\n"
         "      --cluster HOST:PORT  cluster.listen: where the other nodes connect\n"
         "      --seed HOST:PORT   cluster.seeds: a node to ask for the others; may be repeated\n"
         "      --admin HOST:PORT  admin.listen: the admin HTTP server\n"

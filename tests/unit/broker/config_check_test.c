@@ -77,10 +77,30 @@ START_TEST(who_may_come_in_without_a_login)
 }
 END_TEST
 
+START_TEST(only_certificates_that_are_required_are_a_login)
+{
+    gv_config_t config;
+    ck_assert_str_eq(checked(&config, SETTINGS("listeners=tls://0.0.0.0", "tls.cert=c", "tls.key=k",
+                                               "tls.ca=a")),
+                     "listeners ");
+    release(&config);
+    ck_assert_str_eq(checked(&config, SETTINGS("listeners=tls://0.0.0.0", "tls.cert=c", "tls.key=k",
+                                               "tls.ca=a", "tls.verify_client=true")),
+                     "");
+    ck_assert(config.listeners.items[0].anonymous_allowed);
+    release(&config);
+    /* A certificate does not help a listener without TLS. */
+    ck_assert_str_eq(
+        checked(&config, SETTINGS("listeners=tcp://0.0.0.0", "tls.ca=a", "tls.verify_client=true")),
+        "listeners ");
+    release(&config);
+}
+END_TEST
+
 START_TEST(a_listener_is_never_less_than_its_url_says)
 {
-    static const char *const unspoken[] = {"listeners=tls://127.0.0.1", "listeners=ws://127.0.0.1",
-                                           "listeners=wss://127.0.0.1"};
+    /* Without certificates, that is. */
+    static const char *const unspoken[] = {"listeners=tls://127.0.0.1", "listeners=ws://127.0.0.1"};
     for (size_t i = 0; i < sizeof(unspoken) / sizeof(unspoken[0]); i++) {
         gv_config_t config;
         ck_assert_str_eq(checked(&config, SETTINGS(unspoken[i])), "listeners ");
@@ -147,6 +167,7 @@ int main(void)
 {
     TCase *tc = tcase_create("config_check");
     tcase_add_test(tc, who_may_come_in_without_a_login);
+    tcase_add_test(tc, only_certificates_that_are_required_are_a_login);
     tcase_add_test(tc, a_listener_is_never_less_than_its_url_says);
     tcase_add_test(tc, the_same_place_twice_is_a_mistake_but_port_0_is_many);
     tcase_add_test(tc, a_cluster_beyond_this_machine_needs_a_secret);

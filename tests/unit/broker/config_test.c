@@ -216,7 +216,7 @@ static const struct {
      "F:1: cluster.seeds: '[ ... ]' is no value of this list; expected "
      "a list of HOST:PORT"},
     {"listeners = [http://a:1]\n", "F:1: listeners: 'http://a:1' is not a listener URL; expected "
-                                   "tcp://HOST:PORT or unix:///PATH"},
+                                   "tcp://HOST:PORT, or tls:// ws:// wss:// unix://"},
     {"listeners = [tcp://:1883]\n",
      "F:1: listeners: ':1883' is not an address; expected tcp://HOST:PORT, with "
      "0.0.0.0 or [::] for "
@@ -242,8 +242,10 @@ static const struct {
      "everybody in"},
     {"auth.anonymous = false\n",
      "F:1: auth.anonymous: 'false' is none of its values; expected loopback or true"},
-    {"listeners = [tls://127.0.0.1]\n", "F:1: listeners: tls://127.0.0.1: this version speaks "
-                                        "neither TLS nor WebSocket; expected tcp:// or unix://"},
+    {"listeners = [tls://127.0.0.1]\n", "F:1: listeners: tls://127.0.0.1 needs a "
+                                        "certificate; expected tls.cert and tls.key"},
+    {"tls.verify_client = true\n",
+     "F:1: tls.verify_client: true without tls.ca; expected the authorities' file"},
     {"cluster.seeds = [a:1]\n", "F:1: cluster.seeds: set without cluster.listen; expected "
                                 "cluster.listen = HOST:PORT (or --cluster)"},
     {"cluster.listen = 0.0.0.0\n",
@@ -461,6 +463,17 @@ START_TEST(secret_comes_from_its_file_without_the_line_end)
 }
 END_TEST
 
+START_TEST(mutual_tls_is_authentication)
+{
+    ck_assert_int_eq(load_text("listeners = tls://0.0.0.0\n"
+                               "tls { cert = c, key = k, ca = a, verify_client = true }\n"),
+                     GV_OK);
+    ck_assert(config->listeners.items[0].anonymous_allowed);
+    ck_assert_uint_eq(config->listeners.items[0].address.port, 8883);
+    forget();
+}
+END_TEST
+
 /* ---- reload
  * -------------------------------------------------------------------------------
  */
@@ -542,6 +555,7 @@ int main(void)
     tcase_add_test(tc, mistakes_in_environment_and_command_line_name_their_source);
     tcase_add_test(tc, the_host_name_has_to_be_usable_only_if_it_is_used);
     tcase_add_test(tc, secret_comes_from_its_file_without_the_line_end);
+    tcase_add_test(tc, mutual_tls_is_authentication);
     tcase_add_test(tc, reload_takes_what_it_can_and_names_the_rest);
     tcase_add_test(tc, snapshot_lives_as_long_as_its_last_holder);
 

@@ -42,9 +42,11 @@ START_TEST(bytes_come_out_in_the_order_they_went_in)
             gv_bytes_t bytes = gv__inbuf_bytes(&inbuf);
             ck_assert_uint_eq(bytes.size, in - out);
             size_t size = gv_rng_below(&rng, (uint32_t)bytes.size + 1);
+            size_t wrong = 0;
             for (size_t i = 0; i < size; i++) {
-                ck_assert_uint_eq(bytes.data[i], (uint8_t)(out++ * 31));
+                wrong += bytes.data[i] != (uint8_t)(out++ * 31);
             }
+            ck_assert_uint_eq(wrong, 0);
             gv__inbuf_use(&inbuf, size);
         }
     }
