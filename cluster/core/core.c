@@ -168,7 +168,7 @@ void gv_ccore_free(gv_ccore_t **corep)
         gv_list_remove(link);
         gv_free(gv_container_of(link, gv_peer_link_t, _link));
     }
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    for (size_t i = 0; i < core->member_end; i++) {
         if (core->members[i] != NULL) {
             gv__member_free(core, core->members[i]);
         }

@@ -263,6 +263,7 @@ struct gv_ccore {
     bool said_goodbye;
 
     gv_member_t *members[GV_NODES_MAX];
+    size_t member_end; /* one more than the highest index in use */
     gv_list_t links;
     gv_seed_t *seeds;
     size_t seed_count;
@@ -301,7 +302,7 @@ static inline uint64_t gv__bit(const gv_member_t *m)
 
 /* All members but ourselves: `m` is set in the body. */
 #define gv__foreach_peer(core, m)                         \
-    for (size_t m##_i = 1; m##_i < GV_NODES_MAX; m##_i++) \
+    for (size_t m##_i = 1; m##_i < (core)->member_end; m##_i++) \
         for (gv_member_t *m = (core)->members[m##_i]; m != NULL; m = NULL)
 
 /* Room for packing, valid until the next use. */

@@ -161,10 +161,9 @@ void gv_ccore_publish(gv_ccore_t *core, const gv_forward_t *msg, uint64_t node_m
     GV_ASSERT(msg->qos <= 2);
     gv_forward_body_t *body = encode_body(msg);
     body->refs = 1;
-    for (size_t node = 1; node < GV_NODES_MAX; node++) {
-        if ((node_mask >> node & 1) == 0) {
-            continue;
-        }
+    uint64_t left = node_mask & ~((uint64_t)1 << GV_NODE_SELF);
+    for (; left != 0; left &= left - 1) {
+        size_t node = (size_t)__builtin_ctzll(left);
         if (msg->qos == 0) {
             publish_at_most_once(core, core->members[node], msg, body);
         } else {

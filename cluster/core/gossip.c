@@ -54,7 +54,7 @@ static void flush_facts(gv_ccore_t *core, const gv_member_t *peer)
 {
     const gv_member_t *about[GV_NODES_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    for (size_t i = 0; i < core->member_end; i++) {
         gv_member_t *m = core->members[i];
         if (m != NULL && (m->fact_for & gv__bit(peer)) != 0) {
             m->fact_for &= ~gv__bit(peer);
@@ -119,9 +119,9 @@ static void build_view(gv_ccore_t *core, const gv_member_t *viewer, Gv__View *ms
     msg->viewer_id = gv_codec_put_id(&viewer->id);
     msg->viewer_boot_id = is_own ? viewer->incarnation.boot_id : viewer->view.boot_id;
     msg->seq = is_own ? core->view_seq : viewer->view.seq;
-    Gv__ViewRow *rows = gv__build(core, GV_NODES_MAX, sizeof(*rows));
-    msg->rows = gv__build(core, GV_NODES_MAX, sizeof(msg->rows[0]));
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    Gv__ViewRow *rows = gv__build(core, core->member_end, sizeof(*rows));
+    msg->rows = gv__build(core, core->member_end, sizeof(msg->rows[0]));
+    for (size_t i = 0; i < core->member_end; i++) {
         const gv_member_t *m = core->members[i];
         if (m == NULL || m == viewer || (!is_own && (viewer->view.known & gv__bit(m)) == 0)) {
             continue;
@@ -327,7 +327,7 @@ uint64_t gv__path_identity(const gv_ccore_t *core, const gv_member_t *m)
 /* Whatever was in flight on the link before may be lost: say it all again. */
 void gv__gossip_session(gv_ccore_t *core, gv_member_t *m)
 {
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    for (size_t i = 0; i < core->member_end; i++) {
         gv_member_t *other = core->members[i];
         if (other != NULL) {
             other->fact_for |= gv__bit(m);

@@ -24,7 +24,7 @@
 
 gv_member_t *gv__member_by_id(const gv_ccore_t *core, const gv_node_id_t *id)
 {
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    for (size_t i = 0; i < core->member_end; i++) {
         if (core->members[i] != NULL && gv_node_id_equal(&core->members[i]->id, id)) {
             return core->members[i];
         }
@@ -84,12 +84,18 @@ gv_member_t *gv__member_add(gv_ccore_t *core, const gv_node_id_t *id, gv_incarna
     gv__channel_in_init(&m->in);
     gv__channel_out_restart(core, m);
     core->members[index] = m;
+    if (core->member_end <= index) {
+        core->member_end = index + 1;
+    }
     return m;
 }
 
 void gv__member_free(gv_ccore_t *core, gv_member_t *m)
 {
     core->members[m->index] = NULL;
+    while (core->member_end > 0 && core->members[core->member_end - 1] == NULL) {
+        core->member_end--;
+    }
     gv__replica_deinit(&m->replica);
     gv__channel_out_deinit(&m->out);
     gv__channel_in_deinit(&m->in);
@@ -119,7 +125,7 @@ void gv__member_forget(gv_ccore_t *core, gv_member_t *m)
             core->seeds[i].member = GV_NODE_NONE;
         }
     }
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    for (size_t i = 0; i < core->member_end; i++) {
         gv_member_t *other = core->members[i];
         if (other == NULL) {
             continue;

@@ -64,7 +64,7 @@ static bool is_seed_wanted(const gv_ccore_t *core, const gv_seed_t *seed)
 /* A node that was replaced by another under the same address cannot be found there any more. */
 static bool is_replaced(const gv_ccore_t *core, const gv_member_t *m)
 {
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    for (size_t i = 0; i < core->member_end; i++) {
         const gv_member_t *other = core->members[i];
         if (other != NULL && other != m && gv__is_up(other->state) && !gv__is_up(m->state) &&
             strcmp(other->address, m->address) == 0) {

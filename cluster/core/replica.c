@@ -385,10 +385,10 @@ bool gv__on_table_request(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Tabl
 void gv__send_digest(gv_ccore_t *core, gv_peer_link_t *link, bool is_answer)
 {
     Gv__Digest digest = GV__DIGEST__INIT;
-    Gv__TableVersion *versions = gv__build(core, GV_NODES_MAX, sizeof(*versions));
-    digest.tables = gv__build(core, GV_NODES_MAX, sizeof(digest.tables[0]));
+    Gv__TableVersion *versions = gv__build(core, core->member_end, sizeof(*versions));
+    digest.tables = gv__build(core, core->member_end, sizeof(digest.tables[0]));
     digest.answer = is_answer;
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    for (size_t i = 0; i < core->member_end; i++) {
         const gv_member_t *owner = core->members[i];
         if (owner == NULL || owner->replica.is_purged ||
             owner->replica.table.incarnation.start_counter == 0) {

@@ -16,7 +16,7 @@ const gv_ccore_stats_t *gv_ccore_stats(const gv_ccore_t *core)
 uint64_t gv_ccore_members(const gv_ccore_t *core)
 {
     uint64_t mask = 0;
-    for (size_t i = 0; i < GV_NODES_MAX; i++) {
+    for (size_t i = 0; i < core->member_end; i++) {
         mask |= core->members[i] != NULL ? gv__bit(core->members[i]) : 0;
     }
     return mask;

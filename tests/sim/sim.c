@@ -156,6 +156,39 @@ static uint64_t run_seed(sim_world_t *world, const options_t *options, uint64_t 
 /* ---- the program
  * ---------------------------------------------------------------------------------- */
 
+/* What the nodes of the end have counted: whether the run has met the rare paths at all. */
+static void print_counts(const sim_world_t *world)
+{
+    gv_ccore_stats_t sum = {.frames_bad = 0};
+    for (size_t i = 0; i < world->node_count; i++) {
+        if (sim_node_is_up(&world->nodes[i])) {
+            const gv_ccore_stats_t *stats = gv_ccore_stats(world->nodes[i].core);
+            sum.refutations += stats->refutations;
+            sum.wakeups_late += stats->wakeups_late;
+            sum.table_snapshots += stats->table_snapshots;
+            sum.table_pieces_refused += stats->table_pieces_refused;
+            sum.barriers_late += stats->barriers_late;
+            sum.forwards_delivered += stats->forwards_delivered;
+            sum.forwards_resent += stats->forwards_resent;
+            sum.forwards_repeated += stats->forwards_repeated;
+            sum.forwards_relayed += stats->forwards_relayed;
+            sum.forwards_gone += stats->forwards_gone;
+            sum.forwards_refused_full += stats->forwards_refused_full;
+            sum.qos0_dropped_incomplete += stats->qos0_dropped_incomplete;
+            sum.qos0_dropped_no_credit += stats->qos0_dropped_no_credit;
+        }
+    }
+    (void)printf("refutations %" PRIu64 ", late wake-ups %" PRIu64 ", snapshots %" PRIu64
+                 ", gaps %" PRIu64 ", late barriers %" PRIu64 ", delivered %" PRIu64
+                 ", resent %" PRIu64 ", repeated %" PRIu64 ", relayed %" PRIu64 ", gone %" PRIu64
+                 ", full %" PRIu64 ", incomplete %" PRIu64 ", no credit %" PRIu64 "\n",
+                 sum.refutations, sum.wakeups_late, sum.table_snapshots, sum.table_pieces_refused,
+                 sum.barriers_late, sum.forwards_delivered, sum.forwards_resent,
+                 sum.forwards_repeated, sum.forwards_relayed, sum.forwards_gone,
+                 sum.forwards_refused_full, sum.qos0_dropped_incomplete,
+                 sum.qos0_dropped_no_credit);
+}
+
 static bool run_and_report(sim_world_t *world, const options_t *options, uint64_t seed)
 {
     uint64_t hash = run_seed(world, options, seed);
@@ -165,6 +198,7 @@ static bool run_and_report(sim_world_t *world, const options_t *options, uint64_
                      " restarts, hash %016" PRIx64 "\n",
                      seed, world->node_count, world->publish_count, world->barrier_count,
                      world->restarts, hash);
+        print_counts(world);
     }
     if (has_failed) {
         (void)printf("seed %" PRIu64 " failed %s\nrepeat with: sim --seeds %" PRIu64 "-%" PRIu64,

@@ -27,7 +27,7 @@
 #define SIM_NODES_MAX     9U
 #define SIM_NODE_NONE     SIZE_MAX
 #define SIM_KEYS          120U
-#define SIM_PUBLISHES_MAX 4096U
+#define SIM_PUBLISHES_MAX 8192U
 #define SIM_CHAOS_MS      20000U
 #define SIM_DRAIN_MS      40000U
 #define SIM_START_MS      100000U

@@ -246,7 +246,7 @@ static void fill_options(sim_node_t *node, gv_ccore_options_t *options)
     options->limits.tombstones = 12;
     options->limits.piece_bytes = 400;
     options->limits.forward_window_bytes = 80000;
-    options->limits.forward_queue_bytes = 400000;
+    options->limits.forward_queue_bytes = 200000;
     options->switches = node->world->switches;
     options->ports = (gv_ccore_ports_t){
         .send = port_send,

@@ -147,7 +147,9 @@ static uint8_t payload_byte(size_t publish, size_t at)
 static void publish(sim_node_t *node, uint64_t destinations, uint8_t qos, size_t size)
 {
     sim_world_t *world = node->world;
-    if (world->publish_count == SIM_PUBLISHES_MAX) {
+    /* Some room is kept for the calm at the end. */
+    size_t max = world->is_chaos ? SIM_PUBLISHES_MAX - 64 : SIM_PUBLISHES_MAX;
+    if (world->publish_count >= max) {
         return;
     }
     size_t number = world->publish_count++;
@@ -306,6 +308,10 @@ static void work(sim_world_t *world, const sim_event_t *event)
         sim_set_random_route(node);
         if (draw(world, 100) < 50) {
             ask_barrier(node);
+        }
+    } else if (what < 51) {
+        for (uint32_t i = 0; i < 50; i++) { /* more than the credit */
+            publish(node, UINT64_MAX, (uint8_t)draw(world, 3), draw(world, PAYLOAD_MAX));
         }
     } else {
         uint32_t count = 1 + draw(world, 4);
