@@ -9,8 +9,8 @@ import threading
 import time
 import typing
 
-import netns
-from suite import SLOW, Failed, require
+from harness import Failure, check, patient
+from rig import figure, wait_tables
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 10, 11, 12, 13, 14
@@ -62,8 +62,8 @@ class Pending:
         return self.done.is_set() and self.answer is not None
 
     def wait(self, seconds=10):
-        require(self.done.wait(seconds * SLOW), f"no answer within {seconds * SLOW:g} s")
-        require(self.answer is not None, "the connection ended before the answer")
+        check(self.done.wait(patient(seconds)), f"no answer within {patient(seconds):g} s")
+        check(self.answer is not None, "the connection ended before the answer")
         return self.answer
 
 
@@ -80,7 +80,7 @@ class Client:
         self._packet_ids = itertools.cycle(range(1, 65536))
         self._pending = {}
         self._releasing = set()  # QoS 2 packet ids taken, not yet released
-        self._socket = netns.connect(node.namespace, node.mqtt, 10 * SLOW)
+        self._socket = node.connect(node.port, patient(10))
         self._socket.setsockopt(6, 1, 1)
         self._connect()
         self._socket.settimeout(None)
@@ -96,9 +96,9 @@ class Client:
             if got is not None:
                 break
             chunk = self._socket.recv(65536)
-            require(chunk, f"{self.name}: the node ended the connection instead of a CONNACK")
+            check(chunk, f"{self.name}: the node ended the connection instead of a CONNACK")
             self._input += chunk
-        require(got[0] >> 4 == CONNACK and got[1][1] == 0, f"{self.name}: refused: {got}")
+        check(got[0] >> 4 == CONNACK and got[1][1] == 0, f"{self.name}: refused: {got}")
 
     # ---- bytes ----------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Client:
         if qos > 0:
             packet_id, at = body[at:at + 2], at + 2
         if self.version == 5:
-            require(body[at] < 128, "more properties than this client expects")
+            check(body[at] < 128, "more properties than this client expects")
             at += 1 + body[at]
         if qos == 1:
             self._send(packet(PUBACK << 4, packet_id))
@@ -199,8 +199,8 @@ class Client:
     # ---- requests -------------------------------------------------------------------------
 
     def _ask(self, first, body_of):
-        require(not self.closed.is_set(), f"{self.name}: the connection has ended")
-        require(self._room.acquire(timeout=60 * SLOW), f"{self.name}: no acknowledgement for 60 s")
+        check(not self.closed.is_set(), f"{self.name}: the connection has ended")
+        check(self._room.acquire(timeout=patient(60)), f"{self.name}: no acknowledgement for 60 s")
         packet_id = next(self._packet_ids)
         while packet_id in self._pending:
             packet_id = next(self._packet_ids)
@@ -218,7 +218,7 @@ class Client:
     def subscribe(self, *filters, qos=1, seconds=10):
         codes = self.subscribe_later(filters, qos).wait(seconds)
         codes = codes[1:] if self.version == 5 else codes
-        require(all(code <= 2 for code in codes), f"{self.name}: SUBACK {codes.hex()}")
+        check(all(code <= 2 for code in codes), f"{self.name}: SUBACK {codes.hex()}")
 
     def unsubscribe(self, *filters):
         self._ask(UNSUBSCRIBE << 4 | 2, lambda packet_id: packet_id + self._none() + b"".join(
@@ -227,7 +227,7 @@ class Client:
     def publish(self, topic, payload, qos=0):
         """A Pending for QoS 1 and 2; blocks while the window is full."""
         if qos == 0:
-            require(not self.closed.is_set(), f"{self.name}: the connection has ended")
+            check(not self.closed.is_set(), f"{self.name}: the connection has ended")
             self._send(packet(PUBLISH << 4, text(topic) + self._none() + payload))
             return None
         return self._ask(PUBLISH << 4 | qos << 1,
@@ -256,56 +256,77 @@ class Stream:
     """A steady stream of numbered messages from one node to a subscriber on another."""
 
     def __init__(self, source, target, qos, every=0.01):
-        self.source = source
+        self.source, self.qos = source, qos
         self.name = f"{source.name} to {target.name} at QoS {qos}"
-        topic = f"stream/{source.name}/{target.name}/{qos}"
-        self.subscriber = Client(target)
-        self.subscriber.subscribe(topic, qos=qos)
-        self.publisher = Client(source, window=5000)
-        self.qos, self._topic, self._every = qos, topic, every
-        self.pending = []
         self.sent = 0
+        self._topic, self._every = f"stream/{next(_ids)}", every
+        self._pending = []
+        self._subscriber = Client(target)
+        self._subscriber.subscribe(self._topic, qos=qos)
+        self._publisher = Client(source, window=5000)
         self._ended = threading.Event()
         self._failure = None
+        self._begun = None
         self._thread = threading.Thread(target=self._publish, daemon=True)
+
+    def start(self):
+        self._begun = time.monotonic()
         self._thread.start()
 
     def _publish(self):
         try:
             while not self._ended.is_set():
-                self.pending.append(
-                    self.publisher.publish(self._topic, b"%d" % self.sent, self.qos))
+                pending = self._publisher.publish(self._topic, b"%d" % self.sent, self.qos)
+                self._pending.append(pending)
                 self.sent += 1
                 self._ended.wait(self._every)
-        except Failed as failed:
-            self._failure = failed
+        except Failure as failure:
+            self._failure = failure
 
-    def gap(self, since):
-        """The longest time without a delivery after `since`, the time until now included."""
-        times = [m.at for m in list(self.subscriber.messages) if m.at >= since]
-        times = [since, *times, time.monotonic()]
+    def gap(self):
+        """The longest time without a delivery so far."""
+        times = [self._begun, *(m.at for m in list(self._subscriber.messages)), time.monotonic()]
         return max(b - a for a, b in zip(times, times[1:]))
 
-    def end(self, lossless=True):
-        """Stops, waits for what is under way, and checks that nothing is lost, doubled, reordered.
+    def end(self, may_lose=False):
+        """Stops, waits for what is under way, and checks that all is there, once and in order.
 
-        At QoS 0 only if `lossless` asks for it.
+        `may_lose` is for streams at QoS 0.
         """
         self._ended.set()
         self._thread.join()
         if self._failure is not None:
             raise self._failure
-        for pending in self.pending:
+        for pending in self._pending:
             if pending is not None:
                 pending.wait(20)
-        end = time.monotonic() + 5 * SLOW
-        while len(self.subscriber.messages) < self.sent and time.monotonic() < end:
+        end = time.monotonic() + patient(0.5 if may_lose else 5)
+        while len(self._subscriber.messages) < self.sent and time.monotonic() < end:
             time.sleep(0.02)
-        got = [int(m.payload) for m in self.subscriber.messages]
-        self.publisher.close()
-        self.subscriber.close()
-        require(got == sorted(got), f"{self.name}: out of order")
-        require(len(set(got)) == len(got), f"{self.name}: doubled")
-        if self.qos > 0 or lossless:
-            missing = sorted(set(range(self.sent)) - set(got))
-            require(not missing, f"{self.name}: {len(missing)} of {self.sent} lost, first {missing[:5]}")
+        got = [int(m.payload) for m in self._subscriber.messages]
+        self._publisher.close()
+        self._subscriber.close()
+        check(got == sorted(got), f"{self.name}: out of order")
+        check(len(set(got)) == len(got), f"{self.name}: {len(got) - len(set(got))} doubled")
+        missing = sorted(set(range(self.sent)) - set(got))
+        check(may_lose or not missing,
+              f"{self.name}: {len(missing)} of {self.sent} lost, first {missing[:5]}")
+
+
+def streams(pairs, levels=(0, 1, 2)):
+    """Streams for each (source, target) at each QoS, started when every node knows the routes."""
+    made = [Stream(source, target, qos) for source, target in pairs for qos in levels]
+    wait_tables({node for pair in pairs for node in pair})
+    for stream in made:
+        stream.start()
+    return made
+
+
+def end_streams(made, label, pause_max=None, may_lose_qos_0=False):
+    """Ends them all, prints the longest pause among them, and checks it."""
+    gap, name = max((stream.gap(), stream.name) for stream in made)
+    for stream in made:
+        stream.end(may_lose=may_lose_qos_0 and stream.qos == 0)
+    figure(f"{label}: {sum(stream.sent for stream in made)} messages, longest pause "
+           f"{gap * 1000:.0f} ms, {name}")
+    check(pause_max is None or gap <= patient(pause_max), f"{label}: a pause of {gap:.2f} s")

@@ -6,11 +6,12 @@ the node's own namespace, so that what is done to the network happens between no
 """
 import ctypes
 import os
+import re
 import socket
 import subprocess
 import threading
 
-from suite import Skipped
+from harness import Skip, at_end
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,24 +47,33 @@ def connect(namespace, address, timeout=10):
     return result[0]
 
 
+def _sweep():
+    """Takes away what test runs that were killed have left."""
+    for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
+        found = re.fullmatch(r"gvtest(\d+)-.*", name)
+        if found and not os.path.exists(f"/proc/{found[1]}"):
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
 class Network:
-    """A bridge and one namespace per host; `with` takes everything away again."""
+    """A bridge and one namespace per host, until the case ends."""
 
     _count = 0
 
     def __init__(self, hosts):
         if os.geteuid() != 0:
-            raise Skipped("network namespaces need root")
+            raise Skip("network namespaces need root")
         Network._count += 1
-        self._prefix = f"gv{os.getpid()}-{Network._count}"
+        self._prefix = f"gvtest{os.getpid()}-{Network._count}"
         self._made = []
         self.addresses = {host: f"10.77.0.{i + 1}" for i, host in enumerate(hosts)}
         self._rules = []
+        _sweep()
+        at_end(self._close)
         try:
             self._build()
         except (RuntimeError, OSError) as error:
-            self.close()
-            raise Skipped(f"cannot make network namespaces: {error}") from error
+            raise Skip(f"cannot make network namespaces: {error}") from error
 
     def _build(self):
         switch = self._add("switch")
@@ -116,13 +126,6 @@ class Network:
             _sh("ip", "netns", "exec", self.namespace(host), "iptables", "-w", "-F", "INPUT")
         self._rules.clear()
 
-    def close(self):
+    def _close(self):
         for name in self._made:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-        self._made.clear()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
