@@ -135,6 +135,11 @@ static void submit_retained(gv_node_shard_t *shard)
     if (shard->retained != NULL) {
         gv_retain_group_t *group = shard->waiting;
         shard->waiting = NULL;
+        if (shard->node->store == NULL) { /* a last letter, after the store was closed */
+            gv_batch_free(&shard->retained);
+            on_retained_stored(GV_ERR_CLOSED, group);
+            return;
+        }
         gv_store_submit(&shard->lane, &shard->retained, on_retained_stored, group);
     }
 }

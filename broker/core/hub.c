@@ -193,24 +193,6 @@ static void take_route(gv_hub_t *hub, uint16_t shard, gv_entry_t *entry)
     }
 }
 
-void gv_hub_take_routes(gv_letter_t *letter)
-{
-    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
-    gv_hub_t *hub = parcel->to;
-    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
-        if (e->kind == GV_ENTRY_ROUTE) {
-            take_route(hub, parcel->from_index, e);
-        }
-    }
-    show_router(hub);
-    if (hub->has_cluster) {
-        /* Back when the other nodes have the rows, or the wait is over. */
-        hub->cluster.barrier(hub->cluster.arg, (uint64_t)(uintptr_t)parcel);
-    } else {
-        gv_office_return(&hub->office, parcel);
-    }
-}
-
 void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time)
 {
     if (!in_time) {
@@ -237,23 +219,30 @@ static gv_entry_nodes_t read_nodes(gv_entry_t *entry, shares_t *shares)
     return head;
 }
 
+/* A message as other nodes get it. */
+static gv_forward_t forward_of(gv_hub_t *hub, const gv_publish_t *publish)
+{
+    uint64_t now_ms = hub->ports.monotonic_ms(hub->ports.arg);
+    gv_forward_t message = {
+        .topic = publish->topic,
+        .payload = publish->payload,
+        .properties = publish->props,
+        .expiry_ms = GV_FORWARD_NO_EXPIRY,
+        .qos = publish->qos,
+        .retain = publish->retain,
+    };
+    if (publish->expires_at_ms != 0) {
+        message.expiry_ms = publish->expires_at_ms > now_ms ? publish->expires_at_ms - now_ms : 0;
+    }
+    return message;
+}
+
 static void forward(gv_hub_t *hub, gv_entry_t *entry)
 {
     const shares_t *shares = &hub->shares;
     gv_entry_nodes_t head = read_nodes(entry, &hub->shares);
     gv_publish_t publish = gv_parcel_publish(entry);
-    uint64_t now_ms = hub->ports.monotonic_ms(hub->ports.arg);
-    gv_forward_t message = {
-        .topic = publish.topic,
-        .payload = publish.payload,
-        .properties = publish.props,
-        .expiry_ms = GV_FORWARD_NO_EXPIRY,
-        .qos = publish.qos,
-        .retain = publish.retain,
-    };
-    if (publish.expires_at_ms != 0) {
-        message.expiry_ms = publish.expires_at_ms > now_ms ? publish.expires_at_ms - now_ms : 0;
-    }
+    gv_forward_t message = forward_of(hub, &publish);
     uint64_t token = 0;
     if ((entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0) {
         uint32_t index = pending_take(&hub->outgoing);
@@ -397,7 +386,7 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
     hub->ports.read_begin(hub->ports.arg);
     gv_router_match_local(hub->router, publish.topic, &hub->matches);
     for (size_t i = 0; i < message->shared_count; i++) {
-        bool has_member = gv_router_pick_share(hub->router, message->shared[i],
+        bool has_member = gv_router_pick_share(hub->router, message->shared[i], 0,
                                                gv_rng_u32(&hub->rng), &hub->matches);
         gv_counter_add(&hub->stats.shares_without_member, !has_member);
     }
@@ -424,6 +413,52 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
     if (pending->missing == 0) {
         apply_later(hub, *delivery);
         pending_give_back(&hub->incoming, index);
+    }
+}
+
+/* A member of a group has left without acknowledging: somebody else gets the message. */
+static void give_again(gv_hub_t *hub, gv_entry_t *entry)
+{
+    static const gv_ticket_t nobody = {.client = UINT32_MAX};
+    gv_publish_t publish = gv_parcel_publish(entry);
+    gv_bytes_t filter = gv_bytes(gv_parcel_extra(entry), entry->slot_count);
+    uint64_t alive = atomic_load_explicit(hub->nodes_alive, memory_order_relaxed);
+    gv_matches_t *matches = &hub->matches;
+    matches->shards = 0;
+    matches->hit_count = 0;
+    matches->node_share_count = 0;
+    hub->ports.read_begin(hub->ports.arg);
+    if (!gv_router_pick_share(hub->router, filter, alive, gv_rng_u32(&hub->rng), matches)) {
+        gv_counter_add(&hub->stats.shares_without_member, 1);
+    } else if (matches->hit_count > 0) {
+        (void)give(hub, matches->hits[0].shard, &publish, GV_ENTRY_SLOTS, &nobody, false);
+    } else {
+        gv_forward_t message = forward_of(hub, &publish);
+        message.shared = &matches->node_shares[0].filter;
+        message.shared_count = 1;
+        hub->cluster.publish(hub->cluster.arg, &message,
+                             (uint64_t)1 << matches->node_shares[0].node, 0);
+    }
+    hub->ports.read_end(hub->ports.arg);
+}
+
+void gv_hub_take_routes(gv_letter_t *letter)
+{
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_hub_t *hub = parcel->to;
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
+        if (e->kind == GV_ENTRY_ROUTE) {
+            take_route(hub, parcel->from_index, e);
+        } else if (e->kind == GV_ENTRY_REGIVE) {
+            give_again(hub, e);
+        }
+    }
+    show_router(hub);
+    if (hub->has_cluster) {
+        /* Back when the other nodes have the rows, or the wait is over. */
+        hub->cluster.barrier(hub->cluster.arg, (uint64_t)(uintptr_t)parcel);
+    } else {
+        gv_office_return(&hub->office, parcel);
     }
 }
 

@@ -35,7 +35,8 @@ typedef struct gv_flight {
     gv_msgbuf_t *kept; /* NULL when nobody will ever send it again */
     uint32_t *more_ids;
     uint32_t id;
-    uint8_t stage; /* gv_stage_t */
+    uint32_t share; /* as in gv_queued_t */
+    uint8_t stage;  /* gv_stage_t */
     bool retain;
 } gv_flight_t;
 

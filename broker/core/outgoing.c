@@ -19,11 +19,11 @@ static bool window_is_open(const gv_session_t *session)
 }
 
 /* Puts one PUBLISH into the output.  False: too large for this client, or no memory. */
-static bool send(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout, uint8_t qos,
-                 bool retain, bool dup, uint16_t packet_id, const uint32_t *ids, size_t id_count)
+static bool send(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
+                 const gv_manner_t *manner, bool dup, uint16_t packet_id)
 {
-    const gv_fanout_variant_t *variant =
-        gv_fanout_encode(fanout, client->peer.version, qos > 0, ids, id_count);
+    const gv_fanout_variant_t *variant = gv_fanout_encode(
+        fanout, client->peer.version, manner->qos > 0, manner->ids, manner->id_count);
     if (variant == NULL) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return false;
@@ -35,7 +35,7 @@ static bool send(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout, ui
         gv_counter_add(&shard->stats.dropped_too_large, 1);
         return false;
     }
-    gv_fanout_patch(variant, qos, retain, dup, packet_id);
+    gv_fanout_patch(variant, manner->qos, manner->retain, dup, packet_id);
     gv_outbuf_t *out = gv__client_out(client);
     if (referenced > 0) {
         gv_msgbuf_t *kept = NULL;
@@ -50,7 +50,7 @@ static bool send(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout, ui
     } else {
         gv_outbuf_append(out, shard->pool, gv_bytes(variant->bytes, variant->size));
     }
-    gv_counter_add(&shard->stats.sent[qos], 1);
+    gv_counter_add(&shard->stats.sent[manner->qos], 1);
     gv__client_output(client);
     return true;
 }
@@ -65,8 +65,8 @@ static void look_for_congestion(gv_shard_t *shard, gv_fanout_t *fanout, const gv
     }
 }
 
-static void deliver_qos0(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout, bool retain,
-                         const uint32_t *ids, size_t id_count)
+static void deliver_qos0(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
+                         const gv_manner_t *manner)
 {
     if (!is_online(session)) {
         gv_counter_add(&shard->stats.dropped_offline, 1);
@@ -77,33 +77,35 @@ static void deliver_qos0(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
         gv_counter_add(&shard->stats.dropped_slow_reader, 1);
         return;
     }
-    (void)send(shard, client, fanout, 0, retain, false, 0, ids, id_count);
+    (void)send(shard, client, fanout, manner, false, 0);
     look_for_congestion(shard, fanout, client);
 }
 
 /* Sends a QoS > 0 message within the window; the window must be open. */
 static void send_in_window(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
-                           uint8_t qos, bool retain, const uint32_t *ids, size_t id_count)
+                           const gv_manner_t *manner)
 {
     gv_flight_t *flight = NULL;
-    gv_stage_t stage = qos == 1 ? GV_STAGE_AWAITS_PUBACK : GV_STAGE_AWAITS_PUBREC;
+    gv_stage_t stage = manner->qos == 1 ? GV_STAGE_AWAITS_PUBACK : GV_STAGE_AWAITS_PUBREC;
     gv_inflight_t *inflight = &gv_session_flow(session)->inflight;
     uint16_t packet_id = gv_inflight_start(inflight, stage, &flight);
-    if (!send(shard, session->client, fanout, qos, retain, false, packet_id, ids, id_count)) {
+    if (!send(shard, session->client, fanout, manner, false, packet_id)) {
         /* Not sent, so the id was never used [MQTT-3.1.2-25]. */
         gv_inflight_cancel(inflight, flight);
         return;
     }
-    if (!session->is_persistent) {
+    /* Kept for whom it may have to be sent to again: this session, or another of the group. */
+    if (!session->is_persistent && manner->share == 0) {
         return;
     }
-    flight->retain = retain;
+    flight->retain = manner->retain;
+    flight->share = manner->share;
     if (gv_publish_keep(fanout->publish, &flight->kept) != GV_OK) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return;
     }
-    flight->id = id_count > 0 ? ids[0] : 0;
-    flight->more_ids = gv_queued_more_ids(ids, id_count);
+    flight->id = manner->id_count > 0 ? manner->ids[0] : 0;
+    flight->more_ids = gv_queued_more_ids(manner->ids, manner->id_count);
 }
 
 static void make_room(gv_shard_t *shard, gv_session_t *session, size_t size)
@@ -119,10 +121,15 @@ static void make_room(gv_shard_t *shard, gv_session_t *session, size_t size)
     }
 }
 
-static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout, uint8_t qos,
-                    bool retain, const uint32_t *ids, size_t id_count)
+static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
+                    const gv_manner_t *manner)
 {
-    gv_queued_t delivery = {.qos = qos, .retain = retain, .id = id_count > 0 ? ids[0] : 0};
+    gv_queued_t delivery = {
+        .qos = manner->qos,
+        .retain = manner->retain,
+        .share = manner->share,
+        .id = manner->id_count > 0 ? manner->ids[0] : 0,
+    };
     if (gv_publish_keep(fanout->publish, &delivery.kept) != GV_OK) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return;
@@ -141,7 +148,7 @@ static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanou
         }
         return;
     }
-    delivery.more_ids = gv_queued_more_ids(ids, id_count);
+    delivery.more_ids = gv_queued_more_ids(manner->ids, manner->id_count);
     gv_queue_push(&gv_session_flow(session)->queue, delivery);
     gv_counter_add(&shard->stats.queued_messages, 1);
     /* Half a queue is the sign to slow down: what the publisher still has on its way fits in. */
@@ -151,25 +158,21 @@ static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanou
     }
 }
 
-void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout, uint8_t qos,
-                 bool retain, const uint32_t *ids, size_t id_count)
+void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
+                 const gv_manner_t *manner)
 {
     shard->work++;
-    if (qos == 0) {
-        deliver_qos0(shard, session, fanout, retain, ids, id_count);
-        return;
-    }
-    if (is_online(session) && session->flow->queue.count == 0 &&
-        session->flow->inflight.unsent == 0 && window_is_open(session)) {
-        send_in_window(shard, session, fanout, qos, retain, ids, id_count);
+    if (manner->qos == 0) {
+        deliver_qos0(shard, session, fanout, manner);
+    } else if (is_online(session) && session->flow->queue.count == 0 &&
+               session->flow->inflight.unsent == 0 && window_is_open(session)) {
+        send_in_window(shard, session, fanout, manner);
         look_for_congestion(shard, fanout, session->client);
-        return;
-    }
-    if (!is_online(session) && !session->is_persistent) {
+    } else if (!is_online(session) && !session->is_persistent) {
         gv_counter_add(&shard->stats.dropped_offline, 1);
-        return;
+    } else {
+        enqueue(shard, session, fanout, manner);
     }
-    enqueue(shard, session, fanout, qos, retain, ids, id_count);
 }
 
 /* ---- from the queue and from the window ------------------------------------------------------ */
@@ -200,11 +203,11 @@ static void resend(gv_shard_t *shard, gv_session_t *session, gv_flight_t *flight
         return;
     }
     gv_publish_t publish = gv_publish_of(flight->kept);
-    size_t id_count = 0;
-    const uint32_t *ids = ids_of(flight->more_ids, &flight->id, &id_count);
-    uint8_t qos = flight->stage == GV_STAGE_AWAITS_PUBACK ? 1 : 2;
+    gv_manner_t manner = {.qos = flight->stage == GV_STAGE_AWAITS_PUBACK ? 1 : 2,
+                          .retain = flight->retain};
+    manner.ids = ids_of(flight->more_ids, &flight->id, &manner.id_count);
     gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
-    if (!send(shard, client, &shard->fanout, qos, flight->retain, true, packet_id, ids, id_count)) {
+    if (!send(shard, client, &shard->fanout, &manner, true, packet_id)) {
         gv_inflight_finish(&session->flow->inflight, flight);
     }
 }
@@ -225,11 +228,11 @@ void gv__pump(gv_session_t *session)
         if (publish.expires_at_ms != 0 && publish.expires_at_ms <= shard->now_ms) {
             gv_counter_add(&shard->stats.dropped_expired, 1);
         } else {
-            size_t id_count = 0;
-            const uint32_t *ids = ids_of(delivery.more_ids, &delivery.id, &id_count);
+            gv_manner_t manner = {
+                .share = delivery.share, .qos = delivery.qos, .retain = delivery.retain};
+            manner.ids = ids_of(delivery.more_ids, &delivery.id, &manner.id_count);
             gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
-            send_in_window(shard, session, &shard->fanout, delivery.qos, delivery.retain, ids,
-                           id_count);
+            send_in_window(shard, session, &shard->fanout, &manner);
         }
         gv_queued_drop(&delivery);
     }
@@ -241,4 +244,53 @@ void gv__resend(gv_session_t *session)
         gv_inflight_rewind(&session->flow->inflight);
     }
     gv__pump(session);
+}
+
+/* ---- to other members of a group ----------------------------------------------------------- */
+
+/* The hub chooses: it knows the members everywhere, and has heard that this one left. */
+static void give_to_group(gv_shard_t *shard, gv_msgbuf_t *kept, uint32_t share)
+{
+    gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, share - 1);
+    if (filter == NULL) {
+        gv_counter_add(&shard->stats.dropped_offline, 1);
+        return;
+    }
+    gv_publish_t publish = gv_publish_of(kept);
+    gv_bytes_t text = gv_filter_text(filter);
+    gv_entry_t *entry =
+        gv_office_append(&shard->office, gv__desk_routes(shard), &publish, text.size);
+    if (entry == NULL) {
+        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        return;
+    }
+    entry->kind = GV_ENTRY_REGIVE;
+    entry->slot_count = (uint32_t)text.size;
+    memcpy(gv_parcel_extra(entry), text.data, text.size);
+}
+
+void gv__give_to_others(gv_session_t *session)
+{
+    gv_shard_t *shard = session->shard;
+    gv_flow_t *flow = session->flow;
+    uint16_t packet_id = 0;
+    if (flow->inflight.count > 0) {
+        gv_inflight_rewind(&flow->inflight);
+    }
+    for (gv_flight_t *flight; (flight = gv_inflight_resend(&flow->inflight, &packet_id)) != NULL;) {
+        if (flight->share != 0 && flight->stage == GV_STAGE_AWAITS_PUBACK && flight->kept != NULL) {
+            give_to_group(shard, flight->kept, flight->share);
+            gv_inflight_finish(&flow->inflight, flight);
+        }
+    }
+    for (uint32_t left = flow->queue.count; left > 0; left--) {
+        gv_queued_t queued = gv_queue_take(&flow->queue);
+        if (queued.share == 0) {
+            gv_queue_push(&flow->queue, queued); /* round once: the order stays */
+            continue;
+        }
+        give_to_group(shard, queued.kept, queued.share);
+        gv_queued_drop(&queued);
+        gv_counter_sub(&shard->stats.queued_messages, 1);
+    }
 }

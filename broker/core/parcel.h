@@ -44,6 +44,7 @@ typedef enum gv_entry_kind {
     GV_ENTRY_CONFIRM, /* a deferred entry is safe now (or failed, see result) */
     GV_ENTRY_ROUTE,   /* extra: gv_entry_route_t; topic holds a filter */
     GV_ENTRY_SUBACK,  /* extra: gv_entry_suback_t, then reason codes; goes there and back */
+    GV_ENTRY_REGIVE,  /* extra: a shared filter, slot_count bytes; another member is to have this */
 } gv_entry_kind_t;
 
 enum {

@@ -18,6 +18,7 @@ typedef struct gv_queued {
     gv_msgbuf_t *kept;
     uint32_t *more_ids; /* {count, id...} when there is more than one, else NULL */
     uint32_t id;        /* 0 is none */
+    uint32_t share;     /* the shared filter's slot + 1 if it came by one, else 0 */
     uint8_t qos;
     bool retain; /* as the subscriber is to see it */
 } gv_queued_t;

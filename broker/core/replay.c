@@ -71,9 +71,13 @@ static bool deliver_here(gv_shard_t *shard, const gv_entry_replay_t *to, gv_msgb
         return true;
     }
     gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
-    uint8_t qos = publish.qos < to->qos_max ? publish.qos : to->qos_max;
-    gv__deliver(shard, client->session, &shard->fanout, qos, true, &to->subscription_id,
-                to->subscription_id == 0 ? 0 : 1);
+    gv_manner_t manner = {
+        .ids = &to->subscription_id,
+        .id_count = to->subscription_id == 0 ? 0 : 1,
+        .qos = publish.qos < to->qos_max ? publish.qos : to->qos_max,
+        .retain = true,
+    };
+    gv__deliver(shard, client->session, &shard->fanout, &manner);
     *is_congested = shard->fanout.has_congested;
     return true;
 }

@@ -20,17 +20,21 @@ static uint8_t lower_qos(uint8_t a, uint8_t b)
     return a < b ? a : b;
 }
 
-static void deliver_one(gv_shard_t *shard, const gv_subscription_t *subscription)
+static void deliver_one(gv_shard_t *shard, const gv_subscription_t *subscription, uint32_t share)
 {
     gv_publish_t *publish = shard->fanout.publish;
     if ((subscription->options & GV_SUB_NO_LOCAL) != 0 &&
         publish->publisher == subscription->session->uid) {
         return;
     }
-    uint8_t qos = lower_qos(publish->qos, subscription->options & GV_SUB_QOS_MASK);
-    bool retain = publish->retain && (subscription->options & GV_SUB_RETAIN_AS_PUBLISHED) != 0;
-    gv__deliver(shard, subscription->session, &shard->fanout, qos, retain, &subscription->id,
-                subscription->id == 0 ? 0 : 1);
+    gv_manner_t manner = {
+        .ids = &subscription->id,
+        .id_count = subscription->id == 0 ? 0 : 1,
+        .share = share,
+        .qos = lower_qos(publish->qos, subscription->options & GV_SUB_QOS_MASK),
+        .retain = publish->retain && (subscription->options & GV_SUB_RETAIN_AS_PUBLISHED) != 0,
+    };
+    gv__deliver(shard, subscription->session, &shard->fanout, &manner);
 }
 
 /*
@@ -58,7 +62,7 @@ static void deliver_shared(gv_shard_t *shard, gv_filter_t *filter)
         chosen = online != NULL ? online : gv_filter_member(filter, filter->turn % filter->count);
     }
     filter->turn = (chosen->position + 1) % filter->count;
-    deliver_one(shard, chosen);
+    deliver_one(shard, chosen, filter->slot + 1);
 }
 
 static void deliver_filter(gv_shard_t *shard, gv_filter_t *filter)
@@ -71,7 +75,7 @@ static void deliver_filter(gv_shard_t *shard, gv_filter_t *filter)
         return;
     }
     for (uint32_t i = 0; i < filter->count; i++) {
-        deliver_one(shard, gv_filter_member(filter, i));
+        deliver_one(shard, gv_filter_member(filter, i), 0);
     }
 }
 
@@ -93,9 +97,13 @@ static void deliver_collected(gv_shard_t *shard)
     const gv_publish_t *publish = fanout->publish;
     for (uint32_t i = 0; i < fanout->target_count; i++) {
         const gv_fanout_target_t *target = &fanout->targets[i];
-        gv__deliver(shard, target->session, fanout, lower_qos(publish->qos, target->qos),
-                    publish->retain && target->retain_as_published, gv_fanout_ids(fanout, target),
-                    target->id_count);
+        gv_manner_t manner = {
+            .ids = gv_fanout_ids(fanout, target),
+            .id_count = target->id_count,
+            .qos = lower_qos(publish->qos, target->qos),
+            .retain = publish->retain && target->retain_as_published,
+        };
+        gv__deliver(shard, target->session, fanout, &manner);
     }
 }
 

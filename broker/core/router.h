@@ -185,12 +185,14 @@ GV_ANY_THREAD void gv_router_match_local(const gv_router_t *router, gv_bytes_t t
                                          gv_matches_t *out);
 
 /*
- * Adds to `out` a hit for one local target of the group `share_filter` ("$share/GROUP/FILTER"),
- * chosen as in gv_router_match().  False, and `out` unchanged: no local target is left (its last
- * member went away while the message was on its way).  Any thread, in a read section.
+ * Adds to `out` one target of the group `share_filter` ("$share/GROUP/FILTER"), chosen as in
+ * gv_router_match().  For a message another node has chosen us for the mask is 0: then only local
+ * targets are eligible.  False, and `out` unchanged: no target is left (the last member went away
+ * while the message was on its way).  Any thread, in a read section.
  */
 GV_ANY_THREAD GV_MUST_USE bool gv_router_pick_share(const gv_router_t *router,
-                                                    gv_bytes_t share_filter, uint32_t random,
+                                                    gv_bytes_t share_filter,
+                                                    uint64_t nodes_alive_mask, uint32_t random,
                                                     gv_matches_t *out);
 
 /*

@@ -174,8 +174,11 @@ void gv_session_detach(gv_session_t *session, bool is_will_due)
 {
     gv_shard_t *shard = session->shard;
     GV_ASSERT(session->client != NULL);
-    count_shared(session, false);
     session->client = NULL;
+    count_shared(session, false);
+    if (session->flow->inflight.count > 0 || session->flow->queue.count > 0) {
+        gv__give_to_others(session);
+    }
     if (!is_will_due) {
         gv_msgbuf_unref(&session->will);
     }

@@ -131,6 +131,7 @@ static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
     case GV_ENTRY_NODES:
     case GV_ENTRY_ROUTE:
     case GV_ENTRY_SUBACK:
+    case GV_ENTRY_REGIVE:
         break; /* these go to the hub only */
     }
     GV_ASSERT(entry->kind == GV_ENTRY_SLOTS);
@@ -199,6 +200,7 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
         }
         return;
     case GV_ENTRY_CONFIRM:
+    case GV_ENTRY_REGIVE:
         return;
     }
 }

@@ -271,9 +271,24 @@ void gv__take_retain(gv_shard_t *shard, gv_entry_t *entry);
 
 /* ---- outgoing.c ------------------------------------------------------------------------------ */
 
-/* Gives a message to a session: sends, queues, or drops and counts. */
-void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout, uint8_t qos,
-                 bool retain, const uint32_t *ids, size_t id_count);
+/* How a session is to get a message. */
+typedef struct gv_manner {
+    const uint32_t *ids; /* subscription identifiers */
+    size_t id_count;
+    uint32_t share; /* as in gv_queued_t */
+    uint8_t qos;
+    bool retain;
+} gv_manner_t;
+
+/* Gives the fanout's message to a session: sends, queues, or drops and counts. */
+void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
+                 const gv_manner_t *manner);
+
+/*
+ * A member of shared groups has left: what it has not acknowledged (QoS 1) or not been sent goes to
+ * another member, wherever it is [MQTT-4.8.2-5 says no to what it has begun at QoS 2].
+ */
+void gv__give_to_others(gv_session_t *session);
 
 /* Sends what waits, as far as the window allows. */
 void gv__pump(gv_session_t *session);

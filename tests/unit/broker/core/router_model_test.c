@@ -315,8 +315,8 @@ static void check_pick_and_weight(model_t *model)
     matches.hit_count = 0;
     matches.shards = 0;
     bool is_group = plain_part(text) != text;
-    REQUIRE(gv_router_pick_share(router, gv_bytes_text(text), gv_rng_u32(&model->rng), &matches) ==
-            (is_group && expected.shards > 0));
+    REQUIRE(gv_router_pick_share(router, gv_bytes_text(text), 0, gv_rng_u32(&model->rng),
+                                 &matches) == (is_group && expected.shards > 0));
     mark_answer(model);
     if (is_group) {
         check_group(model, text, 0);

@@ -409,7 +409,7 @@ START_TEST(messages_from_a_peer_reach_plain_local_subscriptions_only)
     ck_assert_uint_eq(matches.hit_count, 2);
     ck_assert_uint_eq(matches.node_share_count, 0);
 
-    ck_assert(gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a/b"), 7, &matches));
+    ck_assert(gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a/b"), 0, 7, &matches));
     ck_assert_uint_eq(matches.hit_count, 3);
     ck_assert_uint_eq(matches.hits[2].slot, 50);
     ck_assert_uint_eq(matches.shards, 1U << 1 | 1U << 2 | 1U << 5);
@@ -419,12 +419,12 @@ END_TEST
 START_TEST(pick_share_never_sends_it_on_to_another_node)
 {
     set_node("$share/g/a", 1, 100);
-    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a"), 7, &matches));
-    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("$share/h/a"), 7, &matches));
-    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("a"), 7, &matches));
+    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a"), 0, 7, &matches));
+    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("$share/h/a"), 0, 7, &matches));
+    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("a"), 0, 7, &matches));
     ck_assert_uint_eq(matches.hit_count + matches.node_share_count, 0);
     set_weighted_shard("$share/g/a", 0, 10, 0);
-    ck_assert(gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a"), 7, &matches));
+    ck_assert(gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a"), 0, 7, &matches));
     ck_assert_uint_eq(matches.hits[0].slot, 10);
 }
 END_TEST

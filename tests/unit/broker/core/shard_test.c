@@ -501,6 +501,33 @@ START_TEST(a_group_gets_one_copy_and_online_members_are_preferred)
 }
 END_TEST
 
+static void given_again(void)
+{
+    guest_t *first = house_connect(&house, GV_MQTT_V5, "first", true);
+    guest_subscribe(first, "$share/g/t", 1);
+    guest_t *alice = house_connect(&house, GV_MQTT_V5, "alice", true);
+    for (int i = 0; i < 12; i++) { /* eight in its window, the rest waiting */
+        guest_publish(alice, "t", "x", 1, false);
+    }
+    guest_t *second = house_connect(&house, GV_MQTT_V5, "second", true);
+    guest_subscribe(second, "$share/g/t", 1);
+    ck_assert_str_eq(guest_next(first), "PUBLISH t q1 x");
+    guest_ack(first, GV_MQTT_PUBACK, first->last_packet_id);
+    guest_leave(first);
+    int count = 0;
+    while (*guest_next(second) != '\0') {
+        guest_ack(second, GV_MQTT_PUBACK, second->last_packet_id);
+        count++;
+    }
+    ck_assert_int_eq(count, 11);
+}
+
+START_TEST(what_a_member_leaves_unacknowledged_goes_to_another)
+{
+    for_each_size(given_again);
+}
+END_TEST
+
 /* ---- bad manners
  * -------------------------------------------------------------------------------------- */
 
@@ -603,6 +630,7 @@ int main(void)
     tcase_add_test(tc, a_session_ends_when_its_time_is_over);
     tcase_add_test(tc, wills_are_published_when_they_should_and_only_then);
     tcase_add_test(tc, a_group_gets_one_copy_and_online_members_are_preferred);
+    tcase_add_test(tc, what_a_member_leaves_unacknowledged_goes_to_another);
     tcase_add_test(tc, bad_manners_end_the_connection_with_a_reason);
     tcase_add_test(tc, a_storm_of_clients_leaves_nothing_behind);
     Suite *suite = suite_create("broker/core");
