@@ -67,7 +67,7 @@ START_TEST(agrees_with_a_simple_model)
     gv_rng_init(&rng, test_seed(__func__), 0);
     gv_inflight_t inflight = {0};
     uint32_t count = 0;
-    for (int step = 0; step < 300000; step++) {
+    for (int step = 0; step < 30000; step++) {
         if (count < WINDOW && gv_inflight_has_id(&inflight) && gv_rng_chance(&rng, 55)) {
             gv_flight_t *flight = NULL;
             uint16_t id = gv_inflight_start(&inflight, GV_STAGE_AWAITS_PUBACK, &flight);
