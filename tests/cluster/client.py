@@ -9,8 +9,7 @@ import threading
 import time
 import typing
 
-from harness import Failure, check, patient
-from rig import figure, wait_tables
+from rig import Failure, check, figure, patient, wait_tables
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 10, 11, 12, 13, 14
@@ -140,6 +139,7 @@ class Client:
         except OSError:
             pass
         self._end()
+        self._shut()
 
     def _end(self):
         self.closed.set()

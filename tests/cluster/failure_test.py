@@ -3,9 +3,9 @@
 """Nodes die, freeze and come back; everybody else goes on."""
 import time
 
-from rig import Watcher, cluster, eventually, figure, long_only, wait_routes, wait_whole
 from client import Client, end_streams, streams
 from harness import case, check, main, patient
+from rig import Watcher, cluster, eventually, figure, long_only, wait_routes, wait_whole
 
 DEAD_AFTER = 3.0
 BACK_AFTER = 2.0

@@ -3,9 +3,9 @@
 """Cuts between nodes in namespaces of their own: one pair, one way, one node, halves."""
 import time
 
-from rig import (describe, eventually, figure, machines, wait_routes, wait_tables, wait_whole)
 from client import Client, end_streams, streams
 from harness import case, check, main
+from rig import describe, eventually, figure, machines, wait_routes, wait_tables, wait_whole
 
 
 def is_relayed(viewer, seen, relay):

@@ -3,9 +3,9 @@
 """Who has a SUBACK from one node is reached from every other, at once."""
 import time
 
-from rig import cluster, figure
 from client import Client
 from harness import case, check, main, patient
+from rig import cluster, figure
 
 ROUNDS = 1000
 
