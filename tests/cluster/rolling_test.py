@@ -40,6 +40,7 @@ def rolling_restart_under_load():
             between = streams([(a, b), (b, a)])
             feeder = Client(a)
             fed = [feeder.publish("doomed/x", b"x", 1) for _ in range(50)]
+            time.sleep(0.5)
             leave(node, others)
             check(doomed.closed.wait(1), "the client of the node that left is still connected")
             for one in fed:
@@ -49,6 +50,7 @@ def rolling_restart_under_load():
             wait_whole(nodes, 5)
             back = time.monotonic() - started
             wait_tables(nodes)
+            time.sleep(0.5)
             figure(f"{node.name} is back after {back:.2f} s")
             end_streams(between, f"{node.name} restarted", pause_max=1)
 
