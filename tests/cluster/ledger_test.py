@@ -1,0 +1,223 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A ledger of everything acknowledged, while links break and nodes freeze.
+
+Publishers on every node number what they publish; subscribers on every node write down what they
+get.  At the end: every acknowledged message is there for every subscriber, in the order of its
+publisher, at QoS 2 exactly once.  At QoS 1 a message may come twice only where the standard allows
+it: never to a connection that was not interrupted, so here it may not either.
+"""
+import random
+import threading
+import time
+
+from client import Client
+from harness import Failure, case_of, check, main, patient
+from rig import LONG, cluster, eventually, figure, machines, wait_tables, wait_whole
+
+SECONDS = 60 if LONG else 8
+
+
+class Account:
+    """One publisher: `sent` messages on a topic of its own."""
+
+    def __init__(self, node, number, qos, every, size):
+        self.topic = f"ledger/{qos}/{node.name}-{number}"
+        self.qos, self.pending = qos, []
+        self._every, self._filling = every, b"." * size
+        self._client = Client(node, window=100)
+        self._ended = threading.Event()
+        self._failure = None
+        self._thread = threading.Thread(target=self._publish, daemon=True)
+
+    def start(self):
+        self._thread.start()
+
+    def _publish(self):
+        try:
+            while not self._ended.is_set():
+                self.pending.append(self._client.publish(
+                    self.topic, b"%d " % len(self.pending) + self._filling, self.qos))
+                if self._every:
+                    self._ended.wait(self._every)
+        except Failure as failure:
+            self._failure = failure
+
+    def end(self):
+        self._ended.set()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        for i, one in enumerate(self.pending):
+            check(one.done.wait(patient(20)), f"{self.topic}: message {i} of {len(self.pending)} "
+                  "was never acknowledged")
+            check(one.is_acknowledged, f"{self.topic}: the connection ended")
+
+
+class Ledger:
+    """Publishers and subscribers on all nodes."""
+
+    def __init__(self, nodes, every=0.002, size=40):
+        self._nodes = nodes
+        self._subscribers = []
+        for node in nodes:
+            for topic_filter in ("ledger/#", "ledger/+/+"):
+                self._subscribers.append(Client(node))
+                self._subscribers[-1].subscribe(topic_filter, qos=2)
+        self._accounts = [Account(node, number, qos, every, size)
+                          for node in nodes for qos in (1, 2) for number in range(2)]
+        wait_tables(nodes)
+        for account in self._accounts:
+            account.start()
+
+    def check(self, label):
+        for account in self._accounts:
+            account.end()
+        total = sum(len(account.pending) for account in self._accounts)
+        for subscriber in self._subscribers:
+            check(not subscriber.closed.is_set(), f"{subscriber.name}: the connection ended")
+            eventually(lambda: len(subscriber.messages) >= total, 15,
+                       lambda: f"{subscriber.name} has {total} messages, "
+                       f"it has {len(subscriber.messages)}: {self._difference(subscriber)}")
+        time.sleep(0.3)
+        for subscriber in self._subscribers:
+            difference = self._difference(subscriber)
+            check(not difference, f"{subscriber.name}: {difference}")
+        figure(f"{label}: {total} messages acknowledged, each to {len(self._subscribers)} "
+               f"subscribers; {total * len(self._subscribers)} deliveries")
+
+    def _difference(self, subscriber):
+        """What is wrong with what it has, in words; '' if nothing."""
+        got = {account.topic: [] for account in self._accounts}
+        for message in list(subscriber.messages):
+            got[message.topic].append(int(message.payload.split()[0]))
+        words = []
+        for account in self._accounts:
+            numbers = got[account.topic]
+            missing = sorted(set(range(len(account.pending))) - set(numbers))
+            if missing:
+                words.append(f"{account.topic}: {len(missing)} of {len(account.pending)} missing, "
+                             f"first {missing[:3]}")
+            if len(numbers) != len(set(numbers)):
+                words.append(f"{account.topic}: {len(numbers) - len(set(numbers))} doubled")
+            if numbers != sorted(numbers):
+                at = next(i for i in range(1, len(numbers)) if numbers[i] < numbers[i - 1])
+                words.append(f"{account.topic}: out of order, {numbers[at - 1]} before {numbers[at]}")
+        return "; ".join(words)
+
+
+@case_of(seconds=240)
+def quiet_network():
+    with cluster() as nodes:
+        ledger = Ledger(nodes)
+        time.sleep(3)
+        ledger.check("quiet")
+
+
+@case_of(seconds=240)
+def as_fast_as_clients_can():
+    with cluster() as nodes:
+        ledger = Ledger(nodes, every=0)
+        time.sleep(3)
+        ledger.check("full speed")
+
+
+@case_of(seconds=240)
+def messages_of_100_kb():
+    """They cross links in pieces."""
+    with cluster() as nodes:
+        ledger = Ledger(nodes, every=0.05, size=100_000)
+        time.sleep(3)
+        ledger.check("100 kB")
+
+
+@case_of(seconds=240)
+def one_node_freezes_for_300_ms_again_and_again():
+    with cluster() as nodes:
+        ledger = Ledger(nodes)
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            nodes[2].pause()
+            time.sleep(0.3)
+            nodes[2].cont()
+            time.sleep(0.3)
+        ledger.check("freezing")
+        check(not any("is dead" in node.log() for node in nodes), "300 ms were taken for a death")
+
+
+@case_of(seconds=240)
+def each_node_freezes_in_turn_for_up_to_900_ms():
+    with cluster() as nodes:
+        seed = random.randrange(1 << 32)
+        figure(f"seed {seed}")
+        dice = random.Random(seed)
+        ledger = Ledger(nodes)
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            node = dice.choice(nodes)
+            node.pause()
+            time.sleep(dice.uniform(0.01, 0.9))
+            node.cont()
+            time.sleep(dice.uniform(0.01, 0.3))
+        ledger.check("freezing in turn")
+
+
+def flap(label, break_link, every=0.002, size=40):
+    with machines() as (network, nodes):
+        seed = random.randrange(1 << 32)
+        figure(f"seed {seed}")
+        dice = random.Random(seed)
+        ledger = Ledger(nodes, every=every, size=size)
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            break_link(network, dice)
+            network.heal()
+            time.sleep(dice.uniform(0.05, 0.6))
+        wait_whole(nodes, 15)
+        ledger.check(label)
+
+
+def reset_one(network, dice):
+    a, b = dice.sample(["n1", "n2", "n3"], 2)
+    network.reset(a, b)
+    time.sleep(dice.uniform(0.0, 0.3))
+
+
+def drop_one(network, dice):
+    """Longer than a heartbeat, shorter than a suspicion."""
+    a, b = dice.sample(["n1", "n2", "n3"], 2)
+    network.cut(a, b)
+    time.sleep(dice.uniform(0.05, 0.8))
+
+
+def drop_until_relayed(network, dice):
+    a, b = dice.sample(["n1", "n2", "n3"], 2)
+    if dice.random() < 0.5:
+        network.cut(a, b)
+    else:
+        network.cut_one_way(a, b)
+    time.sleep(dice.uniform(0.8, 2.0))
+
+
+@case_of(seconds=240)
+def links_are_reset():
+    flap("resets", reset_one)
+
+
+@case_of(seconds=240)
+def links_go_silent_for_a_moment():
+    flap("silences", drop_one)
+
+
+@case_of(seconds=240)
+def links_go_silent_until_relays_take_over():
+    flap("relays", drop_until_relayed)
+
+
+@case_of(seconds=240)
+def links_are_reset_between_the_pieces_of_big_messages():
+    flap("resets, 100 kB", reset_one, every=0.05, size=100_000)
+
+
+if __name__ == "__main__":
+    main()
