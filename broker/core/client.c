@@ -238,6 +238,15 @@ gv_step_t gv__client_refuse(gv_client_t *client, gv_mqtt_reason_t reason)
     return GV_STEP_END;
 }
 
+void gv_client_drained(gv_client_t *client)
+{
+    if (client->state == GV_CLIENT_CONNECTED) {
+        gv_shard_t *shard = client->shard;
+        shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+        gv__pump(client->session);
+    }
+}
+
 void gv_client_closed(gv_client_t **clientp)
 {
     gv_client_t *client = *clientp;

@@ -6,6 +6,7 @@
  *
  *     gv_client_open()    a connection has come: waits for CONNECT, not for long
  *     gv_client_input()   bytes have come; may be called with the same bytes and more again
+ *     gv_client_drained() output has left: what waited for room follows
  *     gv_client_closed()  the connection is gone, for whatever reason; frees
  *
  * A CONNECT for a client id that lives on another shard moves the connection there, with the bytes
@@ -25,6 +26,12 @@ void gv_client_open(gv_shard_t *shard, gv_conn_t *conn);
  * is offered any more.
  */
 GV_MUST_USE size_t gv_client_input(gv_client_t *client, gv_bytes_t bytes);
+
+/*
+ * Output has left.  Acknowledgements let the queue move, too, but when all that filled the output
+ * was QoS 0, none will come.  May be called at any time outside of the other calls.
+ */
+void gv_client_drained(gv_client_t *client);
 
 /* The connection is gone.  Frees the client and sets *clientp to NULL. */
 void gv_client_closed(gv_client_t **clientp);

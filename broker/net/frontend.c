@@ -119,6 +119,7 @@ static void on_progress_timer(gv_timer_t *timer)
         note_progress(connection);
         if (gv_outbuf_size(connection->conn.out) == 0) {
             gv_list_remove(link);
+            gv_client_drained(connection->conn.client);
         }
     }
     if (!gv_list_is_empty(&frontend->writing)) {
@@ -210,12 +211,14 @@ static size_t on_input(gv_stream_t *stream, gv_bytes_t bytes)
                                               : gv_client_input(connection->conn.client, rest));
 }
 
-/* There is room for more of what the layers hold back. */
+/* There is room for more of what the layers, or the core, hold back. */
 static void on_drained(gv_stream_t *stream)
 {
     gv_loop_assert_current(gv_stream_loop(stream));
     if (connection_of(stream)->layers != NULL) {
         gv_stream_dirty(stream);
+    } else {
+        gv_client_drained(connection_of(stream)->conn.client);
     }
 }
 

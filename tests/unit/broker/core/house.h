@@ -162,10 +162,11 @@ static const gv_conn_ports_t house_conn_ports = {
     .move = conn_move,
 };
 
-/* Whatever the shard has put out becomes what the guest has received. */
-static inline void guest_collect(guest_t *guest)
+/* Whatever the shard has put out becomes what the guest has received.  True: there was some. */
+static inline bool guest_collect(guest_t *guest)
 {
     gv_bytes_t vec[16];
+    bool has_output = gv_outbuf_size(&guest->out) > 0;
     while (gv_outbuf_size(&guest->out) > 0) {
         size_t count = gv_outbuf_iovec(&guest->out, vec, 16);
         size_t size = 0;
@@ -179,6 +180,10 @@ static inline void guest_collect(guest_t *guest)
     }
     guest->conn.has_output = false;
     guest->conn.progress_ms = guest->house->now_ms;
+    if (has_output) {
+        gv_client_drained(guest->conn.client);
+    }
+    return has_output;
 }
 
 /* Offers input that waits.  True if the shard took some of it. */
@@ -219,8 +224,8 @@ static inline void house_settle(house_t *house)
         }
         for (size_t i = 0; i < house->guest_count; i++) {
             guest_t *guest = house->guests[i];
-            if (!guest->is_gone) {
-                guest_collect(guest);
+            if (!guest->is_gone && guest_collect(guest)) {
+                goes_on = true;
             }
             if (guest->is_closing && !guest->is_gone) {
                 guest->is_gone = true;

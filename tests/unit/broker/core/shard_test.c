@@ -281,6 +281,31 @@ START_TEST(the_receive_window_is_kept_and_the_rest_waits)
 }
 END_TEST
 
+static void full_output(void)
+{
+    house.limits.output_bytes_max = 64;
+    guest_t *alice = house_connect(&house, GV_MQTT_V5, "alice", true);
+    guest_t *bob = house_connect(&house, GV_MQTT_V5, "bob", true);
+    guest_subscribe(bob, "t", 1);
+    char large[200];
+    memset(large, 'x', sizeof(large));
+    large[sizeof(large) - 1] = '\0';
+    guest_push_publish(alice, "t", large, 0, false);
+    guest_push_publish(alice, "t", "a", 1, false);
+    guest_push_publish(alice, "t", "b", 1, false);
+    house_settle(&house);
+    ck_assert_int_eq(strncmp(guest_next(bob), "PUBLISH t q0 x", 14), 0);
+    ck_assert_str_eq(guest_next(bob), "PUBLISH t q1 a");
+    ck_assert_str_eq(guest_next(bob), "PUBLISH t q1 b");
+}
+
+/* Nothing is acknowledged here that could set the queue going. */
+START_TEST(what_waits_for_room_in_the_output_follows_when_there_is)
+{
+    for_each_size(full_output);
+}
+END_TEST
+
 /* [MQTT-4.9.0-1]: the window of the new connection counts, also for what is sent again. */
 static void smaller_window(void)
 {
@@ -624,6 +649,7 @@ int main(void)
     tcase_add_test(tc, a_second_connection_takes_over);
     tcase_add_test(tc, a_resumed_session_gets_what_it_missed_in_order);
     tcase_add_test(tc, the_receive_window_is_kept_and_the_rest_waits);
+    tcase_add_test(tc, what_waits_for_room_in_the_output_follows_when_there_is);
     tcase_add_test(tc, what_is_sent_again_keeps_to_the_new_window);
     tcase_add_test(tc, a_will_expires_after_it_was_published);
     tcase_add_test(tc, who_sends_more_than_we_take_is_told_so);
