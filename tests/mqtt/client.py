@@ -49,6 +49,8 @@ class Client:
         self.socket.settimeout(TIMEOUT_S)
         self.socket.connect(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._poll = select.poll()
+        self._poll.register(self.socket, select.POLLIN)
 
     def __enter__(self):
         return self
@@ -106,7 +108,7 @@ class Client:
             left = deadline - time.monotonic()
             if left <= 0 and timeout_s != 0:
                 return None
-            if not select.select([self.socket], [], [], max(left, 0))[0]:
+            if not self._poll.poll(max(left, 0) * 1000):
                 return None
             try:
                 chunk = self.socket.recv(1 << 18)
@@ -209,7 +211,7 @@ class Client:
         pairs = [f if isinstance(f, tuple) else (f, common) for f in filters]
         packet_id = self.next_id()
         self.send(mqtt.subscribe(self.version, packet_id, pairs, properties))
-        suback = self.expect(mqtt.SUBACK, packet_id=packet_id)
+        suback = self.expect_among_messages(mqtt.SUBACK, packet_id=packet_id)
         if len(suback.codes) != len(pairs):
             raise Unexpected(f"[MQTT-3.8.4-6] {len(suback.codes)} codes for {len(pairs)} filters")
         return suback
@@ -224,7 +226,7 @@ class Client:
     def unsubscribe(self, *filters, properties=None):
         packet_id = self.next_id()
         self.send(mqtt.unsubscribe(self.version, packet_id, filters, properties))
-        return self.expect(mqtt.UNSUBACK, packet_id=packet_id)
+        return self.expect_among_messages(mqtt.UNSUBACK, packet_id=packet_id)
 
     def publish(self, topic, payload=b"", qos=0, **options):
         """Publishes and completes the exchange.  Returns PUBACK or PUBREC."""
