@@ -105,6 +105,7 @@ typedef struct gv_config {
         uint64_t connect_timeout_ms;
         uint64_t session_expiry_max_ms; /* 0: what the client asks for */
         bool retain_available;
+        uint64_t sys_interval_ms; /* 0: no $SYS topics */
     } mqtt;
     struct {
         gv_storage_sync_t sync;

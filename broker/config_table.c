@@ -154,6 +154,8 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "longest life of a session without a connection; 0: what the client asks for"},
     {.key = "mqtt.retain_available", BOOL(mqtt.retain_available), .fallback = "true", ON_RELOAD,
      .doc = "retained messages are kept"},
+    {.key = "mqtt.sys_interval", SECONDS(mqtt.sys_interval_ms, 0, HOUR), .fallback = "10s", ON_RELOAD,
+     .doc = "how often $SYS/broker topics are published; 0: never"},
 
     {.key = "storage.sync", CHOICE(storage.sync, storage_syncs), .fallback = "commit",
      .doc = "acknowledged messages are on the disk: always, up to a bounded time ago, or some time"},

@@ -228,6 +228,7 @@ static void stop_main(gv_node_t *node)
 {
     gv_loop_assert_current(node->main_loop);
     gv_admin_close(&node->admin);
+    gv__node_sys_stop(node);
     for (size_t i = 0; i < sizeof(node->signals) / sizeof(node->signals[0]); i++) {
         uv_handle_t *handle = (uv_handle_t *)&node->signals[i];
         if (node->has_signals && !uv_is_closing(handle)) {
@@ -312,6 +313,7 @@ static void reload(gv_node_t *node)
     if (node->admin != NULL) {
         gv_admin_set_token(node->admin, config->admin.token);
     }
+    gv__node_sys_start(node);
     for (uint16_t i = 0; i < node->shard_count; i++) {
         gv__node_shard_reload(&node->shards[i], limits_of(config));
     }
@@ -371,6 +373,7 @@ static void on_main_start(gv_letter_t *letter)
         return;
     }
     gv__node_listeners_open(node);
+    gv__node_sys_start(node);
     gv_log_info("started", "node='%s' version='%s' shards=%u start=%llu", node->config->node.name,
                 GV_VERSION, node->shard_count, (unsigned long long)node->identity.start_counter);
 }

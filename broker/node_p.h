@@ -16,6 +16,7 @@
 #include "broker/net/frontend.h"
 #include "broker/net/listeners.h"
 #include "broker/node.h"
+#include "broker/sys_topics.h"
 #include "cluster/cluster.h"
 #include "storage/identity.h"
 #include "storage/store.h"
@@ -54,6 +55,9 @@ struct gv_node {
     gv_status_source_t status_source;
     uv_signal_t signals[3];
     gv_timer_t drain_timer;
+    gv_timer_t sys_timer;
+    gv_sys_topics_t *sys_topics; /* NULL until the main loop runs */
+    bool is_sys_asking;
 
     gv_loop_t *cluster_loop;
     gv_hub_t *hub;
@@ -121,6 +125,13 @@ GV_MUST_USE gv_err_t gv__node_load_retained(gv_node_t *node);
 
 /* Connections of all shards that are open still. */
 uint64_t gv__node_connections(const gv_node_t *node);
+
+/* ---- node_sys.c ---------------------------------------------------------------------------------
+ */
+
+/* (Re)starts the timer of $SYS topics, as the configuration says.  Main loop. */
+void gv__node_sys_start(gv_node_t *node);
+void gv__node_sys_stop(gv_node_t *node);
 
 /* ---- node_cluster.c ---------------------------------------------------------------------------
  */

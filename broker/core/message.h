@@ -36,6 +36,14 @@ typedef struct gv_publish {
     bool retain; /* as the publisher set it */
 } gv_publish_t;
 
+/* What a node says about itself: not for other nodes, not for the disk, not for clients to publish.
+ */
+static inline bool gv_topic_is_own(gv_bytes_t topic)
+{
+    return topic.size > 0 && topic.data[0] == '$' &&
+           gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$SYS/"));
+}
+
 /*
  * A reference to the whole message as one buffer, made at the first call.
  * GV_ERR_NOMEM or GV_ERR_LIMIT: nothing is kept, *out is NULL.

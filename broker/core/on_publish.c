@@ -64,8 +64,7 @@ static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_publish_t
         return GV_MQTT_RETAIN_NOT_SUPPORTED;
     }
     /* Topics the server speaks on itself [MQTT-4.7.2-1 and its note]. */
-    if (gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$SYS/")) ||
-        gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$share/"))) {
+    if (gv_topic_is_own(topic) || gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$share/"))) {
         return GV_MQTT_NOT_AUTHORIZED;
     }
     return GV_MQTT_SUCCESS;

@@ -237,6 +237,10 @@ bool gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *tic
         gv_retained_set(&shard->retained, kept);
     }
     atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
+    if (gv_topic_is_own(publish->topic)) {
+        gv_msgbuf_unref(&kept);
+        return false;
+    }
     static const gv_ticket_t nobody = {.client = UINT32_MAX};
     const gv_ticket_t *waiting = ticket != NULL ? ticket : &nobody;
     bool is_later = shard->ports.retain_store(shard->ports.arg, publish->topic, kept, waiting,

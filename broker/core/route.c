@@ -249,7 +249,9 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
     const gv_ticket_t *from = ticket != NULL ? ticket : &nobody;
     gv_routed_t routed = {0};
     gv_matches_t *matches = &shard->matches;
-    uint64_t alive = atomic_load_explicit(shard->nodes_alive, memory_order_relaxed);
+    uint64_t alive = gv_topic_is_own(publish->topic)
+                         ? 0
+                         : atomic_load_explicit(shard->nodes_alive, memory_order_relaxed);
     gv_router_match(shard->router, publish->topic, alive, gv_rng_u32(&shard->rng), matches);
 
     uint64_t nodes = matches->nodes & alive;

@@ -265,6 +265,16 @@ void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept)
     atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
 }
 
+/* ---- the node's own messages ---------------------------------------------------------------- */
+
+void gv_shard_publish(gv_shard_t *shard, gv_publish_t *publish)
+{
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    shard->ports.read_begin(shard->ports.arg);
+    (void)gv__route(shard, publish, NULL, false);
+    shard->ports.read_end(shard->ports.arg);
+}
+
 /* ---- from outside ---------------------------------------------------------------------------- */
 
 void gv_shard_drain(gv_shard_t *shard)

@@ -85,6 +85,11 @@ void gv_shard_retain_stored(gv_shard_t *shard, const void *ticket, gv_err_t err)
 /* Puts a retained message into place before the node starts. */
 void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept);
 
+/*
+ * Publishes a message of the node itself ($SYS/...), which stays on this node and off the disk.
+ */
+void gv_shard_publish(gv_shard_t *shard, gv_publish_t *publish);
+
 /* Closes all clients with a reason (0x8B: shutting down); their sessions stay. */
 void gv_shard_drain(gv_shard_t *shard);
 

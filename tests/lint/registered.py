@@ -35,6 +35,7 @@ UNTESTED = {
     "broker/node_listeners.c": AS_NODE,
     "broker/node_shard.c": AS_NODE,
     "broker/node_status.c": AS_NODE,
+    "broker/node_sys.c": AS_NODE,
     "broker/main.c": "a main(); the tests with real processes start it",
     "cluster/link/conn.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
     "cluster/link/dial.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
