@@ -301,7 +301,7 @@ static inline uint64_t gv__bit(const gv_member_t *m)
 }
 
 /* All members but ourselves: `m` is set in the body. */
-#define gv__foreach_peer(core, m)                         \
+#define gv__foreach_peer(core, m)                               \
     for (size_t m##_i = 1; m##_i < (core)->member_end; m##_i++) \
         for (gv_member_t *m = (core)->members[m##_i]; m != NULL; m = NULL)
 

@@ -41,14 +41,14 @@ void vine_use(struct ops *ops)
     "storage/store.c": '#include <time.h>\n#include "base/io/loop.h"\n',
     "cluster/core/core.c": '#include "proto/vine.h"\n#include "cluster/core/core.h"\n',
     "broker/sample.c": '#include "cluster/cluster.h"\n#include "storage/store.h"\n',
-    "cli/pub.c": '#include "base/io/loop.h"\n#include "proto/vine.h"\n',
+    "cli/sample.c": '#include "base/io/loop.h"\n#include "proto/vine.h"\n',
     "tests/sim/sim.c": '#include "broker/sample.h"\n\nvoid f(void)\n{\n    free(malloc(1));\n}\n',
     "tests/unit/base/grape_test.c":
         '#include "base/grape_p.h"\n\nSTART_TEST(it_is_sweet)\n{\n    ck_assert(1);\n}\nEND_TEST\n\n'
         "int main(void)\n{\n    tcase_add_test(tc, it_is_sweet);\n}\n",
     "build/debug/base/generated.c": '#include "broker/sample.h"\n',
 }
-for _unit in ("proto/vine", "storage/store", "cluster/core/core", "broker/sample", "cli/pub"):
+for _unit in ("proto/vine", "storage/store", "cluster/core/core", "broker/sample", "cli/sample"):
     CLEAN[f"tests/unit/{_unit}_test.c"] = "int main(void)\n{\n    return 0;\n}\n"
 
 
@@ -88,7 +88,7 @@ class Floors(Tree):
                 ("proto/x.c", "storage/store.h", above),
                 ("storage/x.c", "cluster/cluster.h", above),
                 ("cluster/link/x.c", "broker/sample.h", above),
-                ("broker/x.c", "cli/pub.h", above),
+                ("broker/x.c", "cli/sample.h", above),
                 ("cli/x.c", "storage/store.h", "cli/ sees base/ and proto/ only"),
                 ("cli/x.c", "cluster/cluster.h", "cli/ sees base/ and proto/ only"),
                 ("cli/x.c", "broker/sample.h", "cli/ sees base/ and proto/ only"),
@@ -216,15 +216,15 @@ class Run(Tree):
         self.assertEqual(self.run_it(), (0, ["lint: 0 findings"]))
 
     def test_one_of_each(self):
-        self.plant("broker/x.c", '#include "cli/pub.h"\n')
+        self.plant("broker/x.c", '#include "cli/sample.h"\n')
         self.plant("tests/unit/broker/x_test.c", "int main(void)\n{\n    return 0;\n}\n")
-        self.plant("cli/pub.c", "void f(void)\n{\n    free(x);\n}\n")
+        self.plant("cli/sample.c", "void f(void)\n{\n    free(x);\n}\n")
         self.plant("cli/alone.c", "int x;\n")
         self.plant("tests/sim/sim.c", "int  x;\nint y;\nint  z;\n")
         status, lines = self.run_it()
         self.assertEqual(status, 1)
         self.assertEqual([line.split(" ")[0] for line in lines],
-                         ["broker/x.c:1:", "cli/pub.c:3:", "cli/alone.c:1:", "tests/sim/sim.c:1:",
+                         ["broker/x.c:1:", "cli/sample.c:3:", "cli/alone.c:1:", "tests/sim/sim.c:1:",
                           "lint:"])
         self.assertIn("not formatted (2 places)", lines[3])
         self.assertEqual(lines[-1], "lint: 4 findings")
