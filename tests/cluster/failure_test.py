@@ -5,7 +5,7 @@ import time
 
 from client import Client, end_streams, streams
 from harness import case, check, main, patient
-from rig import Watcher, cluster, eventually, figure, long_only, wait_routes, wait_whole
+from rig import Watcher, cluster, eventually, figure, long_only, wait_routes, wait_tables, wait_whole
 
 DEAD_AFTER = 3.0
 BACK_AFTER = 2.0
@@ -177,7 +177,7 @@ def two_of_three_killed():
             notice_return([w for w in watchers if w.seen is node], since, "two killed, restart")
             spread.join(node)
         wait_whole(members, BACK_AFTER)
-        wait_routes(members, {"n1": 4, "n2": 3, "n3": 3}, BACK_AFTER)
+        wait_tables(members, BACK_AFTER)
         spread.check(members, "again")
         end_streams(alone, "two killed", pause_max=1)
         for watcher in watchers:
