@@ -426,7 +426,7 @@ static GV_LOOP_ONLY gv_err_t make_connection(const gv_frontend_t *frontend, cons
     *connection = (connection_t){.door = door, .waits_for_proxy = door->proxy_protocol};
     memcpy(connection->peer, text, text_size);
     gv_err_t err = GV_OK;
-    if (door->tls != NULL) {
+    if (door->tls != NULL || door->ws_path != NULL) {
         err = gv__layers_new(door, gv_loop_index(frontend->loop), &connection->stream,
                              &connection->conn, &connection->layers);
     }

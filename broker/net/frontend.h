@@ -38,6 +38,7 @@ typedef struct gv_frontend_stats {
     gv_counter_t failed;       /* no memory, or gone before they could be opened */
     gv_counter_t proxy_errors; /* closed for a missing or wrong PROXY header */
     gv_counter_t tls_errors;   /* handshakes that failed, broken records */
+    gv_counter_t ws_errors;    /* WebSocket requests refused, frames that broke a rule */
 } gv_frontend_stats_t;
 
 typedef struct gv_frontend_options {
@@ -52,6 +53,7 @@ typedef struct gv_door {
     gv_frontend_t *const *frontends; /* of all shards by index */
     gv_admission_t *admission;       /* left once per connection; or NULL */
     gv_tlsctx_t *const *tls; /* by shard, each read and changed on its loop only; NULL: no TLS */
+    const char *ws_path;     /* WebSocket, by requests for this path; NULL: none */
     bool anonymous_allowed;
     bool proxy_protocol; /* connections begin with a PROXY header; without it they are closed */
 } gv_door_t;

@@ -2,15 +2,17 @@
 #pragma once
 
 /*
- * What stands between a stream and the core when a listener is not plain TCP.
+ * What stands between a stream and the core when a listener is not plain TCP: TLS, WebSocket, or
+ * one in the other.
  *
- *     stream --wire bytes--> TLS --> pending --> core
- *     stream <--- records -- TLS <-- core_out <-- core
+ *     stream --wire bytes--> TLS --> WebSocket --> pending --> core
+ *     stream <--- records -- TLS <-- framed <-- WebSocket <-- core_out <-- core
  *
  * Made with the connection and carried along when it moves to another shard.  All input is taken
  * from the stream at once; what the core does not use yet waits in `pending`, which is empty most
- * of the time and owns no memory then.  Output is encrypted in before_flush, and no more of it than
- * the socket is likely to take: what waits, waits as plaintext, where the core sees and counts it.
+ * of the time and owns no memory then.  Output is framed and encrypted in before_flush, and no more
+ * of it than the socket is likely to take: the rest waits as it is, where the core sees and counts
+ * it.
  *
  * Threads: the connection's loop, except where noted.
  */
@@ -25,13 +27,14 @@
 
 typedef struct gv__layers gv__layers_t;
 
-/* Output that is ready for the socket; beyond it nothing is encrypted.  Also the drain mark. */
+/* Output that is ready for the socket; beyond it nothing is added.  Also the drain mark. */
 #define GV__LAYERS_OUTPUT_MARK ((size_t)65536)
 
 /* Room that the connections of a loop use in turn, within a call. */
 typedef struct gv__scratch {
-    uint8_t plain[65536];
-    uint8_t record[16384];
+    uint8_t plain[65536];   /* decrypted */
+    uint8_t payload[65536]; /* out of WebSocket frames */
+    uint8_t record[16384];  /* collected for one record */
 } gv__scratch_t;
 
 /* What the layers of a connection work with; it stays with the loop when they go. */

@@ -14,6 +14,7 @@ typedef struct item {
     gv_door_t door;
     gv_admission_t admission;
     char *url;
+    char *ws_path;                      /* or NULL */
     char address[GV_ADDRESS_TEXT_SIZE]; /* bound to */
     uint16_t port;
     int *fds; /* by loop, until they are opened; NULL: not bound */
@@ -82,6 +83,9 @@ static gv_err_t init_item(gv_listeners_t *listeners, item_t *item,
                           gv_error_text_t *error)
 {
     item->url = gv_xstrdup(config->url);
+    if (config->scheme == GV_LISTENER_WS || config->scheme == GV_LISTENER_WSS) {
+        item->ws_path = gv_xstrdup(config->path);
+    }
     item->is_unix = config->scheme == GV_LISTENER_UNIX;
     uint64_t connections_max = config->connections_max;
     gv_admission_init(&item->admission,
@@ -90,6 +94,7 @@ static gv_err_t init_item(gv_listeners_t *listeners, item_t *item,
         .frontends = options->frontends,
         .admission = &item->admission,
         .tls = gv_listener_has_tls(config) ? listeners->tls : NULL,
+        .ws_path = item->ws_path,
         .anonymous_allowed = config->anonymous_allowed,
         .proxy_protocol = config->proxy_protocol,
     };
@@ -325,6 +330,7 @@ void gv_listeners_free(gv_listeners_t **listenersp)
         gv_free(item->fds);
         gv_free(item->open);
         gv_free(item->url);
+        gv_free(item->ws_path);
     }
     for (uint32_t i = 0; listeners->tls != NULL && i < listeners->loop_count; i++) {
         gv_tlsctx_unref(&listeners->tls[i]);

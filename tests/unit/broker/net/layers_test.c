@@ -2,6 +2,7 @@
 #include "broker/net/layers_p.h"
 
 #include "tests/unit/broker/net/tls_way.h"
+#include "tests/unit/broker/net/ws_way.h"
 
 #define TLS "tls://127.0.0.1:0"
 
@@ -291,6 +292,267 @@ START_TEST(a_node_that_stops_frees_tls_clients_on_the_move)
 }
 END_TEST
 
+/* ---- WebSocket ------------------------------------------------------------------------------ */
+
+#define WS "ws://127.0.0.1:0"
+
+/* The listeners that the tests below run on: 0 is ws, 1 is wss. */
+static void ws_rig_start(void)
+{
+    tls_rig_init(WS);
+    rig_add_listener("wss://127.0.0.1:0");
+    rig_start();
+}
+
+static visitor_t *ws_visit(size_t listener)
+{
+    visitor_t *visitor = listener == 0 ? rig_visit(0) : tls_visit(1);
+    ws_upgrade(visitor);
+    return visitor;
+}
+
+static uint64_t ws_errors(void)
+{
+    return gv_counter_get(&gv_frontend_stats(rig.frontends[0])->ws_errors) +
+           gv_counter_get(&gv_frontend_stats(rig.frontends[1])->ws_errors);
+}
+
+START_TEST(websocket_clients_are_served_on_their_home_shard)
+{
+    size_t listener = (size_t)_i;
+    ws_rig_start();
+    for (unsigned round = 0; round < 24; round++) {
+        static const size_t frame_sizes[] = {0, 1, 7};
+        uint8_t bytes[1024];
+        char id[64];
+        size_t size = connect_packet(
+            id_at_home_on((uint16_t)(round % RIG_SHARDS), round, id, sizeof(id)), bytes, 512);
+        for (int i = 0; i < 20; i++) {
+            bytes[size++] = 0xc0;
+            bytes[size++] = 0;
+        }
+        visitor_t *visitor = ws_visit(listener);
+        ws_client_t *client = visitor->data;
+        client->frame_max = frame_sizes[round % 3];
+        visitor_send(visitor, bytes, size - 1);
+        visitor_expect(visitor, GV_MQTT_CONNACK);
+        for (int i = 0; i < 19; i++) {
+            visitor_expect(visitor, GV_MQTT_PINGRESP);
+        }
+        visitor_send(visitor, bytes + size - 1, 1);
+        visitor_expect(visitor, GV_MQTT_PINGRESP);
+        visitor_leave(&visitor);
+    }
+    uint64_t moved = gv_counter_get(&gv_frontend_stats(rig.frontends[0])->moved) +
+                     gv_counter_get(&gv_frontend_stats(rig.frontends[1])->moved);
+    ck_assert_uint_gt(moved, 0);
+    ck_assert_uint_eq(ws_errors(), 0);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
+/*
+ * Request, CONNECT, a ping of MQTT, one of WebSocket, DISCONNECT or close: everything in one write,
+ * so that all of it meets the move.
+ */
+START_TEST(everything_at_once_is_answered_in_order)
+{
+    size_t listener = (size_t)_i;
+    ws_rig_start();
+    for (unsigned round = 0; round < 24; round++) {
+        uint8_t bytes[2048];
+        uint8_t packets[512];
+        char id[64];
+        size_t size = connect_packet(
+            id_at_home_on((uint16_t)(round % RIG_SHARDS), round, id, sizeof(id)), packets, 512);
+        gv_writer_t w = gv_writer(bytes, sizeof(bytes));
+        gv_writer_put(&w, GV_BYTES_LITERAL(WS_REQUEST));
+        write_proper_frame(&w, true, GV_WS_BINARY, gv_bytes(packets, size));
+        write_proper_frame(&w, true, GV_WS_BINARY, GV_BYTES_LITERAL("\xc0\0\xc0"));
+        write_proper_frame(&w, true, GV_WS_PING, GV_BYTES_LITERAL("are you there"));
+        write_proper_frame(&w, true, GV_WS_BINARY, GV_BYTES_LITERAL("\0"));
+        write_proper_frame(&w, true, GV_WS_CLOSE, GV_BYTES_LITERAL("\x0b\xb8")); /* 3000 */
+        visitor_t *visitor = listener == 0 ? rig_visit(0) : tls_visit(1);
+        ws_client_t *client = ws_begin(visitor);
+        ws_send_below(visitor, bytes, sizeof(bytes) - gv_writer_left(&w));
+        ws_expect_answer(visitor, "HTTP/1.1 101 Switching Protocols\r\n");
+        visitor_expect(visitor, GV_MQTT_CONNACK);
+        visitor_expect(visitor, GV_MQTT_PINGRESP);
+        visitor_expect(visitor, GV_MQTT_PINGRESP);
+        visitor_expect_end(visitor);
+        ck_assert_uint_eq(client->pongs, 1);
+        ck_assert_uint_eq(client->close_code, 3000);
+        visitor_leave(&visitor);
+    }
+    ck_assert_uint_eq(ws_errors(), 0);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
+START_TEST(messages_go_through_websocket_in_order)
+{
+    static const struct {
+        size_t listener;
+        uint32_t messages;
+        size_t size;
+        size_t frame_max;
+    } loads[] = {{0, 2000, 20, 0}, {0, 50, 5000, 100}, {0, 5, 3000000, 70000},
+                 {1, 2000, 20, 3}, {1, 200, 5000, 0},  {1, 5, 3000000, 0}};
+    ws_rig_start();
+    char id[64];
+    visitor_t *publisher = ws_visit(loads[_i].listener);
+    visitor_connect(publisher, id_at_home_on(0, 1, id, sizeof(id)));
+    visitor_t *reader = ws_visit(loads[_i].listener);
+    visitor_connect(reader, id_at_home_on(1, 2, id, sizeof(id)));
+    ((ws_client_t *)publisher->data)->frame_max = loads[_i].frame_max;
+    exchange(publisher, reader, loads[_i].messages, loads[_i].size);
+    visitor_leave(&publisher);
+    visitor_leave(&reader);
+    rig_close();
+}
+END_TEST
+
+START_TEST(the_last_words_arrive_through_websocket)
+{
+    size_t listener = (size_t)_i;
+    ws_rig_start();
+    visitor_t *first = ws_visit(listener);
+    visitor_connect(first, "same");
+    visitor_t *second = ws_visit(listener);
+    visitor_connect(second, "same");
+    visitor_expect(first, GV_MQTT_DISCONNECT);
+    visitor_expect_end(first);
+    ck_assert_uint_eq(((ws_client_t *)first->data)->close_code, GV_WS_NORMAL);
+    visitor_leave(&first);
+    visitor_leave(&second);
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_broken_rule_is_told_by_its_code)
+{
+    static const struct {
+        client_frame_t frame;
+        uint16_t code;
+    } cases[] = {
+        {{.first = 0x82, .is_naked = true, .payload = {(const uint8_t *)"\xc0", 1}}, 1002},
+        {{.first = 0x81, .payload = {(const uint8_t *)"\xc0", 1}}, 1003},
+        {{.first = 0x82, .width = 8, .claim = UINT32_MAX}, 1009},
+        {{.first = 0xf2}, 1002},
+    };
+    ws_rig_start();
+    visitor_t *visitor = ws_visit(0);
+    visitor_connect(visitor, "alice");
+    ws_send_frame(visitor, cases[_i].frame);
+    visitor_expect_end(visitor);
+    ck_assert_uint_eq(((ws_client_t *)visitor->data)->close_code, cases[_i].code);
+    ck_assert_uint_eq(ws_errors(), 1);
+    visitor_leave(&visitor);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
+START_TEST(other_http_requests_are_refused)
+{
+    static const struct {
+        const char *request;
+        const char *status_line;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 "},
+        {"GET /mqtt HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 426 "},
+        {"POST /mqtt HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 "},
+        {"\x10\x0c\x04MQTT", "HTTP/1.1 400 "}, /* MQTT without WebSocket */
+    };
+    ws_rig_start();
+    visitor_t *visitor = rig_visit(0);
+    (void)ws_begin(visitor);
+    ws_send_below(visitor, cases[_i].request, strlen(cases[_i].request));
+    ws_expect_answer(visitor, cases[_i].status_line);
+    ck_assert(!ws_fill(visitor));
+    ck_assert_uint_eq(((ws_client_t *)visitor->data)->size, 0);
+    ck_assert_uint_eq(ws_errors(), 1);
+    visitor_leave(&visitor);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_request_may_come_byte_by_byte_but_not_for_ever)
+{
+    tls_rig_init(WS);
+    rig.limits.connect_timeout_ms = 500;
+    rig_start();
+    visitor_t *visitor = rig_visit(0);
+    (void)ws_begin(visitor);
+    for (size_t i = 0; i < strlen(WS_REQUEST); i++) {
+        ws_send_below(visitor, &WS_REQUEST[i], 1);
+    }
+    ws_expect_answer(visitor, "HTTP/1.1 101 ");
+    visitor_connect(visitor, "alice");
+    visitor_leave(&visitor);
+
+    visitor_t *slow = rig_visit(0);
+    (void)ws_begin(slow);
+    ws_send_below(slow, WS_REQUEST, 30);
+    ck_assert(!ws_fill(slow));
+    visitor_leave(&slow);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
+START_TEST(pings_without_end_cost_no_memory)
+{
+    enum {
+        PINGS = 100000
+    };
+    ws_rig_start();
+    visitor_t *visitor = ws_visit(0);
+    visitor_connect(visitor, "alice");
+    uint8_t frame[256];
+    uint8_t payload[GV_WS_CONTROL_MAX] = {0};
+    gv_writer_t w = gv_writer(frame, sizeof(frame));
+    write_proper_frame(&w, true, GV_WS_PING, gv_bytes(payload, sizeof(payload)));
+    size_t size = sizeof(frame) - gv_writer_left(&w);
+    uint8_t *many = gv_xalloc(size * 1000);
+    for (size_t i = 0; i < 1000; i++) {
+        memcpy(many + i * size, frame, size);
+    }
+    for (int i = 0; i < PINGS / 1000; i++) { /* without reading */
+        ws_send_below(visitor, many, size * 1000);
+    }
+    gv_free(many);
+    for (uint32_t i = 0; i < RIG_SHARDS; i++) {
+        call_on(rig.loops[i], nothing, NULL);
+        ck_assert_uint_lt(gv_counter_get(&gv_loop_stats(rig.loops[i])->chunk_bytes), 1 << 20);
+    }
+    visitor_ping(visitor);
+    visitor_leave(&visitor);
+    rig_close();
+}
+END_TEST
+
+START_TEST(a_node_that_stops_frees_websocket_clients_on_the_move)
+{
+    ws_rig_start();
+    visitor_t *visitors[10];
+    for (unsigned i = 0; i < 10; i++) {
+        uint8_t bytes[512];
+        char id[64];
+        visitors[i] = ws_visit(i % 2);
+        id_at_home_on((uint16_t)(i / 2 % RIG_SHARDS), i, id, sizeof(id));
+        visitor_send(visitors[i], bytes, connect_packet(id, bytes, sizeof(bytes)));
+    }
+    rig_close();
+    for (unsigned i = 0; i < 10; i++) {
+        visitor_leave(&visitors[i]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     gv_os_ignore_sigpipe();
@@ -309,6 +571,15 @@ int main(void)
     tcase_add_test(tc, a_proxy_header_goes_before_the_handshake);
     tcase_add_test(tc, a_reload_takes_new_certificates_or_none);
     tcase_add_test(tc, a_node_that_stops_frees_tls_clients_on_the_move);
+    tcase_add_loop_test(tc, websocket_clients_are_served_on_their_home_shard, 0, 2);
+    tcase_add_loop_test(tc, everything_at_once_is_answered_in_order, 0, 2);
+    tcase_add_loop_test(tc, messages_go_through_websocket_in_order, 0, 6);
+    tcase_add_loop_test(tc, the_last_words_arrive_through_websocket, 0, 2);
+    tcase_add_loop_test(tc, a_broken_rule_is_told_by_its_code, 0, 4);
+    tcase_add_loop_test(tc, other_http_requests_are_refused, 0, 4);
+    tcase_add_test(tc, a_request_may_come_byte_by_byte_but_not_for_ever);
+    tcase_add_test(tc, pings_without_end_cost_no_memory);
+    tcase_add_test(tc, a_node_that_stops_frees_websocket_clients_on_the_move);
     Suite *suite = suite_create("broker/net/layers");
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
