@@ -43,12 +43,6 @@ static void check_listener(const check_t *check, gv_listener_config_t *listener)
                  "loopback address, or auth.anonymous = true to let everybody in",
                  listener->url);
     }
-    /* A listener must never be less than what its URL says. */
-    if (listener->scheme == GV_LISTENER_WS || listener->scheme == GV_LISTENER_WSS) {
-        complain(check, "listeners",
-                 "%s: this version does not speak WebSocket; expected tcp://, tls:// or unix://",
-                 listener->url);
-    }
     if (gv_listener_has_tls(listener) &&
         (config->tls.cert[0] == '\0' || config->tls.key[0] == '\0')) {
         complain(check, "listeners", "%s needs a certificate; expected tls.cert and tls.key",

@@ -97,13 +97,13 @@ START_TEST(only_certificates_that_are_required_are_a_login)
 }
 END_TEST
 
-START_TEST(a_listener_is_never_less_than_its_url_says)
+START_TEST(a_tls_listener_needs_certificates)
 {
-    /* Without certificates, that is. */
-    static const char *const unspoken[] = {"listeners=tls://127.0.0.1", "listeners=ws://127.0.0.1"};
-    for (size_t i = 0; i < sizeof(unspoken) / sizeof(unspoken[0]); i++) {
+    static const char *const without_certificates[] = {"listeners=tls://127.0.0.1",
+                                                       "listeners=wss://127.0.0.1"};
+    for (size_t i = 0; i < sizeof(without_certificates) / sizeof(without_certificates[0]); i++) {
         gv_config_t config;
-        ck_assert_str_eq(checked(&config, SETTINGS(unspoken[i])), "listeners ");
+        ck_assert_str_eq(checked(&config, SETTINGS(without_certificates[i])), "listeners ");
         release(&config);
     }
 }
@@ -168,7 +168,7 @@ int main(void)
     TCase *tc = tcase_create("config_check");
     tcase_add_test(tc, who_may_come_in_without_a_login);
     tcase_add_test(tc, only_certificates_that_are_required_are_a_login);
-    tcase_add_test(tc, a_listener_is_never_less_than_its_url_says);
+    tcase_add_test(tc, a_tls_listener_needs_certificates);
     tcase_add_test(tc, the_same_place_twice_is_a_mistake_but_port_0_is_many);
     tcase_add_test(tc, a_cluster_beyond_this_machine_needs_a_secret);
     tcase_add_test(tc, advertised_address_stays_what_the_operator_said);

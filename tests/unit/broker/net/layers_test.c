@@ -353,8 +353,8 @@ START_TEST(websocket_clients_are_served_on_their_home_shard)
 END_TEST
 
 /*
- * Request, CONNECT, a ping of MQTT, one of WebSocket, DISCONNECT or close: everything in one write,
- * so that all of it meets the move.
+ * Request, CONNECT, pings of MQTT and of WebSocket, close: everything in one write, so that all of
+ * it meets the move.
  */
 START_TEST(everything_at_once_is_answered_in_order)
 {
