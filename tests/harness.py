@@ -173,11 +173,17 @@ class _Owned:
 
 
 _owned = _Owned()
+_at_last = []
 
 
 def at_end(action):
     """Calls action() when the case ends; last given, first called."""
     _owned.at_end.append(action)
+
+
+def at_last(action):
+    """Calls action() after the last case, for what several cases share; last given, first called."""
+    _at_last.append(action)
 
 
 def folder(name="case"):
@@ -523,4 +529,6 @@ def main():
     finally:
         signal.alarm(0)
         _owned.release(keep_folders=False)
+        for action in reversed(_at_last):
+            action()
     sys.exit(1 if failed else 0)
