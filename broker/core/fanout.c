@@ -19,6 +19,16 @@ void gv_fanout_deinit(gv_fanout_t *fanout)
     *fanout = (gv_fanout_t){0};
 }
 
+/*
+ * The nearest second, and not 0 while there is some time left.  Rounding up would give back more
+ * than was received: the clocks of two loops stand a little apart.
+ */
+static uint32_t seconds_of(uint64_t left_ms)
+{
+    uint64_t seconds = (left_ms + 500) / 1000;
+    return seconds == 0 && left_ms > 0 ? 1 : (uint32_t)seconds;
+}
+
 void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms)
 {
     fanout->publish = publish;
@@ -27,7 +37,7 @@ void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms
     if (fanout->has_expiry) {
         /* [MQTT-3.3.2-6]: what is left of the time; a message due this instant has 0 left. */
         uint64_t left_ms = publish->expires_at_ms > now_ms ? publish->expires_at_ms - now_ms : 0;
-        fanout->expiry_s = (uint32_t)((left_ms + 999) / 1000);
+        fanout->expiry_s = seconds_of(left_ms);
     }
     fanout->is_shared = publish->payload.size >= GV_PAYLOAD_SHARED_MIN;
     for (size_t i = 0; i < 4; i++) {
