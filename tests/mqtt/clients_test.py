@@ -48,8 +48,9 @@ class Sub:
 
     def __init__(self, node, *arguments):
         # -d says what the protocol does, into a buffered stdout; messages have a mark in front.
-        self.process = spawn(["stdbuf", "-oL", *command("mosquitto_sub", node, "-d", "-F",
-                                                        "> %t %q %r %p", *arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        sub = command("mosquitto_sub", node, "-d", "-F", "> %t %q %r %p", *arguments)
+        self.process = spawn(["stdbuf", "-oL", *sub], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True)
         self.lines, self._all = queue.Queue(), []
         self._is_subscribed = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
@@ -266,12 +267,13 @@ class Paho:
         self.client.on_message = lambda _c, _u, message: self.messages.put(message)
         self.client.on_connect = lambda *a: self.events.put(("connect", a[3], a[2]))
         self.client.on_subscribe = lambda _c, _u, mid, *a: self.events.put(("subscribe", mid, a[0]))
-        self.client.on_unsubscribe = lambda _c, _u, mid, *a: self.events.put(("unsubscribe", mid, None))
         self.client.max_inflight_messages_set(100)
         self.client.max_queued_messages_set(0)
         if will:
             self.client.will_set(*will)
-        more = {"clean_start": clean, "properties": properties} if self.version == paho.MQTTv5 else {}
+        more = {}
+        if self.version == paho.MQTTv5:
+            more = {"clean_start": clean, "properties": properties}
         self.client.connect("127.0.0.1", node.port, **more)
         self.client.loop_start()
         event, code, self.flags = self.events.get(timeout=patient(10))
