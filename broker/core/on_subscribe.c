@@ -168,6 +168,10 @@ static void carry_out(gv_client_t *client, const gv_mqtt_subscribe_t *packet, or
 static bool must_wait(gv_client_t *client)
 {
     gv_shard_t *shard = client->shard;
+    if (client->subscribes_waiting == UINT16_MAX) {
+        gv__client_pause(client, GV_PAUSE_SUBSCRIBE);
+        return true;
+    }
     if (gv_office_out(&shard->office, gv__desk_routes(shard)) < ROUTE_PARCELS_MAX) {
         return false;
     }

@@ -52,20 +52,22 @@ struct gv_client {
     gv_session_t *session; /* NULL unless connected */
     gv_timer_t timer;      /* CONNECT must come; then keep alive */
     gv_mqtt_peer_t peer;
+    uint8_t ending_reason; /* while in shard->ending */
     uint64_t last_input_ms;
     gv_ack_fifo_t *acks;   /* NULL until one has to wait */
     gv_msgbuf_t **aliases; /* topics by alias - 1, or NULL */
     gv_link_t link;        /* in shard->waiting while paused for credit, or in shard->ending */
     uint32_t index;        /* in shard->clients */
-    uint32_t subscribes_waiting; /* SUBSCRIBEs the hub has not answered */
+    uint16_t subscribes_waiting; /* SUBSCRIBEs the hub has not answered */
     uint16_t alias_count;
     uint16_t keep_alive_s;
     uint16_t inflight_max; /* QoS > 0 messages it takes at a time */
     uint16_t receiving;    /* QoS > 0 publishes without their PUBACK or PUBCOMP */
     uint8_t state;         /* gv_client_state_t */
     uint8_t paused;        /* GV_PAUSE_... */
-    uint8_t ending_reason; /* while in shard->ending */
 };
+
+_Static_assert(sizeof(struct gv_client) <= 136, "every idle connection pays for this");
 
 static inline gv_outbuf_t *gv__client_out(const gv_client_t *client)
 {
