@@ -21,7 +21,6 @@ UNTESTED = {
     "broker/admin/call.c": "the life of a request: tests/unit/broker/admin/admin_test.c",
     "broker/core/ack_fifo.c": IN_HOUSE,
     "broker/core/client.c": IN_HOUSE,
-    "broker/core/fanout.c": IN_HOUSE,
     "broker/core/office.c": IN_HOUSE,
     "broker/core/on_connect.c": IN_HOUSE,
     "broker/core/on_publish.c": IN_HOUSE,
