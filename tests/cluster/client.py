@@ -73,6 +73,8 @@ class Client:
         self.messages = []
         self.closed = threading.Event()
         self.reason = None
+        self.reads = threading.Event()  # cleared: it does not read any more
+        self.reads.set()
         self._keep, self._on_message = keep, on_message
         self._sending = threading.Lock()
         self._room = threading.Semaphore(window)
@@ -132,6 +134,7 @@ class Client:
                 while got is not None:
                     self._handle(*got)
                     got = self._take()
+                self.reads.wait()
                 chunk = self._socket.recv(262144)
                 if not chunk:
                     break

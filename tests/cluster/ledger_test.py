@@ -54,6 +54,12 @@ class Account:
             check(one.is_acknowledged, f"{self.topic}: the connection ended")
 
 
+    def give_up(self):
+        """For a publisher whose node is gone."""
+        self._ended.set()
+        self._thread.join()
+
+
 class Ledger:
     """Publishers and subscribers on all nodes."""
 
@@ -197,6 +203,55 @@ def drop_until_relayed(network, dice):
     else:
         network.cut_one_way(a, b)
     time.sleep(dice.uniform(0.8, 2.0))
+
+
+@case_of(seconds=240)
+def publishers_node_is_killed():
+    """What it acknowledged before it died has arrived on the others, in order and once."""
+    with cluster() as nodes:
+        for qos in (1, 2):
+            subscribers = [Client(node) for node in nodes[:2]]
+            for subscriber in subscribers:
+                subscriber.subscribe(f"last/{qos}/+", qos=qos)
+            wait_tables(nodes)
+            accounts = [Account(nodes[2], f"{qos}{i}", qos, 0, 40) for i in range(3)]
+            for i, account in enumerate(accounts):
+                account.topic = f"last/{qos}/{i}"
+                account.start()
+            time.sleep(0.7)
+            nodes[2].kill9()
+            for account in accounts:
+                account.give_up()
+            time.sleep(1)
+            for subscriber in subscribers:
+                for account in accounts:
+                    got = [int(m.payload.split()[0]) for m in subscriber.messages
+                           if m.topic == account.topic]
+                    acknowledged = {i for i, one in enumerate(account.pending) if one.is_acknowledged}
+                    check(acknowledged <= set(got), f"QoS {qos}: "
+                          f"{len(acknowledged - set(got))} of {len(acknowledged)} acknowledged lost")
+                    check(got == sorted(set(got)), f"QoS {qos}: doubled or out of order")
+            figure(f"killed under load, QoS {qos}: " + ", ".join(
+                f"{sum(one.is_acknowledged for one in account.pending)} of {len(account.pending)}"
+                for account in accounts) + " acknowledged, and all of these arrived")
+            nodes[2].start()
+            wait_whole(nodes)
+
+
+@case_of(seconds=240)
+def subscribers_node_is_killed_again_and_again():
+    """Traffic between the others does not lose anything while a third one dies and returns."""
+    with cluster() as nodes:
+        ledger = Ledger(nodes[:2])
+        for _ in range(6 if not LONG else 40):
+            doomed = [Client(nodes[2]) for _ in range(2)]
+            for client in doomed:
+                client.subscribe("ledger/#", qos=2)
+            time.sleep(0.3)
+            nodes[2].kill9()
+            time.sleep(0.5)
+            nodes[2].start()
+        ledger.check("a third node killed again and again")
 
 
 @case_of(seconds=240)
