@@ -326,6 +326,7 @@ static void name_the_node(load_t *load)
     if (load->failed || config->node.name[0] != '\0') {
         return;
     }
+    config->is_name_default = true;
     const char *host_name = load->sources->host_name;
     char *problem = gv__config_set_text(gv__config_find("node.name"),
                                         host_name != NULL ? host_name : "", config);

@@ -112,6 +112,9 @@ typedef struct gv_config {
         uint64_t map_size;
     } storage;
 
+    /* node.name is the host's name, which nobody has chosen: an older name in the data stays. */
+    bool is_name_default;
+
     /* Nothing was configured at all: the node says what that means. */
     bool is_default;
     struct gv_config_hidden *_hidden;

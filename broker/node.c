@@ -74,7 +74,8 @@ static gv_err_t open_store(gv_node_t *node, gv_error_text_t *error)
         return err;
     }
     gv_identity_options_t identity = {
-        .node_name = config->node.name,
+        .node_name = config->is_name_default ? "" : config->node.name,
+        .default_name = config->node.name,
         .cluster_name = config->cluster.name,
         .where = config->node.data,
     };
@@ -374,7 +375,7 @@ static void on_main_start(gv_letter_t *letter)
     }
     gv__node_listeners_open(node);
     gv__node_sys_start(node);
-    gv_log_info("started", "node='%s' version='%s' shards=%u start=%llu", node->config->node.name,
+    gv_log_info("started", "node='%s' version='%s' shards=%u start=%llu", node->identity.node_name,
                 GV_VERSION, node->shard_count, (unsigned long long)node->identity.start_counter);
 }
 
@@ -415,6 +416,6 @@ gv_err_t gv_node_run(gv_node_t *node)
     if (atomic_load_explicit(&node->has_failed, memory_order_relaxed)) {
         err = GV_ERR_IO;
     }
-    gv_log_info("stopped", "node='%s'", node->config->node.name);
+    gv_log_info("stopped", "node='%s'", node->identity.node_name);
     return err;
 }

@@ -182,7 +182,7 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
     memcpy(options.node_id.bytes, node->identity.node_id, sizeof(options.node_id.bytes));
     options.incarnation =
         (gv_incarnation_t){.start_counter = node->identity.start_counter, .boot_id = node->boot_id};
-    options.node_name = config->node.name;
+    options.node_name = node->identity.node_name;
     options.cluster_name = config->cluster.name;
     options.listen = gv_hostport_print(&config->cluster.listen, listen);
     bool is_advertise_usable = gv_hostport_is_set(&config->cluster.advertise) &&

@@ -293,7 +293,7 @@ static void answer(inquiry_t *inquiry)
     memcpy(drops, drop_names, sizeof(drops));
     memcpy(counters, counter_names, sizeof(counter_names));
     gv_status_t status = {
-        .node = node->config->node.name,
+        .node = node->identity.node_name,
         .id = id_text(&node_id, id),
         .version = GV_VERSION,
         .incarnation = node->identity.start_counter,
