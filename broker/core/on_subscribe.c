@@ -38,6 +38,12 @@ static void send_suback(gv_client_t *client, uint16_t packet_id, gv_bytes_t code
 
 /* ---- SUBSCRIBE ------------------------------------------------------------------------------- */
 
+static gv_subscription_t *existing(const gv_client_t *client, gv_bytes_t text)
+{
+    gv_filter_t *filter = gv_subscriptions_find(&client->shard->subscriptions, text);
+    return filter == NULL ? NULL : gv_subscriptions_of(filter, client->session);
+}
+
 /* Whether this filter may be subscribed to; the code for SUBACK if not. */
 static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_subscription_t *entry)
 {
@@ -53,7 +59,8 @@ static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_subscript
         levels > GV_ROUTER_LEVELS_MAX) {
         return GV_MQTT_TOPIC_FILTER_INVALID;
     }
-    if (client->session->subscription_count >= limits->subscriptions_max) {
+    if (client->session->subscription_count >= limits->subscriptions_max &&
+        existing(client, entry->text) == NULL) {
         return GV_MQTT_QUOTA_EXCEEDED;
     }
     return GV_MQTT_SUCCESS;
@@ -257,9 +264,7 @@ static gv_mqtt_reason_t unsubscribe(gv_client_t *client, const gv_mqtt_subscript
     if (entry->reason != GV_MQTT_SUCCESS) {
         return entry->reason;
     }
-    gv_filter_t *filter = gv_subscriptions_find(&client->shard->subscriptions, entry->text);
-    gv_subscription_t *subscription =
-        filter == NULL ? NULL : gv_subscriptions_of(filter, client->session);
+    gv_subscription_t *subscription = existing(client, entry->text);
     if (subscription == NULL) {
         return GV_MQTT_NO_SUBSCRIPTION_EXISTED;
     }

@@ -299,6 +299,24 @@ static void full_output(void)
     ck_assert_str_eq(guest_next(bob), "PUBLISH t q1 b");
 }
 
+static void subscription_limit(void)
+{
+    house.limits.subscriptions_max = 2;
+    guest_t *bob = house_connect(&house, GV_MQTT_V5, "bob", true);
+    guest_subscribe(bob, "a", 0);
+    guest_subscribe(bob, "b", 0);
+    guest_push_subscribe(bob, (gv_mqtt_subscription_t){.text = GV_BYTES_LITERAL("c")}, 0);
+    house_settle(&house);
+    ck_assert_str_eq(guest_next(bob), "SUBACK 97");
+    guest_subscribe(bob, "b", 2);
+}
+
+START_TEST(a_subscription_is_replaced_where_no_new_one_is_allowed)
+{
+    for_each_size(subscription_limit);
+}
+END_TEST
+
 /* Nothing is acknowledged here that could set the queue going. */
 START_TEST(what_waits_for_room_in_the_output_follows_when_there_is)
 {
@@ -649,6 +667,7 @@ int main(void)
     tcase_add_test(tc, a_second_connection_takes_over);
     tcase_add_test(tc, a_resumed_session_gets_what_it_missed_in_order);
     tcase_add_test(tc, the_receive_window_is_kept_and_the_rest_waits);
+    tcase_add_test(tc, a_subscription_is_replaced_where_no_new_one_is_allowed);
     tcase_add_test(tc, what_waits_for_room_in_the_output_follows_when_there_is);
     tcase_add_test(tc, what_is_sent_again_keeps_to_the_new_window);
     tcase_add_test(tc, a_will_expires_after_it_was_published);
