@@ -135,6 +135,36 @@ def a_refusal_has_no_session_present(t):
     c.expect_close()  # the decoder insists
 
 
+@suite.test(v5="4.1.0-1", v311="4.1.0-1")
+def a_session_goes_on_in_other_versions(t):
+    """What was queued, sent and retained for one version is given to another, with its ids."""
+    topic = t.topic()
+    everything = {"payload_format": 1, "content_type": "c", "response_topic": "r",
+                  "correlation_data": b"d", "user_property": [("a", "b")]}
+    c = t.persistent().subscribed(topic, qos=2)
+    publisher = t.connected(version=V5)
+    publisher.publish(topic, b"sent", qos=2, properties=everything)
+    packet_id = c.expect_publish(topic, b"sent").packet_id
+    c.cut()
+    publisher.publish(topic, b"queued", qos=1, retain=True, properties=everything)
+    old = t.connected(version=V31)
+    old.publish(topic, b"old", qos=1)
+    for version in (V31, V5, V311, V5, V311):
+        c = t.persistent(c.client_id, version=version)
+        properties = everything if version == V5 else {}
+        c.expect_publish(topic, b"sent", qos=2, dup=True, packet_id=packet_id,
+                         properties=properties)
+        c.expect_publish(topic, b"queued", qos=1, properties=properties)
+        c.expect_publish(topic, b"old", qos=1, properties={})
+        t.connected(version=version).subscribed(topic).expect_publish(
+            topic, b"queued", retain=True, properties=properties)
+        c.cut()
+    c = t.persistent(c.client_id, version=V5)
+    for payload in (b"sent", b"queued", b"old"):
+        c.take(topic, payload)
+    c.expect_nothing()
+
+
 # ---- wills ------------------------------------------------------------------------------------
 
 

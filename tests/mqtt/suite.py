@@ -60,8 +60,8 @@ class Case:
 
     def client(self, client_id=None, version=None, **options):
         """A TCP connection, nothing sent."""
-        new = raw.Client(self.address, self.version if version is None else version, client_id,
-                         **options)
+        new = self.suite.make_client(self.address, self.version if version is None else version,
+                                     client_id, **options)
         self._clients.append(new)
         return new
 
@@ -115,8 +115,11 @@ def as_list(value):
 
 
 class Suite:
-    def __init__(self, area, settings=None):
-        self.area, self.settings = area, settings or {}
+    """`settings` and `scheme` are the node's; `client` makes the connections of its tests."""
+
+    def __init__(self, area, settings=None, scheme="tcp", client=raw.Client):
+        self.area, self.settings, self.scheme = area, settings or {}, scheme
+        self.make_client = client
         self.tests, self.statements = [], []
         self.node = self.address = None
 
@@ -182,7 +185,9 @@ class Suite:
 
         # The harness sees one case: a node that has to get well through all of it.
         def on_a_node():
-            self.node = harness.Node(settings=self.settings).start()
+            self.node = harness.Node(settings=self.settings)
+            self.node.listen = [f"{self.scheme}://127.0.0.1:{self.node.port}"]
+            self.node.start()
             self.address = ("127.0.0.1", self.node.port)
             failed = self._run(options.parts)
             self.node.stop()
