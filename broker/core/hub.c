@@ -74,7 +74,7 @@ struct gv_hub {
     bool has_cluster;
     bool is_credit_paused;
     gv_ports_t ports;
-    gv_office_t office; /* one desk per shard */
+    gv_office_t office; /* one desk per shard, and one for itself: see pass_on() */
     gv_matches_t matches;
     gv_rng_t rng;
     shares_t shares;          /* scratch */
@@ -89,6 +89,12 @@ struct gv_hub {
 };
 
 static void on_returned(gv_letter_t *letter);
+static void on_passed_on(gv_letter_t *letter);
+
+static uint16_t own_desk(const gv_hub_t *hub)
+{
+    return hub->shard_count;
+}
 
 void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
 {
@@ -100,7 +106,8 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
     hub->shard_count = options->shard_count;
     gv_rng_init(&hub->rng, options->random_seed, GV_HUB_INDEX);
     gv_matches_init(&hub->matches);
-    gv_office_init(&hub->office, hub, GV_HUB_INDEX, options->shard_count, on_returned, &hub->ports);
+    gv_office_init(&hub->office, hub, GV_HUB_INDEX, (uint16_t)(options->shard_count + 1),
+                   on_returned, &hub->ports);
     *hub_out = hub;
 }
 
@@ -109,6 +116,7 @@ void gv_hub_connect(gv_hub_t *hub, void *const *shards, const gv_hub_cluster_t *
     for (uint16_t i = 0; i < hub->shard_count; i++) {
         gv_office_connect(&hub->office, i, i, shards[i], gv_shard_take);
     }
+    gv_office_connect(&hub->office, own_desk(hub), GV_HUB_INDEX, hub, on_passed_on);
     if (cluster != NULL) {
         hub->cluster = *cluster;
         hub->has_cluster = true;
@@ -364,6 +372,26 @@ static bool give(gv_hub_t *hub, uint16_t shard, gv_publish_t *publish, gv_entry_
     return true;
 }
 
+/*
+ * The last member of a group here had left when the message came, and the sender had not heard of
+ * it yet: a member elsewhere is to have it.  The cluster cannot be called now, so the hub writes to
+ * itself what a shard writes whose member has left.
+ *
+ * The sender's confirmation does not wait for what becomes of it: nodes confirm in the order of
+ * arrival, and two that pass messages to each other would wait for each other.
+ */
+static void pass_on(gv_hub_t *hub, const gv_publish_t *publish, gv_bytes_t share_filter)
+{
+    gv_entry_t *entry = gv_office_append(&hub->office, own_desk(hub), publish, share_filter.size);
+    if (entry == NULL) {
+        gv_counter_add(&hub->stats.shares_without_member, 1);
+        return;
+    }
+    entry->kind = GV_ENTRY_REGIVE;
+    entry->slot_count = (uint32_t)share_filter.size;
+    memcpy(gv_parcel_extra(entry), share_filter.data, share_filter.size);
+}
+
 void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message)
 {
     gv_publish_t publish = {
@@ -388,7 +416,9 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
     for (size_t i = 0; i < message->shared_count; i++) {
         bool has_member = gv_router_pick_share(hub->router, message->shared[i], 0,
                                                gv_rng_u32(&hub->rng), &hub->matches);
-        gv_counter_add(&hub->stats.shares_without_member, !has_member);
+        if (!has_member) {
+            pass_on(hub, &publish, message->shared[i]);
+        }
     }
     hub->ports.read_end(hub->ports.arg);
 
@@ -440,6 +470,18 @@ static void give_again(gv_hub_t *hub, gv_entry_t *entry)
                              (uint64_t)1 << matches->node_shares[0].node, 0);
     }
     hub->ports.read_end(hub->ports.arg);
+}
+
+/* What pass_on() wrote, a turn later. */
+static void on_passed_on(gv_letter_t *letter)
+{
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_hub_t *hub = parcel->to;
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
+        GV_ASSERT(e->kind == GV_ENTRY_REGIVE);
+        give_again(hub, e);
+    }
+    gv_office_return(&hub->office, parcel);
 }
 
 void gv_hub_take_routes(gv_letter_t *letter)

@@ -17,6 +17,7 @@ typedef struct wire {
     gv_hub_cluster_t ops;
     bool is_cut;    /* publishes stay on the way */
     bool is_silent; /* barriers are not answered */
+    bool is_deaf;   /* routes are not announced */
     uint64_t barriers[QUEUE];
     size_t barrier_count;
     struct {
@@ -37,6 +38,9 @@ static void on_route_set(void *arg, gv_bytes_t key, uint32_t value)
 {
     wire_t *wire = arg;
     wire->last_value = value;
+    if (wire->is_deaf) {
+        return;
+    }
     gv_hub_on_row(wire->to->hub, 1, key, value);
 }
 
@@ -253,6 +257,31 @@ START_TEST(a_group_over_two_nodes_gets_one_copy)
 }
 END_TEST
 
+START_TEST(a_group_whose_members_there_have_left_gets_its_message_here)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *here = house_connect(&houses[0], GV_MQTT_V5, "here", true);
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(here, "$share/g/t", 1);
+    subscribe(there, "$share/g/t", 1);
+    /* The sender hears of the departure late. */
+    wires[1].is_deaf = true;
+    guest_leave(there);
+    settle_both();
+    for (int i = 0; i < 60; i++) {
+        guest_publish(alice, "t", "x", 1, false);
+        settle_both();
+        ck_assert_str_eq(guest_next(here), "PUBLISH t q1 x");
+        guest_ack(here, GV_MQTT_PUBACK, here->last_packet_id);
+        ck_assert_int_eq(strncmp(guest_next(alice), "PUBACK", 6), 0);
+    }
+    ck_assert_uint_gt(wires[0].publish_count, 5);
+    ck_assert_uint_eq(wires[1].publish_count, wires[0].publish_count);
+    close_both();
+}
+END_TEST
+
 START_TEST(a_retained_message_is_kept_on_every_node)
 {
     open_both();
@@ -284,6 +313,7 @@ int main(void)
     tcase_add_test(tc, suback_waits_for_the_other_node);
     tcase_add_test(tc, a_dead_node_attracts_nothing_and_its_rows_come_back_with_it);
     tcase_add_test(tc, a_group_over_two_nodes_gets_one_copy);
+    tcase_add_test(tc, a_group_whose_members_there_have_left_gets_its_message_here);
     tcase_add_test(tc, a_retained_message_is_kept_on_every_node);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
