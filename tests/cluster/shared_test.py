@@ -117,6 +117,36 @@ def members_that_leave_are_passed_over():
 
 
 @case
+def members_come_and_go_under_load():
+    """One member stays; what others did not acknowledge before they went reaches somebody."""
+    with cluster() as (n1, n2, n3):
+        stays = join(n2, "crew", "job/+", 1, 1)[0]
+        publisher = Client(n1)
+        heard, pending = [], []
+        for turn in range(30):
+            guest = Client((n1, n3)[turn % 2])
+            guest.subscribe("$share/crew/job/+", qos=1)
+            for _ in range(100):
+                pending.append(publisher.publish("job/x", b"%d" % len(pending), 1))
+                time.sleep(0.0005)
+            # Both ways of going away, in the middle of things.
+            if turn % 4 < 2:
+                guest.unsubscribe("$share/crew/job/+")
+            guest.close()
+            heard.append(guest)
+            for _ in range(50):
+                pending.append(publisher.publish("job/x", b"%d" % len(pending), 1))
+                time.sleep(0.0005)
+        for one in pending:
+            one.wait()
+        missing = lambda: set(range(len(pending))) - set(numbers([stays, *heard]))
+        eventually(lambda: not missing(), 3,
+                   lambda: f"each of {len(pending)} reaches somebody; {len(missing())} did not")
+        figure(f"{len(pending)} messages, {len(stays.messages)} to the member that stayed, "
+               f"{len(numbers([stays, *heard])) - len(pending)} to two")
+
+
+@case
 def group_across_a_cut():
     """Members that only a third node can reach are members all the same."""
     with machines() as (network, (n1, n2, n3)):
