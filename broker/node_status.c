@@ -217,6 +217,9 @@ static size_t fill_not_ready(const gv_node_t *node, const char **reasons)
     if (node->is_draining) {
         reasons[count++] = "draining";
     }
+    if (!gv_listeners_are_open(node->listeners)) {
+        reasons[count++] = "listeners are not open yet";
+    }
     if (node->cluster != NULL &&
         !atomic_load_explicit(&node->is_cluster_synced, memory_order_relaxed)) {
         reasons[count++] = "route tables of other nodes are not complete yet";

@@ -40,7 +40,8 @@ struct gv_listeners {
     errand_t *closings;
     bool is_opened;
     bool is_closed;
-    atomic_uint_least32_t failed; /* a plain count */
+    atomic_uint_least32_t failed;     /* a plain count */
+    atomic_uint_least32_t loops_open; /* loops that have opened their sockets; a plain count */
 };
 
 /* ---- binding -------------------------------------------------------------------------------- */
@@ -206,6 +207,7 @@ static void on_open(gv_letter_t *letter)
     for (size_t i = 0; i < listeners->count; i++) {
         open_item(listeners, &listeners->items[i], errand->loop_index);
     }
+    atomic_fetch_add_explicit(&listeners->loops_open, 1, memory_order_relaxed);
 }
 
 static void on_close(gv_letter_t *letter)
@@ -290,6 +292,12 @@ gv_err_t gv_listeners_reload_tls(gv_listeners_t *listeners, const gv_listeners_t
 }
 
 /* ---- what they are -------------------------------------------------------------------------- */
+
+bool gv_listeners_are_open(const gv_listeners_t *listeners)
+{
+    return atomic_load_explicit(&listeners->loops_open, memory_order_relaxed) ==
+           listeners->loop_count;
+}
 
 uint32_t gv_listeners_failed(const gv_listeners_t *listeners)
 {

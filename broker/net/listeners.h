@@ -62,7 +62,7 @@ typedef struct gv_listeners_info {
 GV_MUST_USE gv_err_t gv_listeners_bind(const gv_listeners_options_t *options,
                                        gv_listeners_t **listeners_out, gv_error_text_t *error);
 
-/* Begins to accept on all loops.  Once. */
+/* Begins to accept on all loops, each when it has its letter: gv_listeners_are_open().  Once. */
 void gv_listeners_open(gv_listeners_t *listeners);
 
 /*
@@ -75,6 +75,10 @@ GV_MUST_USE gv_err_t gv_listeners_reload_tls(gv_listeners_t *listeners,
 
 /* Stops accepting on all loops; connections that are open stay.  More calls do nothing. */
 void gv_listeners_close(gv_listeners_t *listeners);
+
+/* Whether every loop has opened its sockets, as far as they could be opened: clients are accepted.
+ */
+GV_ANY_THREAD bool gv_listeners_are_open(const gv_listeners_t *listeners);
 
 /*
  * How many sockets could not be opened after all, because another program took the address between

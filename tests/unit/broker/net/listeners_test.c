@@ -12,6 +12,10 @@ START_TEST(every_address_serves_clients_and_tells_its_port)
     rig_add_listener("tcp://127.0.0.1:0");
     rig_start();
     ck_assert_uint_eq(gv_listeners_count(rig.listeners), 2);
+    for (int i = 0; i < 2000 && !gv_listeners_are_open(rig.listeners); i++) {
+        sleep_ms(1);
+    }
+    ck_assert(gv_listeners_are_open(rig.listeners));
     ck_assert_uint_ne(gv_listeners_info(rig.listeners, 0).port,
                       gv_listeners_info(rig.listeners, 1).port);
     for (size_t i = 0; i < 2; i++) {
@@ -205,6 +209,7 @@ START_TEST(listeners_that_never_opened_are_let_go)
     (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", gv_listeners_info(listeners, 1).port);
     gv_listeners_close(listeners);
     ck_assert_uint_eq(gv_listeners_failed(listeners), 0);
+    ck_assert(!gv_listeners_are_open(listeners));
     gv_listeners_free(&listeners);
     /* Its port is free again. */
     rig_add_listener(url);
