@@ -92,6 +92,7 @@ class House:
                  f"descriptors: {descriptors(self.node)}, before: {self.descriptors}")
         grown = self.grown_mib()
         check(grown <= grown_mib_max, f"the node has grown by {grown:.0f} MiB")
+        self.bystander.cut()  # a node that stops gives its clients some time
         self.node.stop(60)
 
 
@@ -799,8 +800,11 @@ def a_storm_on_one_session_with_a_long_queue():
         with Client(house.address, V5, client_id, receive_buffer=4096) as c:
             c.send(mqtt.connect(V5, client_id, clean=False, properties={"session_expiry": 300}))
     check(house.ask_bystander() < 2, "the bystander waits")
-    # They have gone when the node has worked through all of them; then nobody takes over any more.
-    wait_for(lambda: metric(house, "grapevine_connections") == 2, 20, "all of them are served")
+    # A CONNECT may be read after its client has gone, and takes over then: let them all pass.
+    for _ in range(2):
+        wait_for(lambda: metric(house, "grapevine_connections") == 2
+                 and descriptors(house.node) <= house.descriptors + 1, 20, "all of them are served")
+        time.sleep(0.5)
     check(time.monotonic() - begun < 20, "three hundred connects took too long")
     c = house.connected(client_id, clean=False, properties={"session_expiry": 300})
     for i in range(20000):
