@@ -18,22 +18,21 @@
  * all three, in the reverse order.
  */
 
+#define HANDSHAKES_PER_TURN 16U
+
 /* WebSocket of a connection. */
 typedef struct ws {
     gv_ws_decoder_t decoder;
     bool is_upgraded; /* the request has been answered; before, `pending` is the request */
-    bool is_over;     /* the peer has closed, or broken a rule (over_err) */
-    uint16_t over_code;
-    gv_err_t over_err;
 } ws_t;
 
 struct gv__layers {
     gv_stream_t *stream;
     gv_conn_t *conn;
     const gv_door_t *door;
-    const gv__layers_place_t *place; /* NULL between two loops */
-    gv_tls_t *tls;                   /* or NULL */
-    ws_t *ws;                        /* or NULL */
+    gv__layers_place_t *place; /* NULL between two loops */
+    gv_tls_t *tls;             /* or NULL */
+    ws_t *ws;                  /* or NULL */
     gv_outbuf_t core_out;
     gv_outbuf_t framed;  /* frames that are to be encrypted */
     gv__inbuf_t pending; /* for the core */
@@ -42,6 +41,7 @@ struct gv__layers {
     size_t expected;     /* the core has no use for less */
     uint16_t close_code; /* what our close frame will say */
     bool is_paused;      /* by the core */
+    bool is_over;        /* the peer has closed TLS or WebSocket, or broken a rule of theirs */
     bool is_ending;      /* nothing comes from the core any more */
     bool has_ended;      /* and the peer has been told so */
 };
@@ -104,7 +104,7 @@ void gv__layers_free(gv__layers_t **layersp)
     gv_free(layers);
 }
 
-void gv__layers_enter(gv__layers_t *layers, const gv__layers_place_t *place)
+void gv__layers_enter(gv__layers_t *layers, gv__layers_place_t *place)
 {
     gv_loop_assert_current(place->loop);
     GV_ASSERT(layers->place == NULL);
@@ -113,8 +113,8 @@ void gv__layers_enter(gv__layers_t *layers, const gv__layers_place_t *place)
     layers->expected = 0;
     gv_outbuf_join(&layers->core_out, gv_loop_chunkpool(place->loop));
     gv_outbuf_join(&layers->framed, gv_loop_chunkpool(place->loop));
-    bool is_over = layers->ws != NULL && layers->ws->is_over;
-    if (gv__inbuf_size(&layers->pending) > 0 || gv__inbuf_size(&layers->unread) > 0 || is_over) {
+    if (gv__inbuf_size(&layers->pending) > 0 || gv__inbuf_size(&layers->unread) > 0 ||
+        layers->is_over) {
         gv_loop_defer(place->loop, &layers->again_job);
     }
 }
@@ -138,11 +138,17 @@ static GV_LOOP_ONLY gv_chunkpool_t *pool_of(const gv__layers_t *layers)
     return gv_loop_chunkpool(layers->place->loop);
 }
 
-/* The connection ends from our side; what has been put out is still sent. */
-static GV_LOOP_ONLY void end(gv__layers_t *layers)
+/*
+ * The peer wants it to end, or has to put up with it: but not before the core has had what came
+ * before that, and not on a shard that the connection is about to leave.
+ */
+static GV_LOOP_ONLY void end_if_over(gv__layers_t *layers)
 {
-    layers->is_ending = true;
-    gv_stream_close(layers->stream, GV_CLOSE_FLUSH);
+    bool core_has_to_wait = layers->is_paused && gv__inbuf_size(&layers->pending) > 0;
+    if (layers->is_over && gv_stream_is_open(layers->stream) && !core_has_to_wait) {
+        layers->is_ending = true;
+        gv_stream_close(layers->stream, GV_CLOSE_FLUSH);
+    }
 }
 
 /* ---- to the core ---------------------------------------------------------------------------- */
@@ -243,7 +249,9 @@ static GV_LOOP_ONLY void take_request(gv__layers_t *layers, gv_bytes_t bytes)
     answer_request(layers, &request, err);
     if (err != GV_OK) {
         count_ws_error(layers, request.status);
-        end(layers);
+        gv__inbuf_clear(&layers->pending);
+        layers->is_over = true;
+        end_if_over(layers);
         return;
     }
     /* `pending` is for the core from now on; what came behind the request are frames. */
@@ -265,17 +273,13 @@ static GV_LOOP_ONLY void answer_ping(gv__layers_t *layers, gv_bytes_t bytes)
     }
 }
 
-/* Ends the connection if the peer wants that; on the shard where it is at home, if it moves. */
-static GV_LOOP_ONLY void end_if_over(gv__layers_t *layers)
+static GV_LOOP_ONLY void on_ws_over(gv__layers_t *layers, gv_err_t err, uint16_t code)
 {
-    if (layers->ws == NULL || !layers->ws->is_over || !gv_stream_is_open(layers->stream)) {
-        return;
+    if (err != GV_OK) {
+        count_ws_error(layers, code);
     }
-    if (layers->ws->over_err != GV_OK) {
-        count_ws_error(layers, layers->ws->over_code);
-    }
-    layers->close_code = layers->ws->over_code; /* the peer's own code is repeated */
-    end(layers);
+    layers->is_over = true;
+    layers->close_code = code; /* the peer's own code is repeated */
 }
 
 /*
@@ -298,11 +302,9 @@ static GV_LOOP_ONLY size_t take_frames(gv__layers_t *layers, gv_bytes_t bytes)
             answer_ping(layers, event.bytes);
         }
         if (err == GV_ERR_MALFORMED || (err == GV_OK && event.opcode == GV_WS_CLOSE)) {
-            layers->ws->is_over = true;
-            layers->ws->over_code = event.code;
-            layers->ws->over_err = err;
+            on_ws_over(layers, err, event.code);
         }
-        if (filled == room_size || err != GV_OK || layers->ws->is_over) {
+        if (filled == room_size || err != GV_OK || layers->is_over) {
             give_core(layers, gv_bytes(room, filled)); /* what came before the end counts */
             filled = 0;
         }
@@ -327,14 +329,29 @@ static GV_LOOP_ONLY void take_plain(gv__layers_t *layers, gv_bytes_t bytes)
 }
 
 /* The peer is told what it has done wrong by an alert, if it understands that. */
-static GV_LOOP_ONLY void on_tls_end(gv__layers_t *layers, gv_err_t why)
+static GV_LOOP_ONLY void on_tls_over(gv__layers_t *layers, gv_err_t why)
 {
     if (why == GV_ERR_MALFORMED) {
         gv_counter_add(&layers->place->stats->tls_errors, 1);
         gv_log_peer(GV_LOG_INFO, "tls_failed", "peer='%s' reason='%s'", layers->conn->peer,
                     gv_tls_error(layers->tls));
     }
-    end(layers);
+    layers->is_over = true;
+    end_if_over(layers);
+}
+
+/*
+ * A handshake costs about a millisecond of signing: when many clients come at once, the others
+ * shall not wait for all of them.  False: not in this turn.
+ */
+static GV_LOOP_ONLY bool may_shake_hands(gv__layers_place_t *place)
+{
+    uint64_t turn = gv_counter_get(&gv_loop_stats(place->loop)->turns);
+    if (place->handshake_turn != turn) {
+        place->handshake_turn = turn;
+        place->handshakes = 0;
+    }
+    return place->handshakes++ < HANDSHAKES_PER_TURN;
 }
 
 /* Returns how many bytes have been decrypted: all, unless the connection leaves in the middle. */
@@ -350,8 +367,8 @@ static GV_LOOP_ONLY size_t take_records(gv__layers_t *layers, gv_bytes_t bytes)
                              &size);
         if (err == GV_OK) {
             take_plain(layers, gv_bytes(room, size));
-        } else if (err != GV_ERR_AGAIN) {
-            on_tls_end(layers, err);
+        } else if (err != GV_ERR_AGAIN && !layers->is_over) {
+            on_tls_over(layers, err);
         }
     }
     /* The handshake's answers, and output that had to wait for what has come. */
@@ -394,11 +411,15 @@ size_t gv__layers_input(gv__layers_t *layers, gv_bytes_t bytes)
             return 0;
         }
     }
-    if (layers->tls != NULL) {
-        return take_records(layers, bytes);
+    if (layers->tls == NULL) {
+        take_plain(layers, bytes);
+        return bytes.size;
     }
-    take_plain(layers, bytes);
-    return bytes.size;
+    if (!gv_tls_is_open(layers->tls) && !may_shake_hands(layers->place)) {
+        gv_stream_repeat_input(layers->stream);
+        return 0;
+    }
+    return take_records(layers, bytes);
 }
 
 /* ---- output --------------------------------------------------------------------------------- */
@@ -478,11 +499,14 @@ static GV_LOOP_ONLY void say_goodbye(gv__layers_t *layers)
 void gv__layers_flush(gv__layers_t *layers)
 {
     gv_loop_assert_current(layers->place->loop);
+    if (layers->has_ended) {
+        return; /* what the core still says has no place behind a close */
+    }
     const gv_outbuf_t *wire = &layers->stream->out;
     while ((layers->is_ending || gv_outbuf_size(wire) <= GV__LAYERS_OUTPUT_MARK) &&
            pass_on(layers)) {
     }
-    if (layers->is_ending && !layers->has_ended) {
+    if (layers->is_ending) {
         layers->has_ended = true;
         say_goodbye(layers);
     }

@@ -42,6 +42,8 @@ typedef struct gv__layers_place {
     gv_loop_t *loop;
     gv__scratch_t *scratch;
     gv_frontend_stats_t *stats;
+    uint64_t handshake_turn; /* the turn in which `handshakes` are counted */
+    uint32_t handshakes;
 } gv__layers_place_t;
 
 /* GV_OK, or GV_ERR_NOMEM.  conn and stream are the connection's, for life. */
@@ -53,7 +55,7 @@ GV_MUST_USE GV_LOOP_ONLY gv_err_t gv__layers_new(const gv_door_t *door, uint32_t
 void gv__layers_free(gv__layers_t **layersp);
 
 /* The stream is open on this loop.  Input that was brought along is offered soon. */
-GV_LOOP_ONLY void gv__layers_enter(gv__layers_t *layers, const gv__layers_place_t *place);
+GV_LOOP_ONLY void gv__layers_enter(gv__layers_t *layers, gv__layers_place_t *place);
 
 /* The stream has left this loop. */
 GV_LOOP_ONLY void gv__layers_leave(gv__layers_t *layers);

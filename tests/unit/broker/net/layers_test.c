@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/net/layers_p.h"
 
+#include <fcntl.h>
+
 #include "tests/unit/broker/net/tls_way.h"
 #include "tests/unit/broker/net/ws_way.h"
 
@@ -292,6 +294,55 @@ START_TEST(a_node_that_stops_frees_tls_clients_on_the_move)
 }
 END_TEST
 
+static void on_busy_letter(gv_letter_t *letter)
+{
+    (void)letter;
+    sleep_ms(200);
+}
+
+START_TEST(many_handshakes_at_once_all_get_their_turn)
+{
+    enum {
+        CLIENTS = 100
+    };
+    tls_rig_init(TLS);
+    rig_start();
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    visitor_t *visitors[CLIENTS];
+    for (size_t i = 0; i < CLIENTS; i++) {
+        visitors[i] = rig_visit(0);
+        SSL *ssl = SSL_new(ctx);
+        ck_assert_int_eq(SSL_set_fd(ssl, visitors[i]->fd), 1);
+        SSL_set_connect_state(ssl);
+        visitors[i]->data = ssl;
+        visitors[i]->way = &tls_way;
+        ck_assert_int_eq(fcntl(visitors[i]->fd, F_SETFL, O_NONBLOCK), 0);
+    }
+    SSL_CTX_free(ctx);
+    rig_wait_for_connections(CLIENTS);
+    /* While the loops are busy all say hello, so that they find everything in one turn. */
+    gv_letter_t busy[RIG_SHARDS] = {{.deliver = on_busy_letter}, {.deliver = on_busy_letter}};
+    for (uint32_t i = 0; i < RIG_SHARDS; i++) {
+        gv_loop_send(rig.loops[i], &busy[i]);
+    }
+    size_t done = 0;
+    for (uint64_t end_ms = now_ms() + 20000; done < CLIENTS && now_ms() < end_ms;) {
+        done = 0;
+        for (size_t i = 0; i < CLIENTS; i++) {
+            ERR_clear_error();
+            done += SSL_do_handshake(visitors[i]->data) == 1;
+        }
+        sleep_ms(1);
+    }
+    ck_assert_uint_eq(done, CLIENTS);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        visitor_leave(&visitors[i]);
+    }
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
 /* ---- WebSocket ------------------------------------------------------------------------------ */
 
 #define WS "ws://127.0.0.1:0"
@@ -504,6 +555,54 @@ START_TEST(a_request_may_come_byte_by_byte_but_not_for_ever)
 }
 END_TEST
 
+/* The publisher is made to wait for a slow reader, and has said its last word by then. */
+START_TEST(what_was_sent_before_the_close_counts)
+{
+    enum {
+        MESSAGES = 300, /* small ones: many in one read, with the close behind the last of them */
+        SIZE = 1000
+    };
+    size_t listener = (size_t)_i;
+    tls_rig_init(WS);
+    rig_add_listener("wss://127.0.0.1:0");
+    rig.limits.output_bytes_soft = 16000;
+    rig_start();
+    /* On one shard, so that the publisher is stopped in the middle of what it has sent. */
+    char id[64];
+    visitor_t *publisher = ws_visit(listener);
+    visitor_connect(publisher, id_at_home_on(0, 1, id, sizeof(id)));
+    visitor_t *reader = rig_visit(0);
+    int buffer_size = 4096; /* what the sockets hold is not slow */
+    ck_assert_int_eq(
+        setsockopt(reader->fd, SOL_SOCKET, SO_RCVBUF, &buffer_size, sizeof(buffer_size)), 0);
+    ws_upgrade(reader);
+    visitor_connect(reader, id_at_home_on(0, 2, id, sizeof(id)));
+    visitor_subscribe(reader, "much");
+
+    uint8_t payload[SIZE] = {0};
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        memcpy(payload, &i, sizeof(i));
+        visitor_publish(publisher, "much", gv_bytes(payload, SIZE));
+    }
+    ws_send_frame(publisher, (client_frame_t){.first = 0x88});
+    if (listener == 1) {
+        (void)SSL_shutdown(((ws_client_t *)publisher->data)->data);
+    }
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        uint32_t number = 0;
+        memcpy(&number, visitor_expect_publish(reader).data, sizeof(number));
+        ck_assert_uint_eq(number, i);
+        sleep_ms(10);
+    }
+    ck_assert_uint_gt(gv_counter_get(&gv_shard_stats(rig.shards[0])->publishers_slowed), 10);
+    ck_assert_uint_eq(ws_errors() + tls_errors(), 0);
+    visitor_leave(&publisher);
+    visitor_leave(&reader);
+    rig_wait_for_connections(0);
+    rig_close();
+}
+END_TEST
+
 START_TEST(pings_without_end_cost_no_memory)
 {
     enum {
@@ -571,6 +670,8 @@ int main(void)
     tcase_add_test(tc, a_proxy_header_goes_before_the_handshake);
     tcase_add_test(tc, a_reload_takes_new_certificates_or_none);
     tcase_add_test(tc, a_node_that_stops_frees_tls_clients_on_the_move);
+    tcase_add_test(tc, many_handshakes_at_once_all_get_their_turn);
+    tcase_add_loop_test(tc, what_was_sent_before_the_close_counts, 0, 2);
     tcase_add_loop_test(tc, websocket_clients_are_served_on_their_home_shard, 0, 2);
     tcase_add_loop_test(tc, everything_at_once_is_answered_in_order, 0, 2);
     tcase_add_loop_test(tc, messages_go_through_websocket_in_order, 0, 6);
