@@ -224,7 +224,17 @@ void gv_node_free(gv_node_t **nodep)
     gv_free(node);
 }
 
-/* Lets go of what hangs on the main loop, and ends it. */
+void gv__node_stop_if_idle(gv_node_t *node)
+{
+    if (node->is_stopping && node->inquiry_count == 0) {
+        gv_loop_stop(node->main_loop);
+    }
+}
+
+/*
+ * Lets go of what hangs on the main loop, and ends it; an inquiry that is with the cluster loop
+ * comes back first, because its answer looks at everything there is.
+ */
 static void stop_main(gv_node_t *node)
 {
     gv_loop_assert_current(node->main_loop);
@@ -237,7 +247,8 @@ static void stop_main(gv_node_t *node)
         }
     }
     gv_timer_stop(&node->drain_timer);
-    gv_loop_stop(node->main_loop);
+    node->is_stopping = true;
+    gv__node_stop_if_idle(node);
 }
 
 static void on_give_up(gv_letter_t *letter)

@@ -81,12 +81,17 @@ struct gv_node {
     atomic_bool has_failed;
     bool has_signals;
     bool is_draining;
+    bool is_stopping;       /* the main loop ends when no inquiry is under way any more */
+    uint32_t inquiry_count; /* node_status.c: main loop -> cluster loop -> main loop */
     bool is_leaving;
     uint64_t drain_until_ms;
 };
 
 /* Ends the node because a part of it could not start; from any thread, by one of them. */
 void gv__node_give_up(gv_node_t *node);
+
+/* Ends the main loop if the node is stopping and nothing is under way. */
+void gv__node_stop_if_idle(gv_node_t *node);
 
 /* ---- node_listeners.c -------------------------------------------------------------------------
  */

@@ -329,6 +329,8 @@ static void answer(inquiry_t *inquiry)
     gv_free(listeners);
     gv_cluster_status_free(&inquiry->cluster);
     gv_free(inquiry);
+    node->inquiry_count--;
+    gv__node_stop_if_idle(node);
 }
 
 /* ---- there and back ---------------------------------------------------------------------------
@@ -356,6 +358,7 @@ static void gather(void *source_arg, gv_status_gathered_cb_t *on_gathered, void 
     inquiry->node = node;
     inquiry->on_gathered = on_gathered;
     inquiry->arg = arg;
+    node->inquiry_count++;
     if (node->cluster == NULL) {
         answer(inquiry);
         return;

@@ -41,6 +41,9 @@ static void on_gathered(const gv_status_t *status, void *arg)
     gv_node_t *node = arg;
     gv_loop_assert_current(node->main_loop);
     node->is_sys_asking = false;
+    if (node->sys_topics == NULL) {
+        return; /* the node has been stopped since we asked */
+    }
     bundle_t *bundle = GV_NEW(bundle_t);
     bundle->shard = &node->shards[0];
     bundle->letter.deliver = on_bundle;

@@ -4,7 +4,7 @@
 import time
 
 from client import Client, end_streams, streams
-from harness import case, check, main, patient
+from harness import case, check, main, patient, wait_for
 from rig import Watcher, cluster, figure, wait_tables, wait_whole
 
 # A node that leaves says so: nobody has to wait for its silence.
@@ -86,6 +86,22 @@ def publisher_on_the_node_that_leaves_is_told_the_truth():
             check(got == sorted(set(got)), "doubled or out of order")
             n3.start()
             wait_whole([n1, n2, n3])
+
+
+@case
+def sigterm_at_any_moment():
+    """From the first moment on, and while $SYS topics are on their way, which is always."""
+    with cluster(settings={"mqtt.sys_interval": "1ms"}) as nodes:
+        node = nodes[2]
+        node.stop()
+        for i in range(40):
+            before = len(node.log())
+            node.start(wait=False)
+            wait_for(lambda: " started " in node.log()[before:], patient(5), "it starts", 0.001)
+            time.sleep(0.003 * i)
+            node.stop()
+        node.start()
+        wait_whole(nodes)
 
 
 if __name__ == "__main__":
