@@ -816,6 +816,12 @@ START_TEST(what_came_before_a_reset_is_delivered)
 }
 END_TEST
 
+static void resume_and_write(gv_loop_t *on, void *reason)
+{
+    resume_it(on, reason);
+    write_text(on, "into the void");
+}
+
 /* A subscriber says goodbye and closes while we write to it: the goodbye counts. */
 START_TEST(goodbye_is_read_although_writing_fails)
 {
@@ -830,8 +836,7 @@ START_TEST(goodbye_is_read_although_writing_fails)
     conn.peer_fd = -1;
     sleep_ms(20);
     /* In one turn: resumed, but the write fails before anything is read. */
-    call_on(loop, resume_it, &reason);
-    call_on(loop, write_text, "into the void");
+    call_on(loop, resume_and_write, &reason);
     expect_closed(GV_ERR_CLOSED);
     ck_assert_uint_eq(conn.received, 10);
 }
