@@ -248,18 +248,11 @@ void gv__resend(gv_session_t *session)
 
 /* ---- to other members of a group ----------------------------------------------------------- */
 
-/* The hub chooses: it knows the members everywhere, and has heard that this one left. */
-static void give_to_group(gv_shard_t *shard, gv_msgbuf_t *kept, uint32_t share)
+void gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, const gv_filter_t *filter)
 {
-    gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, share - 1);
-    if (filter == NULL) {
-        gv_counter_add(&shard->stats.dropped_offline, 1);
-        return;
-    }
-    gv_publish_t publish = gv_publish_of(kept);
     gv_bytes_t text = gv_filter_text(filter);
     gv_entry_t *entry =
-        gv_office_append(&shard->office, gv__desk_routes(shard), &publish, text.size);
+        gv_office_append(&shard->office, gv__desk_routes(shard), publish, text.size);
     if (entry == NULL) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return;
@@ -267,6 +260,17 @@ static void give_to_group(gv_shard_t *shard, gv_msgbuf_t *kept, uint32_t share)
     entry->kind = GV_ENTRY_REGIVE;
     entry->slot_count = (uint32_t)text.size;
     memcpy(gv_parcel_extra(entry), text.data, text.size);
+}
+
+static void give_away(gv_shard_t *shard, gv_msgbuf_t *kept, uint32_t share)
+{
+    gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, share - 1);
+    if (filter == NULL) {
+        gv_counter_add(&shard->stats.dropped_offline, 1);
+        return;
+    }
+    gv_publish_t publish = gv_publish_of(kept);
+    gv__give_to_group(shard, &publish, filter);
 }
 
 void gv__give_to_others(gv_session_t *session)
@@ -279,7 +283,7 @@ void gv__give_to_others(gv_session_t *session)
     }
     for (gv_flight_t *flight; (flight = gv_inflight_resend(&flow->inflight, &packet_id)) != NULL;) {
         if (flight->share != 0 && flight->stage == GV_STAGE_AWAITS_PUBACK && flight->kept != NULL) {
-            give_to_group(shard, flight->kept, flight->share);
+            give_away(shard, flight->kept, flight->share);
             gv_inflight_finish(&flow->inflight, flight);
         }
     }
@@ -289,7 +293,7 @@ void gv__give_to_others(gv_session_t *session)
             gv_queue_push(&flow->queue, queued); /* round once: the order stays */
             continue;
         }
-        give_to_group(shard, queued.kept, queued.share);
+        give_away(shard, queued.kept, queued.share);
         gv_queued_drop(&queued);
         gv_counter_sub(&shard->stats.queued_messages, 1);
     }

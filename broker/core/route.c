@@ -67,9 +67,6 @@ static void deliver_shared(gv_shard_t *shard, gv_filter_t *filter)
 
 static void deliver_filter(gv_shard_t *shard, gv_filter_t *filter)
 {
-    if (filter->count == 0) {
-        return;
-    }
     if (filter->is_shared) {
         deliver_shared(shard, filter);
         return;
@@ -107,6 +104,22 @@ static void deliver_collected(gv_shard_t *shard)
     }
 }
 
+/*
+ * The filter of a slot if it has subscribers.  The router may be a moment behind: when the last
+ * member of a shared group has left here, there may be others elsewhere.
+ */
+static gv_filter_t *filter_at(gv_shard_t *shard, uint32_t slot)
+{
+    gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, slot);
+    if (filter != NULL && filter->count == 0) {
+        if (filter->is_shared) {
+            gv__give_to_group(shard, shard->fanout.publish, filter);
+        }
+        return NULL;
+    }
+    return filter;
+}
+
 /* Gives the message to the sessions on these filters.  True if there was one. */
 static bool deliver_slots(gv_shard_t *shard, gv_publish_t *publish, const uint32_t *slots,
                           size_t count, bool *is_congested)
@@ -114,8 +127,8 @@ static bool deliver_slots(gv_shard_t *shard, gv_publish_t *publish, const uint32
     gv_fanout_begin(&shard->fanout, publish, shard->now_ms);
     bool has_matched = false;
     if (count == 1) {
-        gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, slots[0]);
-        if (filter != NULL && filter->count > 0) {
+        gv_filter_t *filter = filter_at(shard, slots[0]);
+        if (filter != NULL) {
             has_matched = true;
             deliver_filter(shard, filter);
         }
@@ -123,8 +136,8 @@ static bool deliver_slots(gv_shard_t *shard, gv_publish_t *publish, const uint32
         /* Several filters may lead to one session, which is to get one copy. */
         gv_fanout_collect_begin(&shard->fanout);
         for (size_t i = 0; i < count; i++) {
-            gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, slots[i]);
-            if (filter == NULL || filter->count == 0) {
+            gv_filter_t *filter = filter_at(shard, slots[i]);
+            if (filter == NULL) {
                 continue;
             }
             has_matched = true;

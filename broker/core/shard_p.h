@@ -292,6 +292,9 @@ void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
  */
 void gv__give_to_others(gv_session_t *session);
 
+/* The hub chooses: it knows the members everywhere, and has heard of those that left here. */
+void gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, const gv_filter_t *filter);
+
 /* Sends what waits, as far as the window allows. */
 void gv__pump(gv_session_t *session);
 

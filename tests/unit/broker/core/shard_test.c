@@ -571,6 +571,32 @@ START_TEST(what_a_member_leaves_unacknowledged_goes_to_another)
 }
 END_TEST
 
+static void just_left(void)
+{
+    guest_t *stays = house_connect(&house, GV_MQTT_V5, "stays", true);
+    guest_subscribe(stays, "$share/g/t", 1);
+    guest_t *alice = house_connect(&house, GV_MQTT_V5, "alice", true);
+    for (int i = 0; i < 20; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof(id), "m%d", i);
+        guest_t *leaves = house_connect(&house, GV_MQTT_V5, id, true);
+        guest_subscribe(leaves, "$share/g/t", 1);
+        /* The router hears of it when the turn has ended; the message is there before. */
+        leaves->is_gone = true;
+        gv_client_closed(&leaves->conn.client);
+        guest_publish(alice, "t", "x", 1, false);
+        ck_assert_str_eq(guest_next(stays), "PUBLISH t q1 x");
+        guest_ack(stays, GV_MQTT_PUBACK, stays->last_packet_id);
+        ck_assert_str_eq(guest_next(stays), "");
+    }
+}
+
+START_TEST(a_message_for_a_member_that_has_just_left_goes_to_another)
+{
+    for_each_size(just_left);
+}
+END_TEST
+
 /* ---- bad manners
  * -------------------------------------------------------------------------------------- */
 
@@ -676,6 +702,7 @@ int main(void)
     tcase_add_test(tc, wills_are_published_when_they_should_and_only_then);
     tcase_add_test(tc, a_group_gets_one_copy_and_online_members_are_preferred);
     tcase_add_test(tc, what_a_member_leaves_unacknowledged_goes_to_another);
+    tcase_add_test(tc, a_message_for_a_member_that_has_just_left_goes_to_another);
     tcase_add_test(tc, bad_manners_end_the_connection_with_a_reason);
     tcase_add_test(tc, a_storm_of_clients_leaves_nothing_behind);
     Suite *suite = suite_create("broker/core");
