@@ -1,0 +1,321 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Builds and runs all tests.
+
+Run:  tests/run [--quick] [AREA...]
+
+Areas: lint; unit, fuzz, sim, cli (by ctest); and the folders tests/AREA with system tests, which
+are executables *_test.py on tests/harness.py.  Without an area: all.
+
+Everything runs with the release build (gcc) and again with AddressSanitizer and UBSan (clang); what
+has threads also with ThreadSanitizer (clang).  --quick is the release build only, without docker.
+
+Packages that are missing are installed (deploy/install-deps).  Nothing uses fixed ports or
+directories, so that several runs may go on at once.  The output of what fails is printed; the last
+line is the sum over all test cases: N passed, N failed[, N skipped].
+"""
+import collections
+import concurrent.futures
+import fcntl
+import glob
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import xml.etree.ElementTree
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TESTS = os.path.join(ROOT, "tests")
+JOBS = os.cpu_count() or 1
+
+CTEST_AREAS = ("unit", "fuzz", "sim", "cli")
+BUILD_SECONDS_MAX = 1800
+CTEST_SECONDS_MAX = 1800
+SYSTEM_SECONDS_MAX = 900
+# System tests wait more than they compute.
+SYSTEM_TESTS_AT_ONCE = 2
+
+# What runs with which build.  `sim` is one thread and all computing: the release build's seeds are
+# worth more than the same seeds again, slowly.
+AREAS_OF = {
+    "release": None,  # all
+    "asan": ("unit", "fuzz", "cli", "mqtt", "cluster"),
+    "tsan": ("unit", "mqtt", "cluster"),
+}
+PATIENCE_OF = {"release": "1", "asan": "3", "tsan": "6"}
+# Codecs and tables have no threads of their own.
+TSAN_UNITS = re.compile(r"^(base\.io|storage|cluster|broker)\.")
+
+Sum = collections.namedtuple("Sum", "passed failed skipped")
+
+
+class Totals:
+    """Adds up, and says what went wrong once more at the end."""
+
+    def __init__(self):
+        self.sum = Sum(0, 0, 0)
+        self.complaints = []
+        self._lock = threading.Lock()  # for all of it, and for what is printed in one piece
+
+    def add(self, what, result, complaints, began, details=""):
+        with self._lock:
+            self.sum = Sum(*(a + b for a, b in zip(self.sum, result)))
+            self.complaints += complaints
+            if details:
+                print(details.rstrip("\n"))
+            say(f"{what}: {describe(result)} ({time.monotonic() - began:.0f} s)")
+
+    def finish(self):
+        if self.complaints:
+            say("what failed:")
+            for complaint in self.complaints:
+                print(f"    {complaint}")
+        print(describe(self.sum), flush=True)
+        return 1 if self.sum.failed or not self.sum.passed else 0
+
+
+def describe(result):
+    text = f"{result.passed} passed, {result.failed} failed"
+    return text + (f", {result.skipped} skipped" if result.skipped else "")
+
+
+def say(text):
+    print(f"tests/run: {text}", flush=True)
+
+
+_running = set()
+
+
+def run(command, seconds, **options):
+    """(exit status, all output).  After `seconds` the whole process group is ended: status None."""
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
+                               start_new_session=True, **options)
+    _running.add(process.pid)
+    try:
+        output, _ = process.communicate(timeout=seconds)
+        return process.returncode, output
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+    finally:
+        _running.discard(process.pid)
+    try:
+        output, _ = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+    return None, output
+
+
+def on_signal(number, _frame):
+    """Everything that we have started ends with us."""
+    for pid in list(_running):
+        os.killpg(pid, signal.SIGTERM)
+    print(f"tests/run: ended by {signal.Signals(number).name}", flush=True)
+    os._exit(1)
+
+
+# ---- packages and builds ------------------------------------------------------------------------
+
+
+def docker_works():
+    try:
+        return run(["docker", "info"], 30)[0] == 0
+    except FileNotFoundError:
+        return False
+
+
+def install(areas):
+    groups = ["build", "tests"]
+    if "docker" in areas and docker_works():
+        groups.append("docker")
+    return subprocess.run([os.path.join(ROOT, "deploy", "install-deps"), *groups],
+                          stdin=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def build(preset, totals):
+    """Whether build/PRESET could be made."""
+    began = time.monotonic()
+    folder = os.path.join(ROOT, "build", preset)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building the same
+        for command in (["cmake", "--preset", preset, "-DGRAPEVINE_TESTS=ON"],
+                        ["cmake", "--build", folder, "-j", str(JOBS)]):
+            status, output = run(command, BUILD_SECONDS_MAX)
+            if status != 0:
+                totals.add(f"build {preset}", Sum(0, 1, 0), [f"build {preset}"], began, output)
+                return False
+    say(f"build {preset}: done ({time.monotonic() - began:.0f} s)")
+    return True
+
+
+# ---- lint ---------------------------------------------------------------------------------------
+
+
+def lint(totals):
+    for name in ("tests/lint/run", "tests/lint/selftest.py"):
+        began = time.monotonic()
+        status, output = run([os.path.join(ROOT, name)], 300)
+        failed = status != 0
+        totals.add(name, cases_of(output, failed), [name] if failed else [], began,
+                   output if failed else "")
+
+
+# ---- ctest --------------------------------------------------------------------------------------
+
+
+def ctest_area(name):
+    first = name.split(".")[0]
+    if first in ("fuzz", "sim", "lint") or name == "cli":
+        return first
+    return "unit"
+
+
+def ctest_selection(folder, preset, areas):
+    """The numbers of the tests to run, as ctest counts them."""
+    _, output = run(["ctest", "--test-dir", folder, "--show-only=json-v1"], 60)
+    names = [test["name"] for test in json.loads(output)["tests"]]
+    return [number for number, name in enumerate(names, 1)
+            if ctest_area(name) in areas and
+            (preset != "tsan" or ctest_area(name) != "unit" or TSAN_UNITS.match(name))]
+
+
+def cases_of(output, failed):
+    """The cases a program has run, as its framework says; one for a program that says nothing."""
+    checks = re.findall(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", output, re.M)
+    if checks:
+        total, wrong = (sum(int(c[0]) for c in checks), sum(int(c[1]) + int(c[2]) for c in checks))
+        skipped = 0
+    elif unit := re.search(r"^Ran (\d+) tests? in .*\n\n(?:OK|FAILED)(.*)$", output, re.M):
+        counts = dict(re.findall(r"(failures|errors|skipped)=(\d+)", unit.group(2)))
+        total, skipped = int(unit.group(1)), int(counts.get("skipped", 0))
+        wrong = int(counts.get("failures", 0)) + int(counts.get("errors", 0))
+    else:
+        total, wrong, skipped = 1, 0, 0
+    wrong = max(wrong, int(failed))
+    return Sum(max(0, total - wrong - skipped), wrong, skipped)
+
+
+def ctest(preset, areas, totals):
+    began = time.monotonic()
+    folder = os.path.join(ROOT, "build", preset)
+    selection = ctest_selection(folder, preset, areas)
+    if not selection:
+        return
+    what = f"ctest {preset} ({', '.join(a for a in CTEST_AREAS if a in areas)})"
+    with tempfile.NamedTemporaryFile(prefix="grapevine-ctest-", suffix=".xml") as report:
+        status, output = run(
+            ["ctest", "--test-dir", folder, "-j", str(JOBS), "-I", f"0,0,0,{','.join(map(str, selection))}",
+             "--output-junit", report.name, "--test-output-size-passed", "1000000",
+             "--test-output-size-failed", "1000000"],
+            CTEST_SECONDS_MAX, env=test_environment(preset))
+        try:
+            tests = xml.etree.ElementTree.parse(report.name).getroot().findall("testcase")
+        except xml.etree.ElementTree.ParseError:
+            tests = []
+    if status is None or not tests:
+        totals.add(what, Sum(0, 1, 0), [f"{what}: did not come to its end"], began, output)
+        return
+    result, complaints, details = Sum(0, 0, 0), [], ""
+    for test in tests:
+        failed = test.get("status") != "run"
+        said = test.findtext("system-out") or ""
+        result = Sum(*(a + b for a, b in zip(result, cases_of(said, failed))))
+        if failed:
+            name = f"{test.get('name')} [{preset}]"
+            details += f"---- {name}\n{said}\n"
+            complaints.append(f"{name}: ctest --test-dir build/{preset} -R '^{test.get('name')}$' -V")
+    totals.add(what, result, complaints, began, details)
+
+
+# ---- system tests -------------------------------------------------------------------------------
+
+
+def test_environment(preset):
+    return {**os.environ, "GRAPEVINE_TEST_PATIENCE": PATIENCE_OF[preset],
+            "GRAPEVINE_BIN": os.path.join(ROOT, "build", preset, "bin"),
+            "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def system_tests(area):
+    return sorted(path for path in glob.glob(os.path.join(TESTS, area, "*_test.py"))
+                  if os.access(path, os.X_OK))
+
+
+def system_test(path, preset, totals):
+    began = time.monotonic()
+    name = f"{os.path.relpath(path, ROOT)} [{preset}]"
+    status, output = run([path], SYSTEM_SECONDS_MAX, env=test_environment(preset))
+    words = re.findall(r"^(ok|not ok|skip) (.*)$", output, re.M)
+    counts = collections.Counter(word for word, _ in words)
+    complaints = [f"{name} {text}" for word, text in words if word == "not ok"]
+    if status is None:
+        complaints.append(f"{name}: ended after {SYSTEM_SECONDS_MAX} s")
+    elif status != 0 and not complaints:
+        complaints.append(f"{name}: exit status {status}")
+    elif not words:
+        complaints.append(f"{name}: no test was run")
+    details = f"---- {name}\n{output}" if complaints else "\n".join(
+        f"    skipped: {text}" for word, text in words if word == "skip")
+    totals.add(name, Sum(counts["ok"], len(complaints), counts["skip"]), complaints, began, details)
+
+
+# ---- all ----------------------------------------------------------------------------------------
+
+
+def all_areas():
+    folders = {os.path.basename(os.path.dirname(path))
+               for path in glob.glob(os.path.join(TESTS, "*", "*_test.py"))}
+    return ["lint", *CTEST_AREAS, *sorted(folders - {"lint", *CTEST_AREAS})]
+
+
+def run_build(preset, areas, totals):
+    """Everything of one build."""
+    if AREAS_OF[preset] is not None:
+        areas = [area for area in areas if area in AREAS_OF[preset]]
+    if not set(areas) - {"lint", "docker"}:
+        return
+    if not build(preset, totals):
+        return
+    ctest(preset, [area for area in areas if area in CTEST_AREAS], totals)
+    paths = [path for area in areas if area not in (*CTEST_AREAS, "lint", "docker")
+             for path in system_tests(area)]
+    with concurrent.futures.ThreadPoolExecutor(SYSTEM_TESTS_AT_ONCE) as pool:
+        for done in [pool.submit(system_test, path, preset, totals) for path in paths]:
+            done.result()
+
+
+def main():
+    arguments = sys.argv[1:]
+    quick = "--quick" in arguments
+    wanted = [argument for argument in arguments if argument != "--quick"]
+    unknown = set(wanted) - set(all_areas())
+    if unknown:
+        print(f"{__doc__.strip()}\n\nno such area: {', '.join(sorted(unknown))}; "
+              f"there are {', '.join(all_areas())}", file=sys.stderr)
+        return 2
+    areas = wanted or [area for area in all_areas() if not (quick and area == "docker")]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    totals = Totals()
+    if not install(areas):
+        totals.add("packages", Sum(0, 1, 0), ["deploy/install-deps"], time.monotonic())
+        return totals.finish()
+    if "lint" in areas:
+        lint(totals)
+    for preset in ["release"] if quick else AREAS_OF:
+        run_build(preset, areas, totals)
+    if "docker" in areas:  # makes its own build, in the image
+        for path in system_tests("docker"):
+            system_test(path, "release", totals)
+    return totals.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
