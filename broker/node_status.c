@@ -19,7 +19,8 @@ typedef struct inquiry {
  */
 
 static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_counter_t *counters,
-                      const gv_shard_stats_t *stats)
+                      const gv_shard_stats_t *stats, const gv_frontend_stats_t *frontend,
+                      const gv_loop_stats_t *loop)
 {
     status->connections += gv_counter_get(&stats->connections);
     status->connections_total += gv_counter_get(&stats->connections_total);
@@ -46,6 +47,13 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &stats->takeovers,
         &stats->wills,
         &stats->publishers_slowed,
+        &frontend->moved,
+        &frontend->failed,
+        &frontend->proxy_errors,
+        &frontend->tls_errors,
+        &frontend->ws_errors,
+        &loop->accept_refused,
+        &loop->accept_failed,
     };
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         counters[i].value += gv_counter_get(others[i]);
@@ -54,7 +62,7 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
 
 enum {
     SHARD_DROPS = 6,
-    SHARD_COUNTERS = 6
+    SHARD_COUNTERS = 13
 };
 
 /* The order of the arrays in add_shard(). */
@@ -71,6 +79,13 @@ static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "wills_total", .help = "wills published"},
     {.name = "publishers_slowed_total",
      .help = "pauses of publishers whose subscribers were behind"},
+    {.name = "connections_moved_total", .help = "connections carried to their client's shard"},
+    {.name = "connections_failed_total", .help = "connections lost for want of memory"},
+    {.name = "proxy_errors_total", .help = "connections with a missing or wrong PROXY header"},
+    {.name = "tls_errors_total", .help = "TLS handshakes that failed, and broken records"},
+    {.name = "websocket_errors_total", .help = "WebSocket requests and frames refused"},
+    {.name = "accept_refused_total", .help = "connections over a listener's limit"},
+    {.name = "accept_failed_total", .help = "connections without a descriptor left for them"},
 };
 
 static void fill_loops(const gv_node_t *node, gv_status_t *status, gv_status_shard_t *shards)
@@ -313,7 +328,8 @@ static void answer(inquiry_t *inquiry)
         .storage_max_bytes = gv_counter_get(&store->size_bytes),
     };
     for (uint16_t i = 0; i < node->shard_count; i++) {
-        add_shard(&status, drops, counters, gv_shard_stats(node->shards[i].shard));
+        add_shard(&status, drops, counters, gv_shard_stats(node->shards[i].shard),
+                  gv_frontend_stats(node->frontends[i]), gv_loop_stats(node->shards[i].loop));
     }
     fill_loops(node, &status, shards);
     status.counter_count =
