@@ -419,7 +419,8 @@ static size_t work_through(gv_client_t *client, gv_bytes_t bytes)
 {
     gv_shard_t *shard = client->shard;
     size_t used = 0;
-    while (client->paused == 0) {
+    /* Who is to be ended does nothing more; its link is in shard->ending already. */
+    while (client->paused == 0 && client->ending_reason == 0) {
         if (shard->work > WORK_PER_TURN) {
             go_on_later(client);
             return used;
