@@ -151,9 +151,24 @@ void gv__replay_congested(gv_shard_t *shard, const gv_ticket_t *subscriber)
     }
 }
 
+/*
+ * Whoever subscribes again gets it all again: what the subscription before has not sent yet is part
+ * of that.  So a client cannot make us remember more replays than it has subscriptions.
+ */
+static void stop_earlier(gv_shard_t *shard, const gv_ticket_t *subscriber)
+{
+    gv_list_foreach_safe (&shard->replays._running, link) {
+        replay_t *replay = gv_container_of(link, replay_t, link);
+        if (memcmp(&replay->to.subscriber, subscriber, sizeof(*subscriber)) == 0) {
+            replay_free(replay);
+        }
+    }
+}
+
 /* Finds what matches here and starts sending it. */
 static void start(gv_shard_t *shard, const gv_entry_replay_t *to, gv_bytes_t filter)
 {
+    stop_earlier(shard, &to->subscriber);
     gv_retained_found_t found = {0};
     gv_retained_match(&shard->retained, filter, &found);
     if (found.count == 0) {

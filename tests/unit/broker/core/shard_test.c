@@ -628,6 +628,107 @@ START_TEST(bad_manners_end_the_connection_with_a_reason)
 }
 END_TEST
 
+/* ---- who is to be ended -------------------------------------------------------------------------
+ */
+
+/* An id whose home is the shard. */
+static const char *id_at(uint16_t shard, char *id, size_t size)
+{
+    for (int i = 0; i < 100; i++) {
+        (void)snprintf(id, size, "at%u-%d", shard, i);
+        if (gv_shard_home(gv_bytes_text(id), 7, house.shard_count) == shard) {
+            return id;
+        }
+    }
+    ck_abort_msg("no id for shard %u", shard);
+    return NULL;
+}
+
+/*
+ * A client's queue is full, which ends it with the turn; in the same turn it speaks, and the shard
+ * has no credit left: it must not be put among those that wait for some.
+ */
+START_TEST(who_is_to_be_ended_does_nothing_more)
+{
+    char id[16];
+    char payload[4001];
+    memset(payload, 'p', sizeof(payload) - 1);
+    payload[sizeof(payload) - 1] = '\0';
+    house_open(&house, 2);
+    house.limits.queue_policy = GV_QUEUE_DISCONNECT;
+    house.limits.queue_messages_max = 2;
+    house.limits.inflight_max = 1;
+    guest_t *slow = house_connect(&house, GV_MQTT_V5, id_at(0, id, sizeof(id)), true);
+    guest_subscribe(slow, "slow", 1);
+    guest_t *far = house_connect(&house, GV_MQTT_V5, id_at(1, id, sizeof(id)), true);
+    guest_subscribe(far, "far", 0);
+    guest_t *flood = house_connect(&house, GV_MQTT_V311, "flood", true);
+    flood = flood->shard == 0 ? flood : house_connect(&house, GV_MQTT_V311, "at0", true);
+    ck_assert_uint_eq(flood->shard, 0);
+    for (int i = 0; i < 3; i++) { /* one in the window, two in the queue */
+        guest_publish(far, "slow", "x", 1, false);
+        house_pass(&house, 20);
+    }
+    for (int i = 0; i < 700; i++) {
+        guest_push_publish(flood, "far", payload, 0, false);
+    }
+    (void)guest_offer(flood);
+    ck_assert(flood->is_paused);
+
+    guest_push_publish(far, "slow", "one too many", 1, false);
+    (void)guest_offer(far);
+    gv_shard_turn_end(house.shards[1]);
+    gv_letter_t *letter = house.letters[--house.letter_tail % HOUSE_LETTERS_MAX];
+    letter->deliver(letter);
+    static const uint8_t pingreq[] = {0xc0, 0};
+    guest_push(slow, pingreq, sizeof(pingreq));
+    (void)guest_offer(slow);
+
+    house_settle(&house);
+    ck_assert(slow->is_gone);
+    ck_assert_str_eq(guest_next(slow), "PUBLISH slow q1 x");
+    ck_assert_str_eq(guest_next(slow), "DISCONNECT 97");
+    house_pass(&house, 100); /* the flood has been told to rest, too */
+    ck_assert(!flood->is_paused);
+    house_close(&house);
+}
+END_TEST
+
+/* Subscribing to everything again and again must not make us remember it all as often. */
+START_TEST(subscribing_again_replaces_the_replay_that_runs)
+{
+    enum {
+        TOPICS = 600,
+        SUBSCRIBES = 20
+    };
+    house_open(&house, 1);
+    guest_t *alice = house_connect(&house, GV_MQTT_V311, "alice", true);
+    for (int i = 0; i < TOPICS; i++) {
+        char topic[16];
+        (void)snprintf(topic, sizeof(topic), "r/%d", i);
+        guest_push_publish(alice, topic, "x", 0, true);
+    }
+    house_settle(&house);
+    guest_t *bob = house_connect(&house, GV_MQTT_V311, "bob", true);
+    for (int i = 0; i < SUBSCRIBES; i++) {
+        guest_push_subscribe(bob, (gv_mqtt_subscription_t){.text = GV_BYTES_LITERAL("#")}, 0);
+    }
+    house_settle(&house);
+    house_pass(&house, 100);
+    size_t count = 0;
+    size_t subacks = 0;
+    for (const char *text; *(text = guest_next(bob)) != '\0';) {
+        count += strncmp(text, "PUBLISH r/", 10) == 0;
+        subacks += strncmp(text, "SUBACK", 6) == 0;
+    }
+    ck_assert_uint_eq(subacks, SUBSCRIBES);
+    /* Each of the others has sent one slice before the next came. */
+    ck_assert_uint_ge(count, TOPICS);
+    ck_assert_uint_le(count, TOPICS + (SUBSCRIBES - 1) * 256);
+    house_close(&house);
+}
+END_TEST
+
 /* ---- chance
  * --------------------------------------------------------------------------------------------- */
 
@@ -704,6 +805,8 @@ int main(void)
     tcase_add_test(tc, what_a_member_leaves_unacknowledged_goes_to_another);
     tcase_add_test(tc, a_message_for_a_member_that_has_just_left_goes_to_another);
     tcase_add_test(tc, bad_manners_end_the_connection_with_a_reason);
+    tcase_add_test(tc, who_is_to_be_ended_does_nothing_more);
+    tcase_add_test(tc, subscribing_again_replaces_the_replay_that_runs);
     tcase_add_test(tc, a_storm_of_clients_leaves_nothing_behind);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
