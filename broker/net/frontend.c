@@ -134,6 +134,8 @@ static GV_LOOP_ONLY void watch_progress(connection_t *connection)
         return;
     }
     gv_list_append(&frontend->writing, &connection->writing_link);
+    /* Nobody has looked while it was silent, and the core may ask before this is flushed. */
+    note_progress(connection);
     if (!gv_timer_is_armed(&frontend->progress_timer)) {
         gv_loop_timer_start(frontend->loop, &frontend->progress_timer, PROGRESS_EVERY_MS);
     }
