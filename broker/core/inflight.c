@@ -131,36 +131,54 @@ void gv_inflight_clear(gv_inflight_t *inflight)
 
 /* ---- incoming QoS 2 -------------------------------------------------------------------------- */
 
-bool gv_received_ids_has(const gv_received_ids_t *set, uint16_t packet_id)
+/* Where the id stands, or would stand. */
+static uint32_t place_for(const gv_received_ids_t *set, uint16_t packet_id)
 {
-    for (uint32_t i = 0; i < set->count; i++) {
-        if (set->_ids[i] == packet_id) {
-            return true;
+    uint32_t low = 0;
+    uint32_t high = set->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (set->_ids[middle] < packet_id) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
-    return false;
+    return low;
+}
+
+static bool is_at(const gv_received_ids_t *set, uint32_t place, uint16_t packet_id)
+{
+    return place < set->count && set->_ids[place] == packet_id;
+}
+
+bool gv_received_ids_has(const gv_received_ids_t *set, uint16_t packet_id)
+{
+    return is_at(set, place_for(set, packet_id), packet_id);
 }
 
 void gv_received_ids_add(gv_received_ids_t *set, uint16_t packet_id)
 {
-    GV_DEBUG_ASSERT(!gv_received_ids_has(set, packet_id));
+    uint32_t place = place_for(set, packet_id);
+    GV_DEBUG_ASSERT(!is_at(set, place, packet_id));
     if (set->count == set->_capacity) {
         set->_capacity = set->_capacity == 0 ? 16 : set->_capacity * 2;
         set->_ids = gv_xrealloc(set->_ids, set->_capacity * sizeof(uint16_t));
     }
-    set->_ids[set->count++] = packet_id;
+    memmove(&set->_ids[place + 1], &set->_ids[place], (set->count - place) * sizeof(uint16_t));
+    set->_ids[place] = packet_id;
+    set->count++;
 }
 
 bool gv_received_ids_remove(gv_received_ids_t *set, uint16_t packet_id)
 {
-    for (uint32_t i = 0; i < set->count; i++) {
-        if (set->_ids[i] == packet_id) {
-            set->count--;
-            memmove(&set->_ids[i], &set->_ids[i + 1], (set->count - i) * sizeof(uint16_t));
-            return true;
-        }
+    uint32_t place = place_for(set, packet_id);
+    if (!is_at(set, place, packet_id)) {
+        return false;
     }
-    return false;
+    set->count--;
+    memmove(&set->_ids[place], &set->_ids[place + 1], (set->count - place) * sizeof(uint16_t));
+    return true;
 }
 
 void gv_received_ids_clear(gv_received_ids_t *set)

@@ -83,7 +83,7 @@ void gv_inflight_clear(gv_inflight_t *inflight);
 /* ---- incoming QoS 2 -------------------------------------------------------------------------- */
 
 typedef struct gv_received_ids {
-    uint16_t *_ids; /* oldest first */
+    uint16_t *_ids; /* sorted: before v5 nothing keeps a client from having all of them open */
     uint32_t count;
     uint32_t _capacity;
 } gv_received_ids_t;

@@ -138,18 +138,30 @@ END_TEST
 
 START_TEST(received_ids_are_a_set)
 {
+    static bool is_in[65536];
+    memset(is_in, 0, sizeof(is_in));
+    gv_rng_t rng;
+    gv_rng_init(&rng, test_seed(__func__), 0);
     gv_received_ids_t set = {0};
-    for (uint16_t id = 1; id <= 100; id++) {
-        gv_received_ids_add(&set, id);
+    uint32_t count = 0;
+    for (int step = 0; step < 100000; step++) {
+        /* Few numbers, so that they meet; now and then from the whole range. */
+        uint16_t id = (uint16_t)(1 + gv_rng_below(&rng, step % 16 == 0 ? 65535 : 300));
+        ck_assert_int_eq(gv_received_ids_has(&set, id), is_in[id]);
+        if (gv_rng_chance(&rng, 50)) {
+            ck_assert_int_eq(gv_received_ids_remove(&set, id), is_in[id]);
+            count -= is_in[id];
+            is_in[id] = false;
+        } else if (!is_in[id]) {
+            gv_received_ids_add(&set, id);
+            is_in[id] = true;
+            count++;
+        }
+        ck_assert_uint_eq(set.count, count);
     }
-    ck_assert(gv_received_ids_has(&set, 1));
-    ck_assert(gv_received_ids_remove(&set, 50));
-    ck_assert(!gv_received_ids_remove(&set, 50));
-    ck_assert(!gv_received_ids_has(&set, 50));
-    ck_assert(gv_received_ids_has(&set, 51));
-    ck_assert_uint_eq(set.count, 99);
     gv_received_ids_clear(&set);
     ck_assert(!gv_received_ids_has(&set, 1));
+    ck_assert(!gv_received_ids_remove(&set, 1));
 }
 END_TEST
 
