@@ -247,6 +247,22 @@ void gv_client_drained(gv_client_t *client)
     }
 }
 
+void gv_client_check_output(gv_client_t *client)
+{
+    gv_shard_t *shard = client->shard;
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    if (client->state != GV_CLIENT_CONNECTED || gv_outbuf_size(gv__client_out(client)) == 0 ||
+        shard->now_ms - client->conn->progress_ms < shard->limits->slow_reader_timeout_ms) {
+        return;
+    }
+    gv_counter_add(&shard->stats.slow_readers_closed, 1);
+    gv_log_peer(GV_LOG_INFO, "slow_reader_closed", "peer='%s' waiting_bytes=%zu",
+                client->conn->peer, gv_outbuf_size(gv__client_out(client)));
+    shard->ports.read_begin(shard->ports.arg);
+    gv__client_end(client, GV_MQTT_QUOTA_EXCEEDED, true);
+    shard->ports.read_end(shard->ports.arg);
+}
+
 void gv_client_closed(gv_client_t **clientp)
 {
     gv_client_t *client = *clientp;
@@ -279,24 +295,6 @@ void gv__client_forget(gv_client_t *client)
 
 /* ---- timers ---------------------------------------------------------------------------------- */
 
-/* A reader that has taken nothing for too long.  True: it has been ended. */
-static bool end_if_stalled(gv_client_t *client)
-{
-    gv_shard_t *shard = client->shard;
-    if (gv_outbuf_size(gv__client_out(client)) == 0 ||
-        shard->now_ms - client->conn->progress_ms < shard->limits->slow_reader_timeout_ms) {
-        return false;
-    }
-    gv_counter_add(&shard->stats.slow_readers_closed, 1);
-    gv_log_peer(GV_LOG_INFO, "slow_reader_closed", "peer='%s' waiting_bytes=%zu",
-                client->conn->peer, gv_outbuf_size(gv__client_out(client)));
-    gv__client_end(client, GV_MQTT_QUOTA_EXCEEDED, true);
-    return true;
-}
-
-/* The longest sleep of a client's timer: so often a stalled reader is looked for [ms]. */
-#define LOOK_EVERY_MS 5000U
-
 static void on_timer(gv_timer_t *timer)
 {
     gv_client_t *client = gv_container_of(timer, gv_client_t, timer);
@@ -306,7 +304,7 @@ static void on_timer(gv_timer_t *timer)
     if (client->state == GV_CLIENT_WAITS_FOR_CONNECT) {
         gv_log_peer(GV_LOG_INFO, "connect_timeout", "peer='%s'", client->conn->peer);
         gv__client_end(client, GV_MQTT_SUCCESS, false);
-    } else if (!end_if_stalled(client)) {
+    } else {
         /* One and a half times the keep alive [MQTT-3.1.2-22].  While we do not read, it cannot
          * speak. */
         uint64_t allowed_ms = (uint64_t)client->keep_alive_s * 1500;
@@ -325,17 +323,12 @@ static void on_timer(gv_timer_t *timer)
 
 void gv__client_watch(gv_client_t *client)
 {
-    gv_shard_t *shard = client->shard;
-    bool has_output = gv_outbuf_size(gv__client_out(client)) > 0;
-    uint64_t at = 0;
-    if (client->keep_alive_s != 0) {
-        at = client->last_input_ms + (uint64_t)client->keep_alive_s * 1500;
+    if (client->keep_alive_s == 0) {
+        gv_timer_stop(&client->timer);
+        return;
     }
-    if (has_output || client->keep_alive_s == 0) {
-        uint64_t look_at = shard->now_ms + (has_output ? LOOK_EVERY_MS : LOOK_EVERY_MS * 6);
-        at = at == 0 || look_at < at ? look_at : at;
-    }
-    gv_timer_start(shard->wheel, &client->timer, at);
+    gv_timer_start(client->shard->wheel, &client->timer,
+                   client->last_input_ms + (uint64_t)client->keep_alive_s * 1500);
 }
 
 /* ---- input ----------------------------------------------------------------------------------- */

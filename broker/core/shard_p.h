@@ -177,7 +177,7 @@ void gv__client_congested(gv_client_t *client);
 /* Frees a client that has no session and whose connection goes elsewhere. */
 void gv__client_forget(gv_client_t *client);
 
-/* (Re)starts the timer that watches keep alive and stalled output. */
+/* (Re)starts the timer that watches the keep alive. */
 void gv__client_watch(gv_client_t *client);
 
 /* PUBACK, PUBREC, PUBREL or PUBCOMP with a reason. */

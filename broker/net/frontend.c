@@ -120,6 +120,8 @@ static void on_progress_timer(gv_timer_t *timer)
         if (gv_outbuf_size(connection->conn.out) == 0) {
             gv_list_remove(link);
             gv_client_drained(connection->conn.client);
+        } else {
+            gv_client_check_output(connection->conn.client);
         }
     }
     if (!gv_list_is_empty(&frontend->writing)) {

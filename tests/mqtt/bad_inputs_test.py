@@ -593,9 +593,10 @@ def a_reader_that_stops(qos):
                   mqtt__output_bytes_max="2MiB", mqtt__inflight_max=65535)
     topic = unique()
     stopped = [house.client(receive_buffer=4096) for _ in range(4)]
-    for c in stopped:
-        c.connect(properties={"receive_maximum": 65535}, keep_alive=0)
+    for number, c in enumerate(stopped):
+        c.connect(properties={"receive_maximum": 65535}, keep_alive=number * 60)
         c.subscribed(topic, qos=qos)
+    time.sleep(1)  # with nothing to write: what stalls later is found as soon
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         floods = [pool.submit(flood, house, topic, qos, 5) for _ in range(2)]
         slowest = 0

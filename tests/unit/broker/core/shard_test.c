@@ -317,6 +317,31 @@ START_TEST(a_subscription_is_replaced_where_no_new_one_is_allowed)
 }
 END_TEST
 
+static void stalled_reader(void)
+{
+    guest_t *bob = house_connect(&house, GV_MQTT_V5, "bob", true);
+    guest_subscribe(bob, "t", 0);
+    guest_t *alice = house_connect(&house, GV_MQTT_V5, "alice", true);
+    guest_publish(alice, "t", "x", 0, false);
+    uint8_t word[] = {0xc0, 0x00};
+    gv_outbuf_append(&bob->out, &house.pool, gv_bytes(word, sizeof(word)));
+    house.now_ms += house.limits.slow_reader_timeout_ms - 1;
+    gv_client_check_output(bob->conn.client);
+    ck_assert(!bob->is_closing);
+    house.now_ms += 1;
+    gv_client_check_output(alice->conn.client); /* nothing waits for her */
+    ck_assert(!alice->is_closing);
+    gv_client_check_output(bob->conn.client);
+    ck_assert(bob->is_closing);
+    gv_client_check_output(bob->conn.client); /* once more while it is closing */
+}
+
+START_TEST(a_reader_that_takes_nothing_is_ended)
+{
+    for_each_size(stalled_reader);
+}
+END_TEST
+
 /* Nothing is acknowledged here that could set the queue going. */
 START_TEST(what_waits_for_room_in_the_output_follows_when_there_is)
 {
@@ -795,6 +820,7 @@ int main(void)
     tcase_add_test(tc, a_resumed_session_gets_what_it_missed_in_order);
     tcase_add_test(tc, the_receive_window_is_kept_and_the_rest_waits);
     tcase_add_test(tc, a_subscription_is_replaced_where_no_new_one_is_allowed);
+    tcase_add_test(tc, a_reader_that_takes_nothing_is_ended);
     tcase_add_test(tc, what_waits_for_room_in_the_output_follows_when_there_is);
     tcase_add_test(tc, what_is_sent_again_keeps_to_the_new_window);
     tcase_add_test(tc, a_will_expires_after_it_was_published);
