@@ -168,6 +168,17 @@ static void set_active(gv_ccore_t *core, gv_member_t *m, gv_peer_link_t *link)
     }
 }
 
+/* Only for a link that works: one that is opened and refused again must not be dialled faster. */
+static void reset_backoff(const gv_ccore_t *core, gv_member_t *m)
+{
+    m->dial.backoff_ms = core->timing.dial_min;
+    for (size_t i = 0; i < core->seed_count; i++) {
+        if (core->seeds[i].member == m->index) {
+            core->seeds[i].dial.backoff_ms = core->timing.dial_min;
+        }
+    }
+}
+
 /* Sets m->is_linked; whoever depends on it notices by itself (views, paths, barriers). */
 static void judge_link(gv_ccore_t *core, gv_member_t *m)
 {
@@ -180,7 +191,7 @@ static void judge_link(gv_ccore_t *core, gv_member_t *m)
     }
     m->is_linked = is_linked;
     if (is_linked) {
-        m->dial.backoff_ms = core->timing.dial_min;
+        reset_backoff(core, m);
     }
     gv__report(core, GV_CCORE_EVENT_LINK, "link to '%s' is %s", m->name, is_linked ? "up" : "down");
     gv__own_view_changed(core);
@@ -371,7 +382,6 @@ void gv__on_link_opened(gv_ccore_t *core, gv_link_id_t id, const gv_peer_identit
     }
     if (seed != NULL) {
         seed->member = m->index;
-        seed->dial.backoff_ms = core->timing.dial_min;
     }
     gv_peer_link_t *link = GV_NEW(gv_peer_link_t);
     link->id = id;

@@ -155,6 +155,27 @@ START_TEST(a_second_process_with_a_live_nodes_identity_is_refused)
 }
 END_TEST
 
+START_TEST(who_is_refused_does_not_dial_its_seed_faster_and_faster)
+{
+    mesh_t *mesh = mesh_of(2);
+    const char *seeds[] = {"n0:1"};
+    gv_ccore_options_t options;
+    /* A copy of node 1's data directory was started. */
+    memcpy(&mesh->node[2].identity.id, &mesh->node[1].identity.id, sizeof(gv_node_id_t));
+    mesh_options(&mesh->node[2], &options);
+    options.seeds = seeds;
+    options.seed_count = 1;
+    mesh_start_with(&mesh->node[2], &options);
+    mesh_run(mesh, 5000);
+    uint64_t dials = mesh->node[2].dials;
+    mesh_run(mesh, 10000);
+    ck_assert_uint_le(mesh->node[2].dials - dials, 40); /* one address, two ways to it */
+    ck_assert_uint_ge(mesh->node[2].dials - dials, 5);
+    ck_assert(mesh_is_linked(mesh, 0, 1));
+    mesh_free(mesh);
+}
+END_TEST
+
 START_TEST(who_is_told_that_its_identity_is_taken_reports_it)
 {
     mesh_t *mesh = mesh_new();
@@ -256,6 +277,7 @@ int main(void)
     tcase_add_test(tc, a_link_that_works_is_not_given_up_for_a_second_one);
     tcase_add_test(tc, strangers_are_refused_with_a_reason);
     tcase_add_test(tc, a_second_process_with_a_live_nodes_identity_is_refused);
+    tcase_add_test(tc, who_is_refused_does_not_dial_its_seed_faster_and_faster);
     tcase_add_test(tc, who_is_told_that_its_identity_is_taken_reports_it);
     tcase_add_test(tc, a_link_is_up_only_when_our_stamps_come_back);
     tcase_add_test(tc, the_round_trip_is_measured);
