@@ -182,6 +182,22 @@ typedef struct gv_channel_in {
     gv_assembly_t assembly[2]; /* [0]: QoS 0, [1]: the others */
 } gv_channel_in_t;
 
+/*
+ * What is kept of both channels with a member that is forgotten.  It may not have forgotten us: if
+ * the same two lives meet again, numbers that began anew would look like ones it has seen.
+ */
+typedef struct gv_parting {
+    gv_node_id_t id;
+    uint64_t out_boot_id;
+    uint64_t out_seq;
+    uint64_t out_offset;
+    uint64_t out_credit;
+    uint64_t in_boot_id;
+    uint64_t in_received;
+    uint64_t in_offset;
+    uint64_t in_credit;
+} gv_parting_t;
+
 /* ---- members --------------------------------------------------------------------------------- */
 
 /* What a node says about how it sees the others; the rows are by our index. */
@@ -281,6 +297,8 @@ struct gv_ccore {
     gv_fifo_t results;     /* gv_result_t, to be told in the next flush */
     uint32_t epoch;        /* last given to an incoming channel */
     bool credit_paused;
+    gv_parting_t partings[GV_NODES_MAX]; /* the newest ones; a ring */
+    size_t parting_count;                /* ever */
 
     gv_bytes_t shared[GV_FORWARD_SHARED_MAX]; /* of the message being delivered */
     gv_arena_t arena;
@@ -417,6 +435,9 @@ void gv__channel_out_init(gv_channel_out_t *out);
 void gv__channel_out_restart(gv_ccore_t *core, gv_member_t *m);
 /* The peer is gone: its queue is confirmed as such. */
 void gv__channel_out_abandon(gv_ccore_t *core, gv_member_t *m);
+/* Both channels: m is about to be forgotten, nothing waits for it; m is new, or known again. */
+void gv__channels_part(gv_ccore_t *core, const gv_member_t *m);
+void gv__channels_resume(gv_ccore_t *core, gv_member_t *m);
 /* Frees the queue without telling anybody. */
 void gv__channel_out_deinit(gv_channel_out_t *out);
 void gv__forward_flush(gv_ccore_t *core);

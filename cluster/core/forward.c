@@ -19,7 +19,8 @@
  * lost included.  The receiver says up to which offset it takes more.  The offset is in each batch,
  * so loss costs no credit.
  *
- * Parts of this file: bodies and items - publish - sending - confirmations - the peer's lives.
+ * Parts of this file: bodies and items - publish - sending - confirmations - the peer's lives -
+ * forgotten and met again.
  */
 
 #define BACKOFF_MAX 3U
@@ -330,7 +331,8 @@ static void consider_resending(gv_ccore_t *core, gv_member_t *m)
 static void forward_to(gv_ccore_t *core, gv_member_t *m)
 {
     gv_channel_out_t *out = &m->out;
-    if (gv_list_is_empty(&out->items)) {
+    /* QoS 0 leaves nothing behind, but if it was lost, the credit it took has to come back. */
+    if (gv_list_is_empty(&out->items) && out->offset == out->seen_offset) {
         return;
     }
     const gv_peer_link_t *link = gv__path(core, m);
@@ -438,4 +440,59 @@ void gv__channel_out_abandon(gv_ccore_t *core, gv_member_t *m)
     out->applied = out->seq;
     out->unsent_bytes = 0;
     out->next_cost = 0;
+}
+
+/* ---- forgotten and met again --------------------------------------------------------------------
+ */
+
+static gv_parting_t *find_parting(gv_ccore_t *core, const gv_node_id_t *id)
+{
+    for (size_t i = 0; i < core->parting_count && i < GV_NODES_MAX; i++) {
+        if (gv_node_id_equal(&core->partings[i].id, id)) {
+            return &core->partings[i];
+        }
+    }
+    return NULL;
+}
+
+void gv__channels_part(gv_ccore_t *core, const gv_member_t *m)
+{
+    GV_ASSERT(gv_list_is_empty(&m->out.items));
+    gv_parting_t *parting = find_parting(core, &m->id);
+    if (parting == NULL) {
+        parting = &core->partings[core->parting_count++ % GV_NODES_MAX];
+    }
+    *parting = (gv_parting_t){
+        .id = m->id,
+        .out_boot_id = m->out.boot_id,
+        .out_seq = m->out.seq,
+        .out_offset = m->out.offset,
+        .out_credit = m->out.credit,
+        .in_boot_id = m->in.boot_id,
+        .in_received = m->in.received,
+        .in_offset = m->in.offset,
+        .in_credit = m->in.credit,
+    };
+}
+
+void gv__channels_resume(gv_ccore_t *core, gv_member_t *m)
+{
+    const gv_parting_t *parting = find_parting(core, &m->id);
+    if (parting == NULL) {
+        return;
+    }
+    gv_channel_out_t *out = &m->out;
+    if (parting->out_boot_id == out->boot_id) {
+        out->seq = parting->out_seq;
+        out->received = parting->out_seq;
+        out->applied = parting->out_seq;
+        out->offset = parting->out_offset;
+        out->credit = parting->out_credit;
+    }
+    gv_channel_in_t *in = &m->in;
+    in->boot_id = parting->in_boot_id;
+    in->epoch = ++core->epoch;
+    in->received = parting->in_received;
+    in->offset = parting->in_offset;
+    in->credit = parting->in_credit;
 }

@@ -83,6 +83,7 @@ gv_member_t *gv__member_add(gv_ccore_t *core, const gv_node_id_t *id, gv_incarna
     gv__channel_out_init(&m->out);
     gv__channel_in_init(&m->in);
     gv__channel_out_restart(core, m);
+    gv__channels_resume(core, m);
     core->members[index] = m;
     if (core->member_end <= index) {
         core->member_end = index + 1;
@@ -117,6 +118,7 @@ void gv__member_forget(gv_ccore_t *core, gv_member_t *m)
     uint64_t others = ~gv__bit(m);
     close_all_links(core, m, GV_LINK_CLOSE_STALE);
     gv__channel_out_abandon(core, m);
+    gv__channels_part(core, m);
     gv__replica_purge(core, m);
     core->ports.node(m->index, GV_NODE_FORGOTTEN, core->ports.arg);
     gv__report(core, GV_CCORE_EVENT_MEMBER, "'%s' is forgotten", m->name);
@@ -331,7 +333,10 @@ static int compare_fact(const fact_t *fact, const gv_member_t *m)
 static void take_names(gv_member_t *m, const fact_t *fact)
 {
     memcpy(m->name, fact->name, sizeof(m->name));
-    memcpy(m->address, fact->address, sizeof(m->address));
+    /* Who listens on all addresses does not know its own; its peers saw where it was. */
+    if (fact->address[0] != '\0') {
+        memcpy(m->address, fact->address, sizeof(m->address));
+    }
 }
 
 /*

@@ -287,6 +287,70 @@ START_TEST(while_credit_is_paused_nothing_new_is_granted)
 }
 END_TEST
 
+START_TEST(credit_that_lost_qos_0_took_comes_back)
+{
+    mesh_t *mesh = mesh_of(2);
+    const gv_ccore_stats_t *stats = gv_ccore_stats(mesh->node[0].core);
+    uint8_t *payload = gv_xcalloc(1, 10000);
+    mesh_cut(mesh, 0, 1, true); /* not noticed yet: all of it is sent, and lost */
+    for (uint64_t uid = 1; stats->qos0_dropped_no_credit == 0; uid++) {
+        mesh_publish(mesh, 0, 1, 0, uid, gv_bytes(payload, 10000));
+    }
+    mesh_run(mesh, 2000);
+    ck_assert_uint_ge(stats->qos0_sent, 6);
+    mesh_cut(mesh, 0, 1, false);
+    mesh_run(mesh, 3000);
+    ck_assert(mesh_is_linked(mesh, 0, 1));
+    mesh_publish(mesh, 0, 1, 0, 100, gv_bytes(payload, 10000));
+    mesh_run(mesh, 100);
+    ck_assert_uint_eq(mesh->node[1].delivery_count, 1);
+    uint64_t frames = mesh->node[0].sent[GV_FRAME_FORWARD];
+    mesh_run(mesh, 20000);
+    ck_assert_uint_eq(mesh->node[0].sent[GV_FRAME_FORWARD], frames); /* idle is silent */
+    gv_free(payload);
+    mesh_free(mesh);
+}
+END_TEST
+
+/* Two nodes that held each other dead, and one has forgotten the other; then they meet again. */
+static void assert_channel_survives_forgetting(size_t who, size_t whom)
+{
+    mesh_t *mesh = mesh_of(2);
+    uint8_t *payload = gv_xcalloc(1, 10000);
+    for (uint64_t uid = 1; uid <= 20; uid++) {
+        mesh_publish(mesh, 0, 1, 1, uid, gv_bytes(payload, 10000));
+    }
+    mesh_run(mesh, 200);
+    assert_in_order(&mesh->node[1], 20);
+    mesh_cut(mesh, 0, 1, true);
+    ck_assert_uint_ne(mesh_until(mesh, 0, 1, GV_MEMBER_DEAD), UINT64_MAX);
+    ck_assert_uint_ne(mesh_until(mesh, 1, 0, GV_MEMBER_DEAD), UINT64_MAX);
+    mesh_run(mesh, 2000);
+    gv_node_index_t index = mesh_index(mesh, who, whom);
+    ck_assert_int_eq(gv_ccore_forget(mesh->node[who].core, index), GV_OK);
+    mesh_run(mesh, 50);
+    ck_assert_uint_eq(mesh_index(mesh, who, whom), GV_NODE_NONE);
+    mesh_cut(mesh, 0, 1, false);
+    mesh_run(mesh, 5000);
+    ck_assert(mesh_is_linked(mesh, 0, 1));
+    for (uint64_t uid = 21; uid <= 30; uid++) {
+        mesh_publish(mesh, 0, 1, 1, uid, gv_bytes(payload, 10000));
+    }
+    mesh_run(mesh, 500);
+    assert_in_order(&mesh->node[1], 30);
+    ck_assert_uint_eq(mesh->node[0].confirmed[GV_FORWARD_APPLIED], 30);
+    ck_assert_uint_eq(gv_ccore_stats(mesh->node[1].core)->frames_bad, 0);
+    gv_free(payload);
+    mesh_free(mesh);
+}
+
+START_TEST(the_channel_goes_on_with_a_peer_that_was_forgotten)
+{
+    assert_channel_survives_forgetting(0, 1);
+    assert_channel_survives_forgetting(1, 0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("forward");
@@ -303,5 +367,7 @@ int main(void)
     tcase_add_test(tc, qos_0_is_sent_once_or_dropped_and_counted);
     tcase_add_test(tc, without_credit_messages_wait_and_qos_0_goes);
     tcase_add_test(tc, while_credit_is_paused_nothing_new_is_granted);
+    tcase_add_test(tc, credit_that_lost_qos_0_took_comes_back);
+    tcase_add_test(tc, the_channel_goes_on_with_a_peer_that_was_forgotten);
     return mesh_run_tests(tc);
 }

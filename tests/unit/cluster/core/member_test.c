@@ -252,6 +252,20 @@ START_TEST(another_process_with_our_identity_is_reported)
 }
 END_TEST
 
+START_TEST(an_address_seen_is_not_lost_to_one_that_is_not_said)
+{
+    mesh_t *mesh = mesh_new();
+    mesh_start(mesh, 0);
+    gv_link_id_t link = mesh_play(mesh, 1, 0);
+    ck_assert_str_eq(mesh_status(mesh, 0, 1).address, "n1:1"); /* as the link layer saw it */
+    gv_incarnation_t newer = {.start_counter = 7, .boot_id = 101};
+    claim(mesh, link, 1, newer, 0, GV__MEMBER_STATE__MEMBER_ALIVE); /* names no address */
+    ck_assert_uint_eq(mesh_status(mesh, 0, 1).view.incarnation.start_counter, 7);
+    ck_assert_str_eq(mesh_status(mesh, 0, 1).address, "n1:1");
+    mesh_free(mesh);
+}
+END_TEST
+
 START_TEST(an_absurd_claim_is_malformed)
 {
     mesh_t *mesh = mesh_new();
@@ -318,6 +332,7 @@ int main(void)
     tcase_add_test(tc, the_dead_are_forgotten_in_the_end);
     tcase_add_test(tc, forgetting_on_demand_is_for_the_dead_only);
     tcase_add_test(tc, another_process_with_our_identity_is_reported);
+    tcase_add_test(tc, an_address_seen_is_not_lost_to_one_that_is_not_said);
     tcase_add_test(tc, an_absurd_claim_is_malformed);
     tcase_add_test(tc, word_of_a_death_is_not_believed_about_a_node_we_hear);
     tcase_add_test(tc, a_full_cluster_takes_no_more_but_lets_the_dead_go);
