@@ -208,35 +208,55 @@ def drop_until_relayed(network, dice):
     time.sleep(dice.uniform(0.8, 2.0))
 
 
+def last_words(nodes, qos, kill):
+    """What nodes[2] acknowledged before it died has arrived on the others, in order and once."""
+    subscribers = [Client(node) for node in nodes[:2]]
+    for subscriber in subscribers:
+        subscriber.subscribe(f"last/{qos}/+", qos=qos)
+    wait_tables(nodes)
+    accounts = [Account(nodes[2], f"{qos}{i}", qos, 0, 40) for i in range(3)]
+    for i, account in enumerate(accounts):
+        account.topic = f"last/{qos}/{i}"
+        account.start()
+    time.sleep(0.7)
+    kill()
+    for account in accounts:
+        account.give_up()
+    time.sleep(1)
+    for subscriber in subscribers:
+        for account in accounts:
+            got = [int(m.payload.split()[0]) for m in subscriber.messages
+                   if m.topic == account.topic]
+            acknowledged = {i for i, one in enumerate(account.pending) if one.is_acknowledged}
+            lost = acknowledged - set(got)
+            check(not lost, f"QoS {qos}: {len(lost)} of {len(acknowledged)} acknowledged lost")
+            check(got == sorted(set(got)), f"QoS {qos}: doubled or out of order")
+    figure(f"killed under load, QoS {qos}: " + ", ".join(
+        f"{sum(one.is_acknowledged for one in account.pending)} of {len(account.pending)}"
+        for account in accounts) + " acknowledged, and all of these arrived")
+
+
 @case_of(seconds=240)
 def publishers_node_is_killed():
-    """What it acknowledged before it died has arrived on the others, in order and once."""
     with cluster() as nodes:
         for qos in (1, 2):
-            subscribers = [Client(node) for node in nodes[:2]]
-            for subscriber in subscribers:
-                subscriber.subscribe(f"last/{qos}/+", qos=qos)
-            wait_tables(nodes)
-            accounts = [Account(nodes[2], f"{qos}{i}", qos, 0, 40) for i in range(3)]
-            for i, account in enumerate(accounts):
-                account.topic = f"last/{qos}/{i}"
-                account.start()
-            time.sleep(0.7)
+            last_words(nodes, qos, nodes[2].kill9)
+            nodes[2].start()
+            wait_whole(nodes)
+
+
+@case_of(seconds=240)
+def publishers_node_is_cut_off_and_killed():
+    """What it has acknowledged cannot be in its own memory, nor in the network's."""
+    with machines() as (network, nodes):
+        def cut_and_kill():
+            network.isolate("n3")
+            time.sleep(0.5)
             nodes[2].kill9()
-            for account in accounts:
-                account.give_up()
-            time.sleep(1)
-            for subscriber in subscribers:
-                for account in accounts:
-                    got = [int(m.payload.split()[0]) for m in subscriber.messages
-                           if m.topic == account.topic]
-                    acknowledged = {i for i, one in enumerate(account.pending) if one.is_acknowledged}
-                    check(acknowledged <= set(got), f"QoS {qos}: "
-                          f"{len(acknowledged - set(got))} of {len(acknowledged)} acknowledged lost")
-                    check(got == sorted(set(got)), f"QoS {qos}: doubled or out of order")
-            figure(f"killed under load, QoS {qos}: " + ", ".join(
-                f"{sum(one.is_acknowledged for one in account.pending)} of {len(account.pending)}"
-                for account in accounts) + " acknowledged, and all of these arrived")
+            network.heal()
+
+        for qos in (1, 2):
+            last_words(nodes, qos, cut_and_kill)
             nodes[2].start()
             wait_whole(nodes)
 
