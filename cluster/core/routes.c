@@ -251,6 +251,10 @@ bool gv__on_table_ack(gv_ccore_t *core, gv_peer_link_t *link, const Gv__TableAck
     if (is_ours && msg->complete) {
         push->acked_incarnation = theirs;
         push->acked_seq = msg->seq;
+    } else if (!is_ours) {
+        /* It has restarted, or has purged us: what it confirmed before is gone. */
+        push->acked_incarnation = (gv_incarnation_t){.start_counter = 0};
+        push->acked_seq = 0;
     }
     uint64_t progress_seq = is_ours ? msg->seq : 0;
     if (is_staged_ours && msg->staged_seq > progress_seq) {

@@ -172,6 +172,29 @@ START_TEST(a_peer_that_claims_more_than_we_wrote_makes_us_newer)
 }
 END_TEST
 
+START_TEST(a_restarted_peer_has_to_confirm_anew)
+{
+    mesh_t *mesh = mesh_of(2);
+    mesh_set(mesh, 0, "r", 1);
+    mesh_run(mesh, 300);
+    mesh_kill(mesh, 1, true);
+    mesh->node[1].identity.incarnation = (gv_incarnation_t){.start_counter = 2, .boot_id = 222};
+    mesh_start(mesh, 1);
+    mesh_connect(mesh, 0, 1, 0);
+    uint64_t in_time = mesh->node[0].barriers_in_time;
+    for (uint64_t token = 1; token <= 20; token++) {
+        gv_ccore_barrier(mesh->node[0].core, token);
+        mesh_step(mesh);
+        if (mesh_is_linked(mesh, 0, 1) && mesh->node[0].barriers_in_time > in_time) {
+            ck_assert_uint_eq(mesh_value(mesh, 1, 0, "r"), 1);
+        }
+        in_time = mesh->node[0].barriers_in_time;
+    }
+    ck_assert_uint_ge(in_time, 10);
+    mesh_free(mesh);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("routes");
@@ -184,5 +207,6 @@ int main(void)
     tcase_add_test(tc, many_barriers_are_answered_in_order_by_one_confirmation);
     tcase_add_test(tc, a_node_alone_passes_its_barriers);
     tcase_add_test(tc, a_peer_that_claims_more_than_we_wrote_makes_us_newer);
+    tcase_add_test(tc, a_restarted_peer_has_to_confirm_anew);
     return mesh_run_tests(tc);
 }
