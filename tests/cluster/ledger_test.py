@@ -228,6 +228,7 @@ def last_words(nodes, qos, kill):
             got = [int(m.payload.split()[0]) for m in subscriber.messages
                    if m.topic == account.topic]
             acknowledged = {i for i, one in enumerate(account.pending) if one.is_acknowledged}
+            check(len(acknowledged) > 100, f"QoS {qos}: only {len(acknowledged)} acknowledged")
             lost = acknowledged - set(got)
             check(not lost, f"QoS {qos}: {len(lost)} of {len(acknowledged)} acknowledged lost")
             check(got == sorted(set(got)), f"QoS {qos}: doubled or out of order")

@@ -4,7 +4,7 @@
 import time
 
 from client import Client
-from harness import PATIENCE, case_of, check, main
+from harness import case_of, check, main
 from rig import cluster, eventually, figure, wait_routes, wait_tables
 
 COUNT = 100_000
@@ -63,8 +63,7 @@ def a_hundred_thousand_subscriptions_replicate():
             told = node.peers()["n1"]["route_bytes"] + node.counter("router_bytes")
             figure(f"on {node.name}: {grown / COUNT:.0f} bytes of memory per route, "
                    f"{told / COUNT:.0f} by its own account (table and router)")
-            # A sanitizer's bookkeeping is not ours.
-            check(grown / COUNT < 300 or PATIENCE > 1,
+            check(grown / COUNT < 300,
                   f"{grown / COUNT:.0f} bytes per route on {node.name}")
         figure(f"on n1, with the sessions: {(n1.memory_bytes() - before['n1']) / COUNT:.0f} "
                "bytes per subscription")
