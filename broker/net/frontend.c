@@ -117,8 +117,14 @@ static void on_progress_timer(gv_timer_t *timer)
     gv_list_foreach_safe (&frontend->writing, link) {
         connection_t *connection = gv_container_of(link, connection_t, writing_link);
         note_progress(connection);
-        if (gv_outbuf_size(connection->conn.out) == 0) {
+        bool is_drained = gv_outbuf_size(connection->conn.out) == 0;
+        if (is_drained) {
             gv_list_remove(link);
+        }
+        if (connection->moving != NULL) {
+            continue; /* it has no client at the moment */
+        }
+        if (is_drained) {
             gv_client_drained(connection->conn.client);
         } else {
             gv_client_check_output(connection->conn.client);
@@ -221,9 +227,8 @@ static void on_drained(gv_stream_t *stream)
     gv_loop_assert_current(gv_stream_loop(stream));
     if (connection_of(stream)->layers != NULL) {
         gv_stream_dirty(stream);
-    } else {
-        gv_client_drained(connection_of(stream)->conn.client);
     }
+    gv_client_drained(connection_of(stream)->conn.client);
 }
 
 static void before_flush(gv_stream_t *stream)
