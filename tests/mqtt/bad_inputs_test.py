@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import packets as mqtt
 from client import Client, Closed, unique
-from harness import Node, case, case_of, check, check_equal, main, wait_for
+from harness import Node, case, case_of, check, check_equal, main, patient, wait_for
 from packets import V5, V31, V311, Will
 
 VERSIONS = (V31, V311, V5)
@@ -87,8 +87,8 @@ class House:
 
     def end(self, grown_mib_max=64):
         check(self.node.is_running(), "the node has ended")
-        check(self.ask_bystander() < 5, "the bystander waited long")
-        wait_for(lambda: descriptors(self.node) <= self.descriptors + 2, 10,
+        check(self.ask_bystander() < patient(5), "the bystander waited long")
+        wait_for(lambda: descriptors(self.node) <= self.descriptors + 2, patient(10),
                  f"descriptors: {descriptors(self.node)}, before: {self.descriptors}")
         grown = self.grown_mib()
         check(grown <= grown_mib_max, f"the node has grown by {grown:.0f} MiB")
@@ -405,7 +405,7 @@ def filters_that_match_in_exponentially_many_ways():
         publisher.publish(base + "/a" * 12, b"x", qos=1)
         c.expect_publish(base + "/a" * 12)
     seconds = time.monotonic() - begun
-    check(seconds < 5, f"five publishes over {len(filters)} matching filters took {seconds:.1f} s")
+    check(seconds < patient(5), f"five publishes over {len(filters)} matching filters took {seconds:.1f} s")
     c.cut(), publisher.cut()
     house.end()
 
@@ -604,7 +604,7 @@ def a_reader_that_stops(qos):
             slowest = max(slowest, house.ask_bystander())
             time.sleep(0.05)
         check(all(f.result() > 0 for f in floods), "nothing was published")
-    check(slowest < 3, f"a neighbour waited {slowest:.1f} s")
+    check(slowest < patient(3), f"a neighbour waited {slowest:.1f} s")
     check(house.grown_mib() < 150, f"stopped readers cost {house.grown_mib():.0f} MiB")
     for c in stopped:
         c.socket.settimeout(5)
@@ -800,13 +800,13 @@ def a_storm_on_one_session_with_a_long_queue():
     for _ in range(300):
         with Client(house.address, V5, client_id, receive_buffer=4096) as c:
             c.send(mqtt.connect(V5, client_id, clean=False, properties={"session_expiry": 300}))
-    check(house.ask_bystander() < 2, "the bystander waits")
+    check(house.ask_bystander() < patient(2), "the bystander waits")
     # A CONNECT may be read after its client has gone, and takes over then: let them all pass.
     for _ in range(2):
         wait_for(lambda: metric(house, "grapevine_connections") == 2
-                 and descriptors(house.node) <= house.descriptors + 1, 20, "all of them are served")
+                 and descriptors(house.node) <= house.descriptors + 1, patient(20), "all of them are served")
         time.sleep(0.5)
-    check(time.monotonic() - begun < 20, "three hundred connects took too long")
+    check(time.monotonic() - begun < patient(20), "three hundred connects took too long")
     c = house.connected(client_id, clean=False, properties={"session_expiry": 300})
     for i in range(20000):
         check_equal(int(c.take(topic).payload), i, "the queue, in order and whole")
@@ -828,7 +828,7 @@ def sessions_for_ids_never_used_again():
 
     everywhere(once, range(2000))
 
-    wait_for(lambda: metric(house, "grapevine_sessions") == 1, 15, "expired sessions are gone")
+    wait_for(lambda: metric(house, "grapevine_sessions") == 1, patient(15), "expired sessions are gone")
     house.end()
 
 

@@ -233,7 +233,6 @@ def an_empty_id_is_accepted(t):
 
 @suite.test(v311=["3.1.3-8", "3.1.3-9", "3.2.2-4", "3.2.2-5"])
 def an_empty_id_needs_a_clean_session(t):
-    # mosquitto closes without a CONNACK; the statement wants return code 2.
     equal(t.connect_refused(mqtt.connect(t.version, "", clean=False)), 2, "return code")
 
 

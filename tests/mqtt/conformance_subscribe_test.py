@@ -112,6 +112,8 @@ def codes_stand_in_the_order_of_the_filters(t):
     asked = [2, 0, 1, 1, 0, 2]
     suback = c.subscribe(*[(f"{topic}/{i}", qos) for i, qos in enumerate(asked)])
     equal(suback.codes, asked, "codes")
+    # A filter that is none may also end the connection; ours only refuses it.
+    t.node()
     bad = 0x8f if t.is_v5 else 0x80
     suback = c.subscribe((topic, 1), ("a#b", 1), (topic + "/x", 2))
     equal(suback.codes, [1, bad, 2], "codes")
@@ -335,16 +337,9 @@ def a_new_subscription_replaces_the_identifier(t):
 @suite.test(v5=["4.8.2-1", "4.8.2-2"])
 def share_names_have_their_form(t):
     for text in ("$share//t", "$share/a+b/t", "$share/#/t", "$share/+/x", "$share/g", "$share/g/",
-                 "$share/", "$share"):
-        c = t.connected()
-        c.send(mqtt.subscribe(V5, 1, [(text, 0)]))
-        if text == "$share":
-            c.expect(mqtt.SUBACK)  # a filter like any other
-            continue
-        try:
-            check(c.expect(mqtt.SUBACK).codes[0] >= 0x80, f"{text} was granted")
-        except AssertionError:
-            check(c.got[-1].kind in (mqtt.DISCONNECT, mqtt.CONNACK), f"{text}: {c.got}")
+                 "$share/"):
+        code = t.code_for(text)
+        check(code is None or code >= 0x80, f"{text} was granted")
     t.connected().subscribed("$sharex", "$sharex/a/b")
 
 

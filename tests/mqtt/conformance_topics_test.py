@@ -49,22 +49,17 @@ def filters_match(t):
 
 @suite.test(v5=["4.7.1-1", "4.7.1-2"], v311=["4.7.1-2", "4.7.1-3"])
 def misplaced_wildcards_are_not_granted(t):
+    # Closing the connection would do, too.
     for text in ("a/#/b", "a#", "#/#", "#/a", "a+", "+a", "++", "a/+b", "a/b+/c", "a#b", "+#",
                  "/#/", "a/##"):
-        c = t.connected()
-        c.send(mqtt.subscribe(t.version, 1, [(text, 0)]))
-        packet = c.receive()
-        if packet.kind == mqtt.SUBACK:
-            check(packet.codes[0] >= 0x80, f"{text} was granted")
-            c.ping()
+        code = t.code_for(text)
+        check(code is None or code >= 0x80, f"{text} was granted")
 
 
 @suite.test(v5="4.7.3-1", v311="4.7.3-1")
 def an_empty_filter_is_not_granted(t):
-    c = t.connected()
-    c.send(mqtt.subscribe(t.version, 1, [("", 0)]))
-    if c.receive().kind == mqtt.SUBACK:
-        check(c.got[-1].codes[0] >= 0x80, "granted")
+    code = t.code_for("")
+    check(code is None or code >= 0x80, "granted")
 
 
 @suite.test(v5="4.7.2-1", v311="4.7.2-1")
@@ -154,6 +149,9 @@ def many_levels_pass_or_are_refused(t):
     base = t.topic()
     for levels in (20, 100, 128, 200, 32000):
         topic = base + "/x" * (levels - 1)
+        if t.code_for(topic) is None:
+            check(levels > 100, f"{levels} levels close the connection")
+            continue
         c = t.connected()
         suback = c.subscribe(topic, base + "/#")
         c.send(mqtt.publish(t.version, topic, b"x", 1, 1))
@@ -171,7 +169,7 @@ def many_levels_pass_or_are_refused(t):
 
 @suite.test(v5="S4.7.3", v311="S4.7.3")
 def all_of_unicode(t):
-    topic = t.topic("äöü", "日本語", "\U0001f347\U0001f377", "\u200d", "a b\tc")
+    topic = t.topic("äöü", "日本語", "\U0001f347\U0001f377", "\u200d", "a b")
     c = t.connected().subscribed(topic)
     c.publish(topic, b"x")
     c.expect_publish(topic, b"x")

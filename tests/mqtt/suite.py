@@ -95,6 +95,16 @@ class Case:
             raise raw.Unexpected(f"[MQTT-3.14.0-1] {wrong} before CONNACK")
         return told
 
+    def code_for(self, text):
+        """The code in SUBACK for this filter; None if the connection was closed for it."""
+        c = self.connected()
+        c.send(mqtt.subscribe(self.version, 1, [(text, 0)]))
+        try:
+            packet = c.receive()
+        except raw.Closed:
+            return None
+        return None if packet.kind == mqtt.DISCONNECT else packet.codes[0]
+
     def end(self):
         for c in self._clients:
             c.cut()
