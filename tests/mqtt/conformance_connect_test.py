@@ -8,7 +8,7 @@ import time
 import packets as mqtt
 from client import unique
 from packets import V5, V31, V311, Will
-from suite import Suite, check, equal
+from suite import Suite, check, equal, patient
 
 suite = Suite("connect")
 
@@ -408,10 +408,10 @@ def silence_ends_the_connection(t):
     watcher = t.connected().subscribed(topic)
     c = t.connected(keep_alive=2, will=Will(topic, b"gone"))
     begun = time.monotonic()
-    c.expect_close(0x8d, timeout_s=8)
+    c.expect_close(0x8d, timeout_s=patient(8))
     seconds = time.monotonic() - begun
     # The standard says when it has to be over (at 3 s); not a second before, and soon after.
-    check(2.5 <= seconds <= 5.5, f"closed after {seconds:.1f} s")
+    check(2.5 <= seconds <= 3 + patient(2.5), f"closed after {seconds:.1f} s")
     watcher.expect_publish(topic, b"gone")
 
 

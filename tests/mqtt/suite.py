@@ -30,7 +30,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import client as raw
 import harness
 import packets as mqtt
-from harness import Skip
+from harness import Skip, patient
 from packets import V5, V31, V311
 
 VERSION_NAMES = {V31: "v31", V311: "v311", V5: "v5"}
