@@ -22,7 +22,7 @@
 
 /* A reason in words, for the operator. */
 typedef struct gv_error_text {
-    char text[192];
+    char text[512];
 } gv_error_text_t;
 
 typedef struct gv_address {

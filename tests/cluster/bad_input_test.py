@@ -356,7 +356,7 @@ def damaged_data_directory():
     os.mkdir(data)
     with open(os.path.join(data, "data.mdb"), "wb") as out:
         out.write(random.Random(3).randbytes(50_000))
-    refuses_to_start(single(data=data), re.escape(data))
+    refuses_to_start(single(data=data), re.escape(data) + ".*joins as a new one$")
 
 
 @case
