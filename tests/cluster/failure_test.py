@@ -212,6 +212,7 @@ def one_killed_again_and_again():
         n1, n2, n3 = members
         spread = Spread(members)
         between = streams([(n1, n2), (n2, n1)], levels=(0, 1))
+        descriptors = n1.descriptor_count()
         for _ in range(10):
             n3.kill9()
             n3.start()
@@ -220,6 +221,9 @@ def one_killed_again_and_again():
         # What its former lives had subscribed to is gone.
         wait_routes([n1, n2], {"n3": 3}, BACK_AFTER)
         spread.check(members, "again")
+        # Requests to the admin port come and go.
+        eventually(lambda: n1.descriptor_count() <= descriptors + 1, 10,
+                   lambda: f"{descriptors} descriptors again, not {n1.descriptor_count()}")
         end_streams(between, "one killed ten times", pause_max=1)
 
 

@@ -89,6 +89,9 @@ class Member(Node):
     def counter(self, name):
         return self.api("/api/v1/status")["counters"][name]
 
+    def descriptor_count(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def memory_bytes(self):
         """Resident memory; always the same where a sanitizer's shadow makes it meaningless."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
