@@ -240,6 +240,16 @@ static void begin_staging(gv_ccore_t *core, gv_replica_t *replica, gv_incarnatio
     replica->staged_target_seq = 0;
 }
 
+/*
+ * Two snapshots may come at once, pushed by the owner and asked of another.  A sender with an older
+ * table than the one that began would bring back rows that were withdrawn in between; one that has
+ * dropped tombstones since then would leave such rows in.
+ */
+static bool fits_staged(const gv_replica_t *replica, const Gv__TablePiece *msg)
+{
+    return msg->sender_seq >= replica->staged_begin_seq && msg->floor <= replica->staged_begin_seq;
+}
+
 static piece_outcome_t stage(gv_ccore_t *core, gv_member_t *owner, gv_incarnation_t incarnation,
                              const Gv__TablePiece *msg)
 {
@@ -254,7 +264,7 @@ static piece_outcome_t stage(gv_ccore_t *core, gv_member_t *owner, gv_incarnatio
     }
     gv_table_t *staged = replica->staged;
     if (staged == NULL || gv_incarnation_compare(incarnation, staged->incarnation) != 0 ||
-        msg->from_seq > staged->seq) {
+        msg->from_seq > staged->seq || !fits_staged(replica, msg)) {
         return PIECE_GAP;
     }
     if (!put_rows(core, owner, staged, msg)) {
