@@ -201,12 +201,22 @@ static void take_route(gv_hub_t *hub, uint16_t shard, gv_entry_t *entry)
     }
 }
 
+/*
+ * Answers a shard's routes.  It then forgets the filters it has left, so what was sent to them goes
+ * out first.
+ */
+static void answer_routes(gv_hub_t *hub, gv_parcel_t *parcel)
+{
+    gv_office_send(&hub->office);
+    gv_office_return(&hub->office, parcel);
+}
+
 void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time)
 {
     if (!in_time) {
         gv_counter_add(&hub->stats.barriers_late, 1);
     }
-    gv_office_return(&hub->office, (gv_parcel_t *)(uintptr_t)token);
+    answer_routes(hub, (gv_parcel_t *)(uintptr_t)token);
 }
 
 /* ---- messages to other nodes ----------------------------------------------------------------- */
@@ -500,7 +510,7 @@ void gv_hub_take_routes(gv_letter_t *letter)
         /* Back when the other nodes have the rows, or the wait is over. */
         hub->cluster.barrier(hub->cluster.arg, (uint64_t)(uintptr_t)parcel);
     } else {
-        gv_office_return(&hub->office, parcel);
+        answer_routes(hub, parcel);
     }
 }
 

@@ -349,5 +349,6 @@ void gv__route_unset(gv_shard_t *shard, gv_filter_t *filter)
 {
     GV_ASSERT(filter->count == 0);
     filter->is_leaving = true;
+    filter->unsets_out++;
     send_route(shard, filter, false);
 }

@@ -225,6 +225,9 @@ void gv_session_end(gv_session_t **sessionp)
     GV_ASSERT(session->client == NULL);
     /* The end of the session is also the end of the will's delay [MQTT-3.1.3-9]. */
     publish_will(session);
+    if (session->flow->inflight.count > 0 || session->flow->queue.count > 0) {
+        gv__give_to_others(session); /* the group may have a member elsewhere */
+    }
     for (gv_link_t *link; (link = gv_list_first(&session->subscriptions)) != NULL;) {
         gv_session_unsubscribe(session, gv_container_of(link, gv_subscription_t, link));
     }

@@ -183,7 +183,12 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
         memcpy(&route, gv_parcel_extra(entry), sizeof(route));
         shard->routes_out--;
         gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, route.slot);
-        if (!route.is_set && filter != NULL && filter->is_leaving) {
+        if (route.is_set || filter == NULL) {
+            return;
+        }
+        /* It may have come back and left again meanwhile: the router knows the slot until then. */
+        filter->unsets_out--;
+        if (filter->is_leaving && filter->unsets_out == 0) {
             gv_subscriptions_release(&shard->subscriptions, filter);
         }
         return;

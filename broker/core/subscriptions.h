@@ -53,7 +53,8 @@ struct gv_filter {
     uint32_t announced; /* the weight the router was last told */
     uint16_t size;      /* of the text [bytes] */
     bool is_shared;
-    bool is_leaving; /* the router has been told to forget it */
+    bool is_leaving;     /* the router has been told to forget it */
+    uint32_t unsets_out; /* times the router is to forget it and has not answered */
     uint8_t text[];
 };
 
