@@ -54,6 +54,7 @@ UNTESTED = {
 # test: what it tests, when that is not the unit of its name.
 FURTHER_TESTS = {
     "tests/unit/broker/core/router_model_test.c": "broker/core/router.c, against a list of routes",
+    "tests/unit/broker/core/shard_storm_test.c": "shards and hub together, with letters in any order",
     "tests/unit/broker/router_concurrency_test.c": "broker/core/router.c, with the threads of base/io",
 }
 
