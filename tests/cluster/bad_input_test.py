@@ -395,10 +395,10 @@ def raw_answers(node, port, data, seconds=8):
             if not chunk:
                 return answer
             answer += chunk
-    except ConnectionError:
-        return answer
     except TimeoutError:
         return None
+    except OSError:  # it was faster: reset while we were still sending, say
+        return answer
     finally:
         connection.close()
 
