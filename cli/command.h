@@ -26,6 +26,7 @@ typedef struct gv_command {
 
 int gv_command_pub(int argc, char **argv);
 int gv_command_sub(int argc, char **argv);
+int gv_command_bench(int argc, char **argv);
 int gv_command_status(int argc, char **argv);
 int gv_command_cluster(int argc, char **argv);
 int gv_command_check_config(int argc, char **argv);

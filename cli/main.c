@@ -8,6 +8,7 @@
 static const gv_command_t commands[] = {
     {"pub", "publish messages", gv_command_pub},
     {"sub", "subscribe and print what comes", gv_command_sub},
+    {"bench", "put load on a broker and measure it", gv_command_bench},
     {"status", "show how a node is doing", gv_command_status},
     {"cluster", "show how the nodes of a cluster see each other", gv_command_cluster},
     {"check-config", "check a configuration file of grapevined", gv_command_check_config},

@@ -16,6 +16,7 @@ import tree
 # path: where it is tested instead.
 IN_HOUSE = "tests/unit/broker/core/shard_test.c speaks MQTT to whole shards made of it"
 AS_COMMAND = "tests/cli/cli_test.py runs the command against mosquitto and servers of its own"
+AS_BENCH = "tests/cli/bench_test.py runs it against mosquitto and a server of its own"
 AS_NODE = "tests/mqtt and tests/cluster run whole nodes made of it"
 UNTESTED = {
     "broker/admin/call.c": "the life of a request: tests/unit/broker/admin/admin_test.c",
@@ -39,6 +40,11 @@ UNTESTED = {
     "cluster/link/conn.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
     "cluster/link/dial.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
     "cluster/status.c": "needs a running cluster: tests/unit/cluster/cluster_test.c",
+    "cli/bench.c": AS_BENCH,
+    "cli/bench_client.c": AS_BENCH,
+    "cli/bench_report.c": AS_BENCH,
+    "cli/bench_run.c": AS_BENCH,
+    "cli/bench_worker.c": AS_BENCH,
     "cli/check_config.c": AS_COMMAND,
     "cli/cluster.c": AS_COMMAND,
     "cli/command.c": AS_COMMAND,
