@@ -47,6 +47,8 @@ AREAS_OF = {
     "asan": ("unit", "fuzz", "cli", "mqtt", "cluster"),
     "tsan": ("unit", "mqtt", "cluster"),
 }
+# These measure memory, speed and what a flood may cost: with a sanitizer they measure the sanitizer.
+RELEASE_ONLY = ("routes_test.py", "overload_test.py")
 PATIENCE_OF = {"release": "1", "asan": "3", "tsan": "6"}
 # Codecs and tables have no threads of their own.
 TSAN_UNITS = re.compile(r"^(base\.io|storage|cluster|broker)\.")
@@ -309,7 +311,8 @@ def run_build(preset, areas, totals):
         return
     ctest(preset, [area for area in areas if area in CTEST_AREAS], totals)
     paths = [path for area in areas if area not in (*CTEST_AREAS, "lint", "docker")
-             for path in system_tests(area)]
+             for path in system_tests(area)
+             if preset == "release" or os.path.basename(path) not in RELEASE_ONLY]
     system_tests_run(paths, preset, totals)
 
 
