@@ -128,6 +128,24 @@ static void set_origin(load_t *load, const gv__config_row_t *row, char *origin)
     load->origins[i] = origin;
 }
 
+/*
+ * A key such as auth.scram.NAME is a part of its row's value.  False: it is nothing of the kind,
+ * and `origin` stays the caller's.
+ */
+static bool load_user(load_t *load, const char *key, const char *text, char *origin,
+                      bool may_replace)
+{
+    const char *name;
+    const gv__config_row_t *row = gv__config_find_users(key, &name);
+    if (row == NULL) {
+        return false;
+    }
+    add_problem(load, origin, row->key,
+                gv__config_user_set(gv__config_at(row, load->config), name, text, may_replace));
+    set_origin(load, row, origin);
+    return true;
+}
+
 static void on_complaint(const char *key, const char *problem, void *arg)
 {
     load_t *load = arg;
@@ -188,6 +206,10 @@ static void load_key(load_t *load, const char *key, const gv_config_node_t *node
 {
     char *origin = file_origin(load, node->line);
     const gv__config_row_t *row = gv__config_find(key);
+    if (row == NULL && node->kind == GV_CONFIG_WORD &&
+        load_user(load, key, node->text, origin, false)) {
+        return;
+    }
     if (row == NULL) {
         add_problem(load, origin, key, unknown_key(key));
         gv_free(origin);
@@ -277,6 +299,8 @@ static void load_variable(load_t *load, const char *variable)
         add_problem(load, origin, key, gv__config_set_text(row, equals + 1, load->config));
         set_origin(load, row, origin);
         origin = NULL;
+    } else if (load_user(load, key, equals + 1, origin, true)) {
+        origin = NULL;
     } else if (strchr(key, '.') != NULL) {
         add_problem(load, origin, key, unknown_key(key));
     } else if (gv__config_suggest(key) != NULL) {
@@ -295,6 +319,11 @@ static void load_assignment(load_t *load, const gv_config_assignment_t *assignme
 {
     const gv__config_row_t *row = gv__config_find(assignment->key);
     if (row == NULL) {
+        char *origin = gv_xstrdup(assignment->source);
+        if (load_user(load, assignment->key, assignment->value, origin, true)) {
+            return;
+        }
+        gv_free(origin);
         add_problem(load, assignment->source, assignment->key, unknown_key(assignment->key));
         return;
     }

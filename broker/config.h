@@ -27,12 +27,25 @@
 #include "base/log.h"
 #include "broker/core/queue.h"
 #include "broker/listener_url.h"
+#include "proto/scram/verifier.h"
 
 /* Who may connect without proving who they are. */
 typedef enum gv_auth_anonymous {
     GV_AUTH_ANONYMOUS_LOOPBACK, /* the default: only through listeners no other machine reaches */
     GV_AUTH_ANONYMOUS_ALL,      /* auth.anonymous = true */
+    GV_AUTH_ANONYMOUS_NONE,     /* auth.anonymous = false */
 } gv_auth_anonymous_t;
+
+/* Somebody who may log in, and what checks the password (auth.scram). */
+typedef struct gv_user_config {
+    char *name;
+    gv_scram_verifier_t verifier;
+} gv_user_config_t;
+
+typedef struct gv_user_list {
+    gv_user_config_t *items;
+    size_t count;
+} gv_user_list_t;
 
 /* When what was acknowledged is on the disk. */
 typedef enum gv_storage_sync {
@@ -40,6 +53,12 @@ typedef enum gv_storage_sync {
     GV_STORAGE_SYNC_INTERVAL, /* within a bounded time after it */
     GV_STORAGE_SYNC_OFF,      /* when the system likes */
 } gv_storage_sync_t;
+
+/* What a session gets of a message that several of its subscriptions match. */
+typedef enum gv_mqtt_overlaps {
+    GV_MQTT_OVERLAPS_MERGE, /* one copy with the highest QoS and all subscription identifiers */
+    GV_MQTT_OVERLAPS_EACH,  /* one copy for each of them */
+} gv_mqtt_overlaps_t;
 
 /* Texts are never NULL: a text that was not given is "". */
 typedef struct gv_config {
@@ -63,6 +82,7 @@ typedef struct gv_config {
     } tls;
     struct {
         gv_auth_anonymous_t anonymous;
+        gv_user_list_t scram;
     } auth;
     struct {
         char *name;
@@ -97,19 +117,40 @@ typedef struct gv_config {
         uint64_t receive_max;
         uint64_t inflight_max;
         uint64_t topic_alias_max;
+        uint64_t topic_alias_send_max;
+        uint64_t topic_alias_bytes_max;
+        uint64_t topic_alias_memory_max;
         uint64_t queue_messages_max;
         uint64_t queue_bytes_max;
         gv_queue_policy_t queue_policy;
         uint64_t output_bytes_max;
         uint64_t slow_reader_timeout_ms;
         uint64_t connect_timeout_ms;
+        uint64_t connect_rate; /* these: per second, 0: no limit; of a burst, 0: one second's */
+        uint64_t connect_burst;
+        uint64_t client_messages_rate;
+        uint64_t client_messages_burst;
+        uint64_t client_bytes_rate;
+        uint64_t client_bytes_burst;
         uint64_t session_expiry_max_ms; /* 0: what the client asks for */
         bool retain_available;
+        gv_mqtt_overlaps_t overlaps;
+        bool payload_format_check;
         uint64_t sys_interval_ms; /* 0: no $SYS topics */
+        bool client_events;
     } mqtt;
     struct {
+        char *server_reference;
+        bool server_moved;
+        uint64_t clients_per_second; /* 0: all at once */
+        uint64_t stop_timeout_ms;
+    } drain;
+    struct {
         gv_storage_sync_t sync;
+        uint64_t sync_interval_ms; /* interval only */
         uint64_t map_size;
+        uint64_t reserve; /* 0: the larger of 64 MiB and 5 % */
+        uint64_t ballast; /* 0: none */
     } storage;
 
     /* node.name is the host's name, which nobody has chosen: an older name in the data stays. */

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "broker/admin/status.h"
+#include "proto/mqtt/utf8.h"
 
 typedef struct check {
     gv_config_t *config;
@@ -35,12 +37,19 @@ static bool has_mutual_tls(const gv_config_t *config, const gv_listener_config_t
 static void check_listener(const check_t *check, gv_listener_config_t *listener)
 {
     const gv_config_t *config = check->config;
-    listener->anonymous_allowed = config->auth.anonymous == GV_AUTH_ANONYMOUS_ALL ||
-                                  listener->is_loopback || has_mutual_tls(config, listener);
-    if (!listener->anonymous_allowed) {
+    bool here_only = config->auth.anonymous == GV_AUTH_ANONYMOUS_LOOPBACK && listener->is_loopback;
+    listener->anonymous_allowed = config->auth.anonymous == GV_AUTH_ANONYMOUS_ALL || here_only ||
+                                  has_mutual_tls(config, listener);
+    bool is_useless = !listener->anonymous_allowed && config->auth.scram.count == 0;
+    if (is_useless && config->auth.anonymous == GV_AUTH_ANONYMOUS_NONE) {
+        complain(check, "auth.anonymous",
+                 "false and no users: nobody can log in at %s; expected some in auth.scram",
+                 listener->url);
+    } else if (is_useless) {
         complain(check, "listeners",
                  "%s is open to other machines and no authentication is configured; expected a "
-                 "loopback address, or auth.anonymous = true to let everybody in",
+                 "loopback address, users in auth.scram, or auth.anonymous = true to let everybody "
+                 "in",
                  listener->url);
     }
     if (gv_listener_has_tls(listener) &&
@@ -185,6 +194,10 @@ void gv__config_check(gv_config_t *config, gv__config_complain_t *complain_cb, v
     check_cluster(&check);
     if (config->admin.token_always && config->admin.token[0] == '\0') {
         complain(&check, "admin.token_always", "true without a token; expected admin.token");
+    }
+    if (strlen(config->drain.server_reference) > GV_SERVER_REFERENCE_SIZE_MAX ||
+        !gv_mqtt_text_valid(gv_bytes_text(config->drain.server_reference))) {
+        complain(&check, "drain.server_reference", "expected a short text, like HOST:PORT");
     }
     if (config->node.data[0] == '\0') {
         complain(&check, "node.data", "empty; expected a directory");

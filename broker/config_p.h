@@ -26,6 +26,7 @@ typedef enum gv__config_type {
     GV__CONFIG_ADDRESS,   /* HOST:PORT, or empty for none */
     GV__CONFIG_ADDRESSES, /* a list of them */
     GV__CONFIG_LISTENERS, /* a list of URLs or of sections */
+    GV__CONFIG_USERS,     /* a section of NAME = verifier, or single keys below the row's */
 } gv__config_type_t;
 
 /* One word of a choice and what it means; a word of NULL ends an array. */
@@ -55,6 +56,9 @@ extern const size_t gv__config_table_count;
 
 /* NULL if there is no such key. */
 const gv__config_row_t *gv__config_find(const char *key);
+
+/* The row of users that a key such as auth.scram.NAME is in, and NAME; NULL if there is none. */
+const gv__config_row_t *gv__config_find_users(const char *key, const char **name_out);
 
 /* The key that was probably meant, or NULL if none is near. */
 const char *gv__config_suggest(const char *key);
@@ -89,6 +93,19 @@ bool gv__config_equal(const gv__config_row_t *row, const gv_config_t *a, const g
 void gv__config_copy(const gv__config_row_t *row, const gv_config_t *from, gv_config_t *to);
 
 void gv__config_release(const gv__config_row_t *row, gv_config_t *config);
+
+/* ---- config_users.c ----------------------------------------------------------------------- */
+
+/* Adds a user, or replaces the one of that name where that is allowed. */
+GV_MUST_USE char *gv__config_user_set(gv_user_list_t *users, const char *name, const char *text,
+                                      bool may_replace);
+/* Adds those of a section; *where_out is the one that an error is about. */
+GV_MUST_USE char *gv__config_users_set(gv_user_list_t *users, const gv_config_node_t *section,
+                                       const gv_config_node_t **where_out);
+bool gv__config_users_equal(const gv_user_list_t *a, const gv_user_list_t *b);
+/* `to` is empty. */
+void gv__config_users_copy(const gv_user_list_t *from, gv_user_list_t *to);
+void gv__config_users_release(gv_user_list_t *users);
 
 /* ---- config_check.c ----------------------------------------------------------------------- */
 

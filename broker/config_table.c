@@ -4,10 +4,14 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/bucket.h"
+
 #define KIB ((uint64_t)1024)
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
 #define TIB (1024 * GIB)
+
+#define RATE_MAX GV_BUCKET_RATE_MAX
 
 #define SECOND ((uint64_t)1000)
 #define HOUR   (3600 * SECOND)
@@ -24,6 +28,7 @@ static const gv__config_choice_t log_levels[] = {
 static const gv__config_choice_t anonymous[] = {
     {"loopback", GV_AUTH_ANONYMOUS_LOOPBACK},
     {"true", GV_AUTH_ANONYMOUS_ALL},
+    {"false", GV_AUTH_ANONYMOUS_NONE},
     {NULL, 0},
 };
 
@@ -31,6 +36,12 @@ static const gv__config_choice_t queue_policies[] = {
     {"drop_oldest", GV_QUEUE_DROP_OLDEST},
     {"drop_newest", GV_QUEUE_DROP_NEWEST},
     {"disconnect", GV_QUEUE_DISCONNECT},
+    {NULL, 0},
+};
+
+static const gv__config_choice_t overlaps[] = {
+    {"merge", GV_MQTT_OVERLAPS_MERGE},
+    {"each", GV_MQTT_OVERLAPS_EACH},
     {NULL, 0},
 };
 
@@ -56,6 +67,7 @@ static const gv__config_choice_t storage_syncs[] = {
 #define ADDRESS(member, port)   .type = GV__CONFIG_ADDRESS, AT(member), .port_default = (port)
 #define ADDRESSES(member, port) .type = GV__CONFIG_ADDRESSES, AT(member), .port_default = (port)
 #define LISTENERS(member)       .type = GV__CONFIG_LISTENERS, AT(member)
+#define USERS(member)           .type = GV__CONFIG_USERS, AT(member)
 #define ON_RELOAD               .reloadable = true
 
 /* clang-format off */
@@ -84,7 +96,9 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "refuse clients without a certificate that tls.ca vouches for"},
 
     {.key = "auth.anonymous", CHOICE(auth.anonymous, anonymous), .fallback = "loopback",
-     .doc = "clients without a login are allowed: on listeners of this machine only, or on all (true)"},
+     .doc = "clients without a login are allowed: on listeners of this machine only, on all (true), on none (false)"},
+    {.key = "auth.scram", USERS(auth.scram), .fallback = "", ON_RELOAD,
+     .doc = "users who log in, by SCRAM-SHA-256 or password, and their verifiers (`grapevine passwd` makes them)"},
 
     {.key = "cluster.name", NAME(cluster.name), .fallback = "grapevine",
      .doc = "nodes with another cluster name are refused"},
@@ -120,7 +134,7 @@ const gv__config_row_t gv__config_table[] = {
 
     {.key = "mqtt.packet_size_max", SIZE(mqtt.packet_size_max, 64, 256 * MIB), .fallback = "1MiB", ON_RELOAD,
      .doc = "largest packet taken from a client"},
-    {.key = "mqtt.connect_size_max", SIZE(mqtt.connect_size_max, 64, 256 * MIB), .fallback = "64KiB", ON_RELOAD,
+    {.key = "mqtt.connect_size_max", SIZE(mqtt.connect_size_max, 64, 256 * MIB), .fallback = "8KiB", ON_RELOAD,
      .doc = "largest packet taken before a client is connected"},
     {.key = "mqtt.topic_levels_max", INTEGER(mqtt.topic_levels_max, 1, 65535), .fallback = "128", ON_RELOAD,
      .doc = "most levels in a topic or filter"},
@@ -138,6 +152,12 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "unacknowledged QoS 1 and 2 messages we send to a client"},
     {.key = "mqtt.topic_alias_max", INTEGER(mqtt.topic_alias_max, 0, 65535), .fallback = "64", ON_RELOAD,
      .doc = "topic aliases a client may use; 0: none"},
+    {.key = "mqtt.topic_alias_send_max", INTEGER(mqtt.topic_alias_send_max, 0, 1024), .fallback = "32", ON_RELOAD,
+     .doc = "topic aliases we use to a client that takes so many; 0: none"},
+    {.key = "mqtt.topic_alias_bytes_max", SIZE(mqtt.topic_alias_bytes_max, KIB, GIB), .fallback = "64KiB", ON_RELOAD,
+     .doc = "topics behind the aliases of one connection, each way; a client that sends more is disconnected"},
+    {.key = "mqtt.topic_alias_memory_max", SIZE(mqtt.topic_alias_memory_max, 64 * KIB, TIB), .fallback = "64MiB", ON_RELOAD,
+     .doc = "memory of the topic aliases of all connections"},
     {.key = "mqtt.queue_messages_max", INTEGER(mqtt.queue_messages_max, 1, 1000000000), .fallback = "100000", ON_RELOAD,
      .doc = "most messages waiting for one session"},
     {.key = "mqtt.queue_bytes_max", SIZE(mqtt.queue_bytes_max, KIB, TIB), .fallback = "64MiB", ON_RELOAD,
@@ -150,17 +170,50 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "a client that takes no byte for so long while some wait is disconnected"},
     {.key = "mqtt.connect_timeout", SECONDS(mqtt.connect_timeout_ms, 100, HOUR), .fallback = "10s", ON_RELOAD,
      .doc = "time from the connection to the end of CONNECT"},
+    {.key = "mqtt.connect_rate", INTEGER(mqtt.connect_rate, 0, RATE_MAX), .fallback = "0", ON_RELOAD,
+     .doc = "clients that may connect per second to this node, more are refused; 0: no limit"},
+    {.key = "mqtt.connect_burst", INTEGER(mqtt.connect_burst, 0, RATE_MAX), .fallback = "0", ON_RELOAD,
+     .doc = "how many of them may come at once; 0: those of one second"},
+    {.key = "mqtt.client_messages_rate", INTEGER(mqtt.client_messages_rate, 0, RATE_MAX), .fallback = "0", ON_RELOAD,
+     .doc = "messages a client may publish per second before it is slowed; 0: no limit"},
+    {.key = "mqtt.client_messages_burst", INTEGER(mqtt.client_messages_burst, 0, RATE_MAX), .fallback = "0", ON_RELOAD,
+     .doc = "how many of them may come at once; 0: those of one second"},
+    {.key = "mqtt.client_bytes_rate", SIZE(mqtt.client_bytes_rate, 0, RATE_MAX), .fallback = "0", ON_RELOAD,
+     .doc = "bytes a client may send per second before it is slowed; 0: no limit"},
+    {.key = "mqtt.client_bytes_burst", SIZE(mqtt.client_bytes_burst, 0, RATE_MAX), .fallback = "0", ON_RELOAD,
+     .doc = "how many of them may come at once; 0: those of one second"},
     {.key = "mqtt.session_expiry_max", SECONDS(mqtt.session_expiry_max_ms, 0, 36500 * DAY), .fallback = "0", ON_RELOAD,
      .doc = "longest life of a session without a connection; 0: what the client asks for"},
     {.key = "mqtt.retain_available", BOOL(mqtt.retain_available), .fallback = "true", ON_RELOAD,
      .doc = "retained messages are kept"},
+    {.key = "mqtt.payload_format_check", BOOL(mqtt.payload_format_check), .fallback = "true", ON_RELOAD,
+     .doc = "refuse a payload whose format indicator says UTF-8 when it is not"},
+    {.key = "mqtt.overlaps", CHOICE(mqtt.overlaps, overlaps), .fallback = "merge", ON_RELOAD,
+     .doc = "when several subscriptions of a client match: one message with all their identifiers, or one for each"},
     {.key = "mqtt.sys_interval", SECONDS(mqtt.sys_interval_ms, 0, HOUR), .fallback = "10s", ON_RELOAD,
      .doc = "how often $SYS/broker topics are published; 0: never"},
+    {.key = "mqtt.client_events", BOOL(mqtt.client_events), .fallback = "true", ON_RELOAD,
+     .doc = "tell on $SYS/brokers/NODE/clients/CLIENTID/connected and disconnected who comes and goes"},
+
+    {.key = "drain.server_reference", TEXT(drain.server_reference), .fallback = "", ON_RELOAD,
+     .doc = "where clients are sent when this node is drained or stopped, as HOST:PORT; empty: nowhere in particular"},
+    {.key = "drain.server_moved", BOOL(drain.server_moved), .fallback = "false", ON_RELOAD,
+     .doc = "they are told to stay there (server moved) instead of for now (use another server)"},
+    {.key = "drain.clients_per_second", INTEGER(drain.clients_per_second, 0, RATE_MAX), .fallback = "500", ON_RELOAD,
+     .doc = "how many are sent away per second; 0: all at once"},
+    {.key = "drain.stop_timeout", SECONDS(drain.stop_timeout_ms, 100, HOUR), .fallback = "5s", ON_RELOAD,
+     .doc = "time that SIGTERM gives clients to go; if need be more go per second"},
 
     {.key = "storage.sync", CHOICE(storage.sync, storage_syncs), .fallback = "commit",
      .doc = "acknowledged messages are on the disk: always, up to a bounded time ago, or some time"},
+    {.key = "storage.sync_interval", MILLIS(storage.sync_interval_ms, 10, HOUR), .fallback = "1s",
+     .doc = "how often the disk is synced with sync = interval"},
     {.key = "storage.map_size", SIZE(storage.map_size, 16 * MIB, 64 * TIB), .fallback = "16GiB",
      .doc = "most disk space of the store; reserved as addresses, not as disk"},
+    {.key = "storage.reserve", SIZE(storage.reserve, 0, 64 * TIB), .fallback = "0",
+     .doc = "part of map_size, and of the disk up to 64MiB, that new messages may not use; 0: the larger of 64MiB and 5 %"},
+    {.key = "storage.ballast", SIZE(storage.ballast, 0, TIB), .fallback = "16MiB",
+     .doc = "a file that is deleted when the disk is full, to have room to deliver what waits; 0: none"},
 };
 /* clang-format on */
 
@@ -173,6 +226,21 @@ const gv__config_row_t *gv__config_find(const char *key)
             return &gv__config_table[i];
         }
     }
+    return NULL;
+}
+
+const gv__config_row_t *gv__config_find_users(const char *key, const char **name_out)
+{
+    for (size_t i = 0; i < gv__config_table_count; i++) {
+        const gv__config_row_t *row = &gv__config_table[i];
+        size_t size = strlen(row->key);
+        if (row->type == GV__CONFIG_USERS && strncmp(key, row->key, size) == 0 &&
+            key[size] == '.') {
+            *name_out = key + size + 1;
+            return row;
+        }
+    }
+    *name_out = NULL;
     return NULL;
 }
 

@@ -167,6 +167,9 @@ void gv__config_describe(const gv__config_row_t *row, gv_text_t *out)
     case GV__CONFIG_LISTENERS:
         gv_text_add(out, "a list of URLs like tcp://127.0.0.1:1883");
         return;
+    case GV__CONFIG_USERS:
+        gv_text_add(out, "{ NAME = \"SCRAM-SHA-256$...\" }");
+        return;
     }
 }
 
@@ -285,6 +288,8 @@ static char *set_word(const gv__config_row_t *row, const char *text, gv_config_t
         return set_choice(row, text, at);
     case GV__CONFIG_ADDRESS:
         return set_address(row, text, at);
+    case GV__CONFIG_USERS: /* "" is nobody, and no message repeats a verifier */
+        return text[0] == '\0' ? NULL : refuse(row, "...", "is not a section");
     case GV__CONFIG_ADDRESSES:
     case GV__CONFIG_LISTENERS:
         break;
@@ -375,6 +380,9 @@ char *gv__config_set(const gv__config_row_t *row, const gv_config_node_t *node, 
     GV_ASSERT(node != NULL);
     gv__config_release(row, config);
     *where_out = node;
+    if (row->type == GV__CONFIG_USERS && node->kind == GV_CONFIG_SECTION) {
+        return gv__config_users_set(gv__config_at(row, config), node, where_out);
+    }
     if (!is_list(row)) {
         if (node->kind != GV_CONFIG_WORD) {
             return refuse(row, node->kind == GV_CONFIG_LIST ? "[ ... ]" : "{ ... }",
@@ -438,7 +446,7 @@ static bool listeners_equal(const listener_list_t *a, const listener_list_t *b)
         const gv_listener_config_t *x = &a->items[i];
         const gv_listener_config_t *y = &b->items[i];
         equal = strcmp(x->url, y->url) == 0 && x->proxy_protocol == y->proxy_protocol &&
-                x->connections_max == y->connections_max;
+                x->connections_max == y->connections_max && x->accept_rate == y->accept_rate;
     }
     return equal;
 }
@@ -483,6 +491,8 @@ bool gv__config_equal(const gv__config_row_t *row, const gv_config_t *a, const g
         return addresses_equal(at_a, at_b);
     case GV__CONFIG_LISTENERS:
         return listeners_equal(at_a, at_b);
+    case GV__CONFIG_USERS:
+        return gv__config_users_equal(at_a, at_b);
     }
     return false;
 }
@@ -517,6 +527,9 @@ void gv__config_copy(const gv__config_row_t *row, const gv_config_t *from, gv_co
     case GV__CONFIG_LISTENERS:
         copy_listeners(source, at);
         return;
+    case GV__CONFIG_USERS:
+        gv__config_users_copy(source, at);
+        return;
     }
 }
 
@@ -539,5 +552,7 @@ void gv__config_release(const gv__config_row_t *row, gv_config_t *config)
         }
         gv_free(list->items);
         *list = (listener_list_t){.items = NULL};
+    } else if (row->type == GV__CONFIG_USERS) {
+        gv__config_users_release(at);
     }
 }

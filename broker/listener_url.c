@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/bucket.h"
 #include "base/text.h"
 #include "broker/config_p.h"
 
@@ -77,8 +78,16 @@ char *gv_listener_option_set(gv_listener_config_t *listener, const char *name, c
         }
         return NULL;
     }
-    return gv_text_format(
-        "unknown listener option '%s'; expected proxy_protocol or connections_max", name);
+    if (strcmp(name, "accept_rate") == 0) {
+        if (!gv__config_parse_integer(value, &listener->accept_rate) ||
+            listener->accept_rate > GV_BUCKET_RATE_MAX) {
+            return gv_text_format("accept_rate is '%s'; expected connections per second", value);
+        }
+        return NULL;
+    }
+    return gv_text_format("unknown listener option '%s'; expected proxy_protocol, connections_max "
+                          "or accept_rate",
+                          name);
 }
 
 /* name=value&name=value; changes `query`. */

@@ -31,6 +31,7 @@ typedef struct gv_listener_config {
     gv_hostport_t address;    /* not for unix */
     char *path;               /* ws, wss: of the HTTP request; unix: of the socket; else "" */
     uint64_t connections_max; /* 0: no limit of its own */
+    uint64_t accept_rate;     /* connections per second, more wait; 0: no limit */
     bool proxy_protocol;      /* connections begin with a PROXY header */
     bool optional;            /* not an error if the address does not exist here ([::1]) */
     bool is_loopback;         /* nobody on another machine gets there */

@@ -12,11 +12,9 @@
 #include "base/alloc.h"
 #include "base/io/rcu.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "broker/node_p.h"
 #include "storage/lmdb_store.h"
-
-/* How long clients get to take their last packets when a node drains. */
-#define DRAIN_MS 5000U
 
 /* ---- building ---------------------------------------------------------------------------------
  */
@@ -32,12 +30,18 @@ static gv_limits_t limits_of(const gv_config_t *config)
         .subscriptions_max = (uint32_t)config->mqtt.subscriptions_max,
         .keepalive_max_s = (uint32_t)(config->mqtt.keepalive_max_ms / 1000),
         .connect_timeout_ms = (uint32_t)config->mqtt.connect_timeout_ms,
+        .connects = {config->mqtt.connect_rate, config->mqtt.connect_burst},
+        .client_messages = {config->mqtt.client_messages_rate, config->mqtt.client_messages_burst},
+        .client_bytes = {config->mqtt.client_bytes_rate, config->mqtt.client_bytes_burst},
         .session_expiry_max_s = config->mqtt.session_expiry_max_ms == 0
                                     ? UINT32_MAX
                                     : (uint32_t)(config->mqtt.session_expiry_max_ms / 1000),
         .receive_max = (uint16_t)config->mqtt.receive_max,
         .inflight_max = (uint16_t)config->mqtt.inflight_max,
         .topic_alias_max = (uint16_t)config->mqtt.topic_alias_max,
+        .topic_alias_send_max = (uint16_t)config->mqtt.topic_alias_send_max,
+        .topic_alias_bytes_max = (uint32_t)config->mqtt.topic_alias_bytes_max,
+        .topic_alias_memory_max = config->mqtt.topic_alias_memory_max,
         .queue_messages_max = (uint32_t)config->mqtt.queue_messages_max,
         .queue_bytes_max = config->mqtt.queue_bytes_max,
         .queue_policy = config->mqtt.queue_policy,
@@ -45,6 +49,9 @@ static gv_limits_t limits_of(const gv_config_t *config)
         .output_bytes_soft = config->mqtt.output_bytes_max / 4,
         .slow_reader_timeout_ms = (uint32_t)config->mqtt.slow_reader_timeout_ms,
         .retain_available = config->mqtt.retain_available,
+        .overlaps_each = config->mqtt.overlaps == GV_MQTT_OVERLAPS_EACH,
+        .client_events = config->mqtt.client_events,
+        .payload_format_check = config->mqtt.payload_format_check,
     };
 }
 
@@ -68,7 +75,10 @@ static gv_err_t open_store(gv_node_t *node, gv_error_text_t *error)
     gv_lmdb_options_init(&options);
     options.directory = config->node.data;
     options.sync = sync_of(config->storage.sync);
+    options.sync_interval_ms = (uint32_t)config->storage.sync_interval_ms;
     options.map_size = config->storage.map_size;
+    options.reserve_bytes = config->storage.reserve;
+    options.ballast_bytes = config->storage.ballast;
     gv_err_t err = gv_lmdb_store_open(&options, &node->store, error->text, sizeof(error->text));
     if (err != GV_OK) {
         return err;
@@ -98,6 +108,14 @@ static void new_router(gv_node_t *node)
     gv_router_new(&options, &node->router);
 }
 
+/* The users of the configuration in force. */
+static void new_users(gv_node_t *node)
+{
+    const gv_user_list_t *users = &node->config->auth.scram;
+    gv_users_unref(&node->users);
+    node->users = gv_users_new(users->items, users->count);
+}
+
 static gv_err_t new_loop(const char *name, gv_loop_t **loop_out, gv_error_text_t *error)
 {
     gv_loop_options_t options = {.name = name};
@@ -120,6 +138,9 @@ static gv_err_t new_loops(gv_node_t *node, gv_error_text_t *error)
     if (err == GV_OK) {
         err = new_loop("cluster", &node->cluster_loop, error);
     }
+    if (err == GV_OK) {
+        err = gv_passwords_new(&node->passwords);
+    }
     for (uint16_t i = 0; err == GV_OK && i < node->shard_count; i++) {
         err = gv__node_shard_new(node, i, limits_of(node->config), error);
     }
@@ -132,16 +153,11 @@ static gv_err_t build(gv_node_t *node, gv_error_text_t *error)
     if (err != GV_OK) {
         return err;
     }
+    node->presence_prefix = gv_text_format("$SYS/brokers/%s/clients/", node->identity.node_name);
+    new_users(node);
     new_router(node);
     err = new_loops(node, error);
     if (err != GV_OK) {
-        return err;
-    }
-    err = gv__node_load_retained(node);
-    if (err != GV_OK) {
-        (void)snprintf(error->text, sizeof(error->text),
-                       "cannot read retained messages from '%s': %s", node->config->node.data,
-                       gv_err_text(err));
         return err;
     }
     err = gv__node_cluster_new(node, error);
@@ -149,6 +165,10 @@ static gv_err_t build(gv_node_t *node, gv_error_text_t *error)
         return err;
     }
     gv__node_connect_threads(node);
+    err = gv__node_load(node, error);
+    if (err != GV_OK) {
+        return err;
+    }
     return gv__node_listeners_new(node, error);
 }
 
@@ -159,6 +179,10 @@ gv_err_t gv_node_new(const gv_config_t *config, gv_node_t **node_out, gv_error_t
     gv_node_t *node = GV_NEW(gv_node_t);
     node->config = gv_config_ref(config);
     node->started_ms = gv_clock_monotonic_ms(gv_os_clock());
+    gv_bucket_init(&node->connects);
+    gv__node_drain_init(node);
+    gv__node_members_init(node);
+    gv_log_init(&node->log);
     gv_rcu_thread_register();
     gv_err_t err = build(node, error);
     if (err != GV_OK) {
@@ -186,6 +210,7 @@ void gv_node_free(gv_node_t **nodep)
     if (node->store != NULL) {
         gv_store_close(&node->store);
     }
+    gv_passwords_free(&node->passwords); /* its answers go to the shards' loops */
     /* Letters that are still under way are delivered here, and free what they carry. */
     for (uint16_t i = 0; i < node->shard_count; i++) {
         if (node->shards[i].loop != NULL) {
@@ -218,8 +243,12 @@ void gv_node_free(gv_node_t **nodep)
         gv_router_free(&node->router);
     }
     gv_rcu_thread_unregister();
+    gv_log_deinit(&node->log);
     gv_free(node->shards);
     gv_free(node->frontends);
+    gv__node_drain_deinit(node);
+    gv_free(node->presence_prefix);
+    gv_users_unref(&node->users);
     gv_config_unref(&node->config);
     gv_free(node);
 }
@@ -231,11 +260,7 @@ void gv__node_stop_if_idle(gv_node_t *node)
     }
 }
 
-/*
- * Lets go of what hangs on the main loop, and ends it; an inquiry that is with the cluster loop
- * comes back first, because its answer looks at everything there is.
- */
-static void stop_main(gv_node_t *node)
+void gv__node_stop(gv_node_t *node)
 {
     gv_loop_assert_current(node->main_loop);
     gv_admin_close(&node->admin);
@@ -246,14 +271,14 @@ static void stop_main(gv_node_t *node)
             uv_close(handle, NULL);
         }
     }
-    gv_timer_stop(&node->drain_timer);
+    gv_timer_stop(&node->end_timer);
     node->is_stopping = true;
     gv__node_stop_if_idle(node);
 }
 
 static void on_give_up(gv_letter_t *letter)
 {
-    stop_main(gv_container_of(letter, gv_node_t, give_up_letter));
+    gv__node_stop(gv_container_of(letter, gv_node_t, give_up_letter));
 }
 
 void gv__node_give_up(gv_node_t *node)
@@ -262,51 +287,6 @@ void gv__node_give_up(gv_node_t *node)
         node->give_up_letter.deliver = on_give_up;
         gv_loop_send(node->main_loop, &node->give_up_letter);
     }
-}
-
-/* ---- draining ---------------------------------------------------------------------------------
- */
-
-static bool has_drained(const gv_node_t *node)
-{
-    return gv__node_connections(node) == 0 &&
-           atomic_load_explicit(&node->has_cluster_left, memory_order_acquire);
-}
-
-static void on_drain_timer(gv_timer_t *timer)
-{
-    gv_node_t *node = gv_container_of(timer, gv_node_t, drain_timer);
-    gv_loop_assert_current(node->main_loop);
-    uint64_t now_ms = gv_loop_now_ms(node->main_loop);
-    if (gv__node_connections(node) == 0 && !node->is_leaving) {
-        /* Only now: what clients sent last is on its way to the other nodes. */
-        node->is_leaving = true;
-        gv__node_cluster_leave(node);
-    }
-    if (has_drained(node) || now_ms >= node->drain_until_ms) {
-        stop_main(node);
-        return;
-    }
-    gv_loop_timer_start(node->main_loop, timer, 20);
-}
-
-static void drain(gv_node_t *node)
-{
-    gv_loop_assert_current(node->main_loop);
-    if (node->is_draining) {
-        gv_log_warn("drain_cut_short", "connections=%llu",
-                    (unsigned long long)gv__node_connections(node));
-        stop_main(node);
-        return;
-    }
-    node->is_draining = true;
-    gv_log_info("draining", "connections=%llu", (unsigned long long)gv__node_connections(node));
-    gv__node_listeners_close(node);
-    for (uint16_t i = 0; i < node->shard_count; i++) {
-        gv_loop_send(node->shards[i].loop, &node->shards[i].drain_letter);
-    }
-    node->drain_until_ms = gv_loop_now_ms(node->main_loop) + DRAIN_MS;
-    gv_loop_timer_start(node->main_loop, &node->drain_timer, 20);
 }
 
 /* ---- reload -----------------------------------------------------------------------------------
@@ -326,6 +306,7 @@ static void reload(gv_node_t *node)
         gv_admin_set_token(node->admin, config->admin.token);
     }
     gv__node_sys_start(node);
+    new_users(node);
     for (uint16_t i = 0; i < node->shard_count; i++) {
         gv__node_shard_reload(&node->shards[i], limits_of(config));
     }
@@ -340,7 +321,7 @@ static void on_signal(uv_signal_t *handle, int number)
         reload(node);
     } else {
         gv_log_info("signal", "number=%d", number);
-        drain(node);
+        gv__node_end(node);
     }
 }
 
@@ -370,7 +351,6 @@ static void on_main_start(gv_letter_t *letter)
 {
     gv_node_t *node = gv_container_of(letter, gv_node_t, main_start_letter);
     gv_loop_assert_current(node->main_loop);
-    gv_timer_init(&node->drain_timer, on_drain_timer);
     gv_error_text_t error = {.text = ""};
     gv_err_t err = watch_signals(node);
     if (err != GV_OK) {
@@ -393,6 +373,9 @@ static void on_main_start(gv_letter_t *letter)
 static gv_err_t start_threads(gv_node_t *node)
 {
     gv_err_t err = gv_loop_start(node->cluster_loop);
+    if (err == GV_OK) {
+        err = gv_passwords_start(node->passwords);
+    }
     for (uint16_t i = 0; err == GV_OK && i < node->shard_count; i++) {
         err = gv_loop_start(node->shards[i].loop);
         if (err == GV_OK) {
@@ -410,8 +393,12 @@ static void stop_threads(gv_node_t *node)
     for (uint16_t i = 0; i < node->shard_count; i++) {
         gv_loop_join(node->shards[i].loop);
     }
+    gv_passwords_stop(node->passwords);
     gv_loop_stop(node->cluster_loop);
     gv_loop_join(node->cluster_loop);
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        gv_shard_finish(node->shards[i].shard);
+    }
 }
 
 gv_err_t gv_node_run(gv_node_t *node)

@@ -34,8 +34,9 @@ typedef gv_err_t gv_node_reload_cb_t(const gv_config_t *old, const gv_config_t *
 void gv_node_on_reload(gv_node_t *node, gv_node_reload_cb_t *reload, void *arg);
 
 /*
- * Runs the node.  SIGTERM and SIGINT drain it: listeners close, clients are told (v5: 0x8B), peers
- * hear that it leaves, what is to be durable is written.  A second one ends it at once.  GV_OK, or
+ * Runs the node.  SIGTERM and SIGINT end it: listeners close, clients are sent away (v5: 0x8B, or
+ * where to go, see broker/node_drain.c), peers hear that it leaves, what is to be durable is
+ * written.  A second one ends it at once.  GV_OK, or
  * GV_ERR_IO when something failed on the way up (one line is in the log).
  */
 GV_MUST_USE gv_err_t gv_node_run(gv_node_t *node);

@@ -62,10 +62,10 @@ static void on_deliver(const gv_delivery_t *delivery, const gv_forward_t *messag
 }
 
 static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_result_t result,
-                         void *arg)
+                         const gv_forward_t *lost, void *arg)
 {
     (void)index;
-    gv_hub_on_confirmed(((gv_node_t *)arg)->hub, token, result);
+    gv_hub_on_confirmed(((gv_node_t *)arg)->hub, token, result, lost);
 }
 
 static void on_barrier(uint64_t token, bool in_time, void *arg)
@@ -111,7 +111,9 @@ static void on_start(gv_letter_t *letter)
     gv_error_text_t error;
     if (node->cluster != NULL && gv_cluster_start(node->cluster, &error) != GV_OK) {
         fail(node, error.text);
+        return;
     }
+    gv_hub_announce_restored(node->hub); /* in this turn: no other node is linked yet */
 }
 
 static void on_left(void *arg)

@@ -10,8 +10,12 @@
 #include "base/io/loop.h"
 #include "base/io/os.h"
 #include "broker/admin/admin.h"
+#include "broker/admin/drain.h"
+#include "broker/admin/members.h"
 #include "broker/admin/routes.h"
+#include "broker/auth/auth.h"
 #include "broker/core/hub.h"
+#include "broker/core/restore.h"
 #include "broker/core/shard.h"
 #include "broker/net/frontend.h"
 #include "broker/net/listeners.h"
@@ -21,19 +25,21 @@
 #include "storage/identity.h"
 #include "storage/store.h"
 
+typedef struct gv_drain_order gv_drain_order_t;
+
 /* One shard with its thread. */
 typedef struct gv_node_shard {
     gv_node_t *node;
     gv_loop_t *loop;
     gv_shard_t *shard;
     gv_job_t turn_end;
-    gv_store_lane_t lane;
-    gv_batch_t *retained; /* what this turn has to make durable, or NULL */
-    struct gv_retain_group *waiting;
-    uint64_t hlc; /* last stamp given to a retained message */
     gv_letter_t start_letter;
-    gv_letter_t drain_letter;
-    gv_limits_t limits; /* in force; written by this shard's thread once it runs */
+    gv_msgbuf_t **events; /* of clients that came and went in this turn: kept messages */
+    size_t event_count;
+    size_t event_capacity;
+    gv_drain_order_t *drain_order; /* followed at the moment, or NULL; its thread's */
+    gv_limits_t limits;            /* in force; written by this shard's thread once it runs */
+    gv_auth_t auth;                /* likewise */
 } gv_node_shard_t;
 
 struct gv_node {
@@ -43,18 +49,29 @@ struct gv_node {
 
     gv_store_t *store;
     gv_identity_t identity;
+    gv_log_t log; /* of waiting messages; shared by the shards */
+    gv_restored_t restored;
+    uint64_t restored_ms; /* what loading took */
     uint64_t boot_id;
     uint64_t hash_seed;
     uint64_t started_ms;
 
+    gv_bucket_t connects; /* shared by the shards, as is the next */
+    gv_bucket_t drained;
+    gv_users_t *users; /* as the configuration in force has them */
+    gv_passwords_t *passwords;
     gv_router_t *router;
     _Atomic uint64_t nodes_alive;
 
     gv_loop_t *main_loop;
     gv_admin_t *admin;
     gv_status_source_t status_source;
+    char *presence_prefix; /* "$SYS/brokers/NODE/clients/" */
     uv_signal_t signals[3];
-    gv_timer_t drain_timer;
+    gv_timer_t end_timer;
+    gv_drain_ops_t drain_ops;
+    gv_members_ops_t members_ops;
+    char *drain_reference; /* while draining; or NULL */
     gv_timer_t sys_timer;
     gv_sys_topics_t *sys_topics; /* NULL until the main loop runs */
     bool is_sys_asking;
@@ -80,15 +97,22 @@ struct gv_node {
     atomic_bool has_cluster_left;
     atomic_bool has_failed;
     bool has_signals;
-    bool is_draining;
+    bool is_draining; /* no clients are wanted: for a while, or because it */
+    bool is_ending;
     bool is_stopping;       /* the main loop ends when no inquiry is under way any more */
     uint32_t inquiry_count; /* node_status.c: main loop -> cluster loop -> main loop */
     bool is_leaving;
-    uint64_t drain_until_ms;
+    uint64_t end_until_ms;
 };
 
 /* Ends the node because a part of it could not start; from any thread, by one of them. */
 void gv__node_give_up(gv_node_t *node);
+
+/*
+ * Lets go of what hangs on the main loop, and ends it; an inquiry that is with the cluster loop
+ * comes back first, because its answer looks at everything there is.  Main loop.
+ */
+void gv__node_stop(gv_node_t *node);
 
 /* Ends the main loop if the node is stopping and nothing is under way. */
 void gv__node_stop_if_idle(gv_node_t *node);
@@ -116,7 +140,7 @@ GV_MUST_USE gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limi
 /* The thread has ended: delivers what is still in its mailbox. */
 void gv__node_shard_settle(gv_node_shard_t *shard);
 void gv__node_shard_free(gv_node_shard_t *shard);
-/* Hands new limits to the shard's thread. */
+/* Hands new limits, and the users there are now, to the shard's thread. */
 void gv__node_shard_reload(gv_node_shard_t *shard, gv_limits_t limits);
 
 /* Ports common to shards and hub. */
@@ -125,11 +149,20 @@ void gv__node_read_begin(void *arg);
 void gv__node_read_end(void *arg);
 uint64_t gv__node_monotonic_ms(void *arg);
 
-/* Loads retained messages from the store into their shards. */
-GV_MUST_USE gv_err_t gv__node_load_retained(gv_node_t *node);
+/* Loads retained messages and sessions from the store into their shards. */
+GV_MUST_USE gv_err_t gv__node_load(gv_node_t *node, gv_error_text_t *error);
 
 /* Connections of all shards that are open still. */
 uint64_t gv__node_connections(const gv_node_t *node);
+
+/* ---- node_drain.c -------------------------------------------------------------------------------
+ */
+
+void gv__node_drain_init(gv_node_t *node);
+void gv__node_drain_deinit(gv_node_t *node);
+/* Sends clients away and then stops; the second call stops at once.  Main loop. */
+void gv__node_end(gv_node_t *node);
+void gv__node_fill_drain(const gv_node_t *node, gv_status_drain_t *out);
 
 /* ---- node_sys.c ---------------------------------------------------------------------------------
  */
@@ -146,6 +179,11 @@ GV_MUST_USE gv_err_t gv__node_cluster_new(gv_node_t *node, gv_error_text_t *erro
 void gv__node_connect_threads(gv_node_t *node);
 void gv__node_cluster_start(gv_node_t *node);
 void gv__node_cluster_leave(gv_node_t *node);
+
+/* ---- node_members.c -----------------------------------------------------------------------------
+ */
+
+void gv__node_members_init(gv_node_t *node);
 
 /* ---- node_status.c ----------------------------------------------------------------------------
  */

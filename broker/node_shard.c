@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One shard on its thread: the real world behind the ports of broker/core. */
+#include <inttypes.h>
+
 #include "base/alloc.h"
 #include "base/io/rcu.h"
 #include "base/log.h"
+#include "broker/client_event.h"
 #include "broker/node_p.h"
 #include "storage/post.h"
 #include "storage/retained_store.h"
+
+/* Log segments kept in memory to send from, all shards together [bytes]. */
+#define IMAGE_BYTES_MAX ((size_t)64 << 20)
+
+/* A log that is larger, all shards together, is cleaned when more than half is done with [bytes].
+ */
+#define CLEAN_BYTES_MIN ((uint64_t)64 << 20)
 
 /* ---- ports ------------------------------------------------------------------------------------
  */
@@ -50,99 +60,14 @@ static void shard_post(void *arg, uint16_t to, gv_letter_t *letter)
     gv__node_post(((gv_node_shard_t *)arg)->node, to, letter);
 }
 
-/* ---- retained messages on disk ----------------------------------------------------------------
+static uint64_t shard_realtime_ms(void *arg)
+{
+    (void)arg;
+    return gv_clock_realtime_ms(gv_os_clock());
+}
+
+/* ---- from the disk ----------------------------------------------------------------------------
  */
-
-/* Tickets are copied as bytes; this is how long one may be. */
-#define TICKET_SIZE_MAX 32U
-
-typedef struct gv_retain_group {
-    gv_node_shard_t *shard;
-    size_t count;
-    size_t capacity;
-    uint8_t (*tickets)[TICKET_SIZE_MAX];
-} gv_retain_group_t;
-
-static void on_retained_stored(gv_err_t result, void *arg)
-{
-    gv_retain_group_t *group = arg;
-    if (result != GV_OK) {
-        gv_log_peer(GV_LOG_ERROR, "retained_not_stored", "messages=%zu error='%s'", group->count,
-                    gv_err_text(result));
-    }
-    for (size_t i = 0; i < group->count; i++) {
-        gv_shard_retain_stored(group->shard->shard, group->tickets[i], result);
-    }
-    gv_free(group->tickets);
-    gv_free(group);
-}
-
-/* A stamp above all that this shard has given, near the time of day (design 6.2, P7). */
-static uint64_t next_stamp(gv_node_shard_t *shard)
-{
-    uint64_t now = gv_clock_realtime_ms(gv_os_clock()) << 16;
-    shard->hlc = now > shard->hlc ? now : shard->hlc + 1;
-    return shard->hlc;
-}
-
-static uint64_t real_deadline_ms(const gv_publish_t *publish)
-{
-    if (publish->expires_at_ms == 0) {
-        return 0;
-    }
-    uint64_t now_ms = gv__node_monotonic_ms(NULL);
-    uint64_t left_ms = publish->expires_at_ms > now_ms ? publish->expires_at_ms - now_ms : 0;
-    return gv_clock_realtime_ms(gv_os_clock()) + left_ms;
-}
-
-static bool retain_store(void *arg, gv_bytes_t topic, gv_msgbuf_t *kept, const void *ticket,
-                         size_t ticket_size)
-{
-    gv_node_shard_t *shard = arg;
-    GV_ASSERT(ticket_size <= TICKET_SIZE_MAX);
-    if (shard->retained == NULL) {
-        gv_batch_new(&shard->retained);
-        shard->waiting = GV_NEW(gv_retain_group_t);
-        shard->waiting->shard = shard;
-    }
-    if (kept == NULL) {
-        gv_retained_delete(shard->retained, topic);
-    } else {
-        gv_publish_t publish = gv_publish_of(kept);
-        gv_stored_retained_t record = {
-            .topic = publish.topic,
-            .payload = publish.payload,
-            .properties = publish.props,
-            .qos = publish.qos,
-            .expires_at_ms = real_deadline_ms(&publish),
-            .hlc = next_stamp(shard),
-        };
-        memcpy(record.node_id, shard->node->identity.node_id, sizeof(record.node_id));
-        gv_retained_put(shard->retained, &record);
-    }
-    gv_retain_group_t *group = shard->waiting;
-    if (group->count == group->capacity) {
-        group->capacity = group->capacity == 0 ? 8 : group->capacity * 2;
-        group->tickets = gv_xrealloc(group->tickets, group->capacity * TICKET_SIZE_MAX);
-    }
-    memcpy(group->tickets[group->count++], ticket, ticket_size);
-    return true;
-}
-
-/* What became retained in this turn is one batch. */
-static void submit_retained(gv_node_shard_t *shard)
-{
-    if (shard->retained != NULL) {
-        gv_retain_group_t *group = shard->waiting;
-        shard->waiting = NULL;
-        if (shard->node->store == NULL) { /* a last letter, after the store was closed */
-            gv_batch_free(&shard->retained);
-            on_retained_stored(GV_ERR_CLOSED, group);
-            return;
-        }
-        gv_store_submit(&shard->lane, &shard->retained, on_retained_stored, group);
-    }
-}
 
 static gv_err_t load_one(const gv_stored_retained_t *record, void *arg)
 {
@@ -172,19 +97,73 @@ static gv_err_t load_one(const gv_stored_retained_t *record, void *arg)
     return err;
 }
 
-gv_err_t gv__node_load_retained(gv_node_t *node)
+gv_err_t gv__node_load(gv_node_t *node, gv_error_text_t *error)
 {
-    return gv_retained_load(node->store, load_one, node);
+    gv_shard_t *shards[GV_ROUTER_SHARDS_MAX];
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        shards[i] = node->shards[i].shard;
+    }
+    uint64_t began_ms = gv_clock_monotonic_ms(gv_os_clock());
+    gv_err_t err = gv_retained_load(node->store, load_one, node);
+    if (err == GV_OK) {
+        err = gv_restore(shards, node->shard_count, node->hub, &node->log, node->store,
+                         &node->restored);
+    }
+    if (err != GV_OK) {
+        (void)snprintf(error->text, sizeof(error->text), "cannot read the store in '%s': %s",
+                       node->config->node.data, gv_err_text(err));
+        return err;
+    }
+    const gv_restored_t *restored = &node->restored;
+    node->restored_ms = gv_clock_monotonic_ms(gv_os_clock()) - began_ms;
+    gv_log_info("restored",
+                "sessions=%" PRIu64 " subscriptions=%" PRIu64 " messages=%" PRIu64 " wills=%" PRIu64
+                " damaged=%" PRIu64 " ms=%" PRIu64,
+                restored->sessions, restored->subscriptions, restored->messages, restored->wills,
+                restored->damaged, node->restored_ms);
+    return GV_OK;
 }
 
-/* ---- turn, drain, reload ----------------------------------------------------------------------
+/* ---- clients that come and go -----------------------------------------------------------------
+ */
+
+static void on_presence(void *arg, const gv_presence_t *presence)
+{
+    gv_node_shard_t *shard = arg;
+    char *json = gv_client_event_json(presence, shard->node->identity.node_name,
+                                      gv_clock_realtime_ms(gv_os_clock()));
+    gv_publish_t publish = {.topic = presence->topic, .payload = gv_bytes_text(json)};
+    if (shard->event_count == shard->event_capacity) {
+        shard->event_capacity = shard->event_capacity == 0 ? 8 : shard->event_capacity * 2;
+        shard->events = gv_xrealloc(shard->events, shard->event_capacity * sizeof(gv_msgbuf_t *));
+    }
+    if (gv_publish_keep(&publish, &shard->events[shard->event_count]) == GV_OK) {
+        shard->event_count++;
+    }
+    gv_publish_done(&publish);
+    gv_free(json);
+}
+
+/* Publishing ends no connection before the turn does, so that none is added meanwhile. */
+static void publish_events(gv_node_shard_t *shard)
+{
+    for (size_t i = 0; i < shard->event_count; i++) {
+        gv_publish_t publish = gv_publish_of(shard->events[i]);
+        publish.kept = NULL; /* small: copied where it goes, and the view's bytes are ours */
+        gv_shard_publish(shard->shard, &publish);
+        gv_msgbuf_unref(&shard->events[i]);
+    }
+    shard->event_count = 0;
+}
+
+/* ---- turn, reload ----------------------------------------------------------------------
  */
 
 static void on_turn_end(gv_job_t *job)
 {
     gv_node_shard_t *shard = gv_container_of(job, gv_node_shard_t, turn_end);
+    publish_events(shard);
     gv_shard_turn_end(shard->shard);
-    submit_retained(shard);
 }
 
 static void on_start(gv_letter_t *letter)
@@ -194,17 +173,12 @@ static void on_start(gv_letter_t *letter)
     gv_loop_on_turn_end(shard->loop, &shard->turn_end);
 }
 
-static void on_drain(gv_letter_t *letter)
-{
-    gv_node_shard_t *shard = gv_container_of(letter, gv_node_shard_t, drain_letter);
-    gv_shard_drain(shard->shard);
-}
-
 /* New limits on their way to the shard's thread. */
 typedef struct reload {
     gv_letter_t letter;
     gv_node_shard_t *shard;
     gv_limits_t limits;
+    gv_users_t *users; /* a reference */
 } reload_t;
 
 static void on_reload(gv_letter_t *letter)
@@ -214,9 +188,9 @@ static void on_reload(gv_letter_t *letter)
     if (!gv_loop_is_stopping(shard->loop)) {
         gv_loop_assert_current(shard->loop);
         shard->limits = reload->limits;
-        gv_frontend_set_packet_size_max(shard->node->frontends[gv_loop_index(shard->loop)],
-                                        reload->limits.packet_size_max);
+        gv_auth_set_users(&shard->auth, gv_users_ref(reload->users));
     }
+    gv_users_unref(&reload->users);
     gv_free(reload);
 }
 
@@ -226,6 +200,7 @@ void gv__node_shard_reload(gv_node_shard_t *shard, gv_limits_t limits)
     reload->letter.deliver = on_reload;
     reload->shard = shard;
     reload->limits = limits;
+    reload->users = gv_users_ref(shard->node->users);
     gv_loop_send(shard->loop, &reload->letter);
 }
 
@@ -258,6 +233,11 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
         return err;
     }
     shard->limits = limits;
+    /* What all nodes of a cluster know, or what stays the same on this one. */
+    const char *secret = node->config->cluster.secret;
+    gv_bytes_t node_id = gv_bytes(node->identity.node_id, sizeof(node->identity.node_id));
+    gv_auth_init(&shard->auth, node->users, secret[0] != '\0' ? gv_bytes_text(secret) : node_id,
+                 gv_os_random);
     uint64_t random_seed = 0;
     gv_os_random(&random_seed, sizeof(random_seed));
     gv_shard_options_t options = {
@@ -268,8 +248,21 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
         .limits = &shard->limits,
         .router = node->router,
         .nodes_alive = &node->nodes_alive,
+        .connects = &node->connects,
         .wheel = gv_loop_wheel(shard->loop),
         .pool = gv_loop_chunkpool(shard->loop),
+        .presence_prefix = gv_bytes_text(node->presence_prefix),
+        .journal =
+            {
+                .store = node->store,
+                .post = gv_store_post_to_loop,
+                .post_arg = shard->loop,
+                .log = &node->log,
+                .image_bytes_max = IMAGE_BYTES_MAX / node->shard_count,
+                .clean_bytes_min = CLEAN_BYTES_MIN / node->shard_count,
+            },
+        .start_number = node->identity.start_counter,
+        .hlc_floor = node->identity.hlc_floor,
         .ports =
             {
                 .arg = shard,
@@ -277,38 +270,42 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
                 .read_begin = gv__node_read_begin,
                 .read_end = gv__node_read_end,
                 .monotonic_ms = gv__node_monotonic_ms,
-                .retain_store = retain_store,
+                .presence = on_presence,
+                .realtime_ms = shard_realtime_ms,
                 .conn = gv_frontend_ports(),
+                .auth = gv_auth_ports(&shard->auth),
             },
     };
+    memcpy(options.node_id, node->identity.node_id, sizeof(options.node_id));
     gv_shard_new(&options, &shard->shard);
-    gv_store_lane_init(&shard->lane, node->store, gv_store_post_to_loop, shard->loop);
+    gv_auth_check_passwords(&shard->auth, node->passwords, shard->loop, shard->shard);
     gv_frontend_options_t frontend_options = {
         .loop = shard->loop,
         .shard = shard->shard,
         .frontends = node->frontends,
-        .packet_size_max = limits.packet_size_max,
     };
     gv_frontend_new(&frontend_options, &node->frontends[index]);
-    shard->hlc = node->identity.hlc_floor;
     shard->turn_end.run = on_turn_end;
     shard->start_letter.deliver = on_start;
-    shard->drain_letter.deliver = on_drain;
     return GV_OK;
 }
 
 void gv__node_shard_settle(gv_node_shard_t *shard)
 {
-    gv_batch_free(&shard->retained); /* only if it never ran a turn to its end */
     gv_loop_free(&shard->loop);
 }
 
 void gv__node_shard_free(gv_node_shard_t *shard)
 {
     uint16_t index = (uint16_t)(shard - shard->node->shards);
-    gv_store_lane_deinit(&shard->lane);
     gv_frontend_free(&shard->node->frontends[index]);
     gv_shard_free(&shard->shard);
+    gv_free(shard->drain_order);
+    for (size_t i = 0; i < shard->event_count; i++) {
+        gv_msgbuf_unref(&shard->events[i]);
+    }
+    gv_free(shard->events);
+    gv_auth_deinit(&shard->auth);
 }
 
 uint64_t gv__node_connections(const gv_node_t *node)

@@ -18,6 +18,11 @@ typedef struct inquiry {
 /* ---- counters ---------------------------------------------------------------------------------
  */
 
+enum {
+    SHARD_DROPS = 9,
+    SHARD_COUNTERS = 20
+};
+
 static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_counter_t *counters,
                       const gv_shard_stats_t *stats, const gv_frontend_stats_t *frontend,
                       const gv_loop_stats_t *loop)
@@ -36,17 +41,24 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
     const gv_counter_t *dropped[] = {
         &stats->dropped_slow_reader, &stats->dropped_queue_full, &stats->dropped_expired,
         &stats->dropped_too_large,   &stats->dropped_offline,    &stats->dropped_no_memory,
+        &stats->dropped_refused,     &stats->dropped_store_full, &stats->dropped_damaged,
     };
     for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
         drops[i].count += gv_counter_get(dropped[i]);
     }
     const gv_counter_t *others[] = {
         &stats->protocol_errors,
+        &stats->authentications_failed,
         &stats->keepalive_timeouts,
         &stats->slow_readers_closed,
+        &stats->queue_full_closed,
         &stats->takeovers,
+        &stats->drained,
         &stats->wills,
         &stats->publishers_slowed,
+        &stats->publishers_paced,
+        &stats->connects_rate_refused,
+        &stats->alias_bytes,
         &frontend->moved,
         &frontend->failed,
         &frontend->proxy_errors,
@@ -54,31 +66,37 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &frontend->ws_errors,
         &loop->accept_refused,
         &loop->accept_failed,
+        &loop->accept_delayed,
     };
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+    _Static_assert(sizeof(others) / sizeof(others[0]) == SHARD_COUNTERS, "each has its name");
+    for (size_t i = 0; i < SHARD_COUNTERS; i++) {
         counters[i].value += gv_counter_get(others[i]);
     }
 }
-
-enum {
-    SHARD_DROPS = 6,
-    SHARD_COUNTERS = 13
-};
 
 /* The order of the arrays in add_shard(). */
 static const gv_status_drop_t drop_names[SHARD_DROPS] = {
     {.reason = "slow_reader"}, {.reason = "queue_full"}, {.reason = "expired"},
     {.reason = "too_large"},   {.reason = "offline"},    {.reason = "no_memory"},
+    {.reason = "refused"},     {.reason = "store_full"}, {.reason = "damaged"},
 };
 static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "protocol_errors_total",
      .help = "connections ended for malformed or forbidden packets"},
+    {.name = "authentications_failed_total",
+     .help = "clients that could not show who they are, also when they were asked again"},
     {.name = "keepalive_timeouts_total", .help = "clients that were silent for too long"},
     {.name = "slow_readers_closed_total", .help = "clients that took nothing for too long"},
+    {.name = "queue_full_closed_total",
+     .help = "clients disconnected because their queue was full"},
     {.name = "takeovers_total", .help = "connections replaced by a newer one of the same client"},
+    {.name = "clients_drained_total", .help = "clients sent away by a drain"},
     {.name = "wills_total", .help = "wills published"},
     {.name = "publishers_slowed_total",
      .help = "pauses of publishers whose subscribers were behind"},
+    {.name = "publishers_paced_total", .help = "pauses of clients that sent above their rate"},
+    {.name = "connects_rate_refused_total", .help = "CONNECTs above the node's rate"},
+    {.name = "topic_alias_bytes", .help = "memory of topic aliases", .is_gauge = true},
     {.name = "connections_moved_total", .help = "connections carried to their client's shard"},
     {.name = "connections_failed_total", .help = "connections lost for want of memory"},
     {.name = "proxy_errors_total", .help = "connections with a missing or wrong PROXY header"},
@@ -86,6 +104,7 @@ static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "websocket_errors_total", .help = "WebSocket requests and frames refused"},
     {.name = "accept_refused_total", .help = "connections over a listener's limit"},
     {.name = "accept_failed_total", .help = "connections without a descriptor left for them"},
+    {.name = "accept_delayed_total", .help = "times a listener waited because of its accept_rate"},
 };
 
 static void fill_loops(const gv_node_t *node, gv_status_t *status, gv_status_shard_t *shards)
@@ -129,16 +148,17 @@ static uint64_t heard_ago(const gv_node_view_t *view)
     return view->heard_ms == UINT32_MAX ? GV_STATUS_NEVER : view->heard_ms;
 }
 
+/* What a node thinks of itself has no link and no silence in it: it hears itself, now. */
 static gv_status_view_t view_of(const gv_cluster_member_t *seen, const char *id,
-                                const gv_node_view_t *view)
+                                const gv_node_view_t *view, bool is_self)
 {
     return (gv_status_view_t){
         .node = seen->member.name,
         .id = id,
         .state = gv_member_state_text(view->state),
-        .is_linked = view->is_linked,
+        .is_linked = is_self || view->is_linked,
         .incarnation = view->incarnation.start_counter,
-        .last_heard_ms = heard_ago(view),
+        .last_heard_ms = is_self ? 0 : heard_ago(view),
         .rtt_us = view->rtt_us,
         .table_incarnation = view->table_incarnation.start_counter,
         .table_seq = view->table_seq,
@@ -206,7 +226,7 @@ static void fill_cluster(gv_status_t *status, const gv_cluster_status_t *cluster
             const gv_cluster_view_t *view = &cluster->views[viewer * count + seen];
             if (view->is_known) {
                 views[node->view_count++] =
-                    view_of(&cluster->members[seen], texts->ids[seen], &view->view);
+                    view_of(&cluster->members[seen], texts->ids[seen], &view->view, seen == viewer);
             }
         }
         node->views = views;
@@ -243,8 +263,32 @@ static size_t fill_not_ready(const gv_node_t *node, const char **reasons)
 }
 
 enum {
-    MORE_COUNTERS = 24
+    MORE_COUNTERS = 32
 };
+
+static gv_status_times_t times_of(const gv_histogram_t *histogram)
+{
+    return (gv_status_times_t){.p50_ns = gv_histogram_quantile(histogram, 500),
+                               .p99_ns = gv_histogram_quantile(histogram, 990)};
+}
+
+static gv_status_storage_t storage_of(const gv_store_t *store)
+{
+    const gv_store_stats_t *stats = gv_store_stats(store);
+    return (gv_status_storage_t){
+        .sync = gv_store_sync_name(gv_store_sync_mode(store)),
+        .promise = gv_store_sync_promise(gv_store_sync_mode(store)),
+        .used_bytes = gv_counter_get(&stats->used_bytes),
+        .limit_bytes = gv_counter_get(&stats->limit_bytes),
+        .max_bytes = gv_counter_get(&stats->size_bytes),
+        .is_full = gv_store_is_full(store),
+        .waiting_batches = gv_counter_get(&stats->queued_batches),
+        .batches_p50 = gv_histogram_quantile(&stats->batches_per_commit, 500),
+        .commit = times_of(&stats->commit_ns),
+        .durable = times_of(&stats->done_ns),
+        .load = times_of(&stats->load_ns),
+    };
+}
 
 static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cluster,
                             gv_status_counter_t *out)
@@ -268,6 +312,12 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
         gv_counter_get(&hub->barriers_late));
     ADD("store_commits_total", "transactions of the store", false, gv_counter_get(&store->commits));
     ADD("store_batches_total", "batches in them", false, gv_counter_get(&store->batches));
+    ADD("store_changes_total", "changes in them", false, gv_counter_get(&store->changes));
+    ADD("store_bytes_total", "keys and values in them", false, gv_counter_get(&store->bytes));
+    ADD("store_loads_total", "values read back for a client that came", false,
+        gv_counter_get(&store->loads));
+    ADD("store_failed_syncs_total", "periodic syncs the disk did not take", false,
+        gv_counter_get(&store->failed_syncs));
     ADD("store_refused_full_total", "batches refused because the store was full", false,
         gv_counter_get(&store->refused_full));
     ADD("store_failed_total", "batches the disk did not take", false,
@@ -296,10 +346,35 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
     return n;
 }
 
+static gv_status_log_t log_of(const gv_node_t *node)
+{
+    gv_status_log_t log = {
+        .restored_sessions = node->restored.sessions,
+        .restored_messages = node->restored.messages,
+        .restored_ms = node->restored_ms,
+    };
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        const gv_shard_stats_t *stats = gv_shard_stats(node->shards[i].shard);
+        log.queued_bytes += gv_counter_get(&stats->queued_bytes);
+        log.pending_bytes += gv_counter_get(&stats->pending_bytes);
+        log.segments += gv_counter_get(&stats->log_segments);
+        log.bytes += gv_counter_get(&stats->log_bytes);
+        log.live_bytes += gv_counter_get(&stats->log_live_bytes);
+        log.memory_bytes += gv_counter_get(&stats->image_bytes);
+        log.cleaned_segments += gv_counter_get(&stats->segments_cleaned);
+        uint64_t head = gv_counter_get(&stats->log_head);
+        uint64_t tail = gv_counter_get(&stats->log_tail);
+        if (head != 0 && (log.head == 0 || head < log.head)) {
+            log.head = head;
+        }
+        log.tail = tail > log.tail ? tail : log.tail;
+    }
+    return log;
+}
+
 static void answer(inquiry_t *inquiry)
 {
     gv_node_t *node = inquiry->node;
-    const gv_store_stats_t *store = gv_store_stats(node->store);
     gv_status_drop_t drops[SHARD_DROPS];
     gv_status_counter_t counters[SHARD_COUNTERS + MORE_COUNTERS];
     gv_status_shard_t shards[GV_ROUTER_SHARDS_MAX];
@@ -322,16 +397,15 @@ static void answer(inquiry_t *inquiry)
         .drops = drops,
         .drop_count = SHARD_DROPS,
         .counters = counters,
-        .storage_sync = gv_store_sync_name(gv_store_sync_mode(node->store)),
-        .storage_promise = gv_store_sync_promise(gv_store_sync_mode(node->store)),
-        .storage_used_bytes = gv_counter_get(&store->used_bytes),
-        .storage_max_bytes = gv_counter_get(&store->size_bytes),
+        .storage = storage_of(node->store),
+        .log = log_of(node),
     };
     for (uint16_t i = 0; i < node->shard_count; i++) {
         add_shard(&status, drops, counters, gv_shard_stats(node->shards[i].shard),
                   gv_frontend_stats(node->frontends[i]), gv_loop_stats(node->shards[i].loop));
     }
     fill_loops(node, &status, shards);
+    gv__node_fill_drain(node, &status.drain);
     status.counter_count =
         SHARD_COUNTERS + fill_counters(node, inquiry->cluster, counters + SHARD_COUNTERS);
     status.listener_count = gv__node_fill_listeners(node, &listeners);
@@ -400,6 +474,8 @@ gv_err_t gv__node_admin_open(gv_node_t *node, gv_error_text_t *error)
     gv_err_t err = gv_admin_open(node->main_loop, &options, &node->admin, error);
     if (err == GV_OK) {
         gv_admin_add_status_routes(node->admin, &node->status_source);
+        gv_admin_add_drain_routes(node->admin, &node->drain_ops);
+        gv_admin_add_member_routes(node->admin, &node->members_ops);
         gv_log_info("admin_listening", "port=%u", gv_admin_port(node->admin));
     }
     return err;

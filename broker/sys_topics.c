@@ -82,6 +82,16 @@ static uint64_t sum_of_drops(const gv_status_t *status)
     return sum;
 }
 
+static uint64_t counter_of(const gv_status_t *status, const char *name)
+{
+    for (size_t i = 0; i < status->counter_count; i++) {
+        if (strcmp(status->counters[i].name, name) == 0) {
+            return status->counters[i].value;
+        }
+    }
+    return 0;
+}
+
 static void put_clients(report_t *report)
 {
     const gv_status_t *status = report->status;
@@ -96,6 +106,9 @@ static void put_clients(report_t *report)
     put_number(report, "clients/disconnected", offline);
     put_number(report, "clients/inactive", offline);
     put_number(report, "clients/maximum", topics->clients_maximum);
+    put_number(report, "clients/refused", status->connections_refused);
+    put_number(report, "clients/rate_refused", counter_of(status, "connects_rate_refused_total"));
+    put_number(report, "clients/paced", counter_of(status, "publishers_paced_total"));
 }
 
 static void put_messages(report_t *report)

@@ -10,7 +10,7 @@
 #include "base/bytes.h"
 #include "base/hostport.h"
 #include "cli/command.h"
-#include "cli/http_get.h"
+#include "cli/http_request.h"
 
 #define ADDRESS_DEFAULT "127.0.0.1:18083"
 #define PORT_DEFAULT    18083
@@ -55,17 +55,29 @@ long long gv_json_number(const json_t *object, const char *path)
     return json_integer_value(gv_json_at(object, path));
 }
 
+void gv_admin_add_parameter(gv_text_t *path, const char *name, const char *value)
+{
+    gv_text_add(path, "%c%s=", strchr(gv_text_get(path), '?') == NULL ? '?' : '&', name);
+    /* [RFC 3986, 2.1 and 2.3] */
+    for (const unsigned char *p = (const unsigned char *)value; *p != '\0'; p++) {
+        bool is_plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                        (*p >= '0' && *p <= '9') || strchr("-._~:", *p) != NULL;
+        gv_text_add(path, is_plain ? "%c" : "%%%02X", *p);
+    }
+}
+
 /* ---- the command -------------------------------------------------------------------------- */
 
-static void print_help(const char *name)
+static void print_help(const gv_admin_command_t *command)
 {
     (void)printf("usage: grapevine %s [OPTION]...\n"
                  "\n"
                  "  --admin HOST:PORT   the node to ask, default " ADDRESS_DEFAULT "\n"
                  "  --token TOKEN       its admin.token, needed from another machine; default\n"
                  "                      $GRAPEVINE_ADMIN__TOKEN\n"
-                 "  --json              the answer as it is, for programs\n",
-                 name);
+                 "  --json              the answer as it is, for programs\n"
+                 "%s",
+                 command->name, command->help != NULL ? command->help : "");
 }
 
 /* Returns an exit status. */
@@ -119,37 +131,47 @@ static int fail_with_answer(const char *name, const char *address, const gv_http
     return status;
 }
 
-static int show(const char *name, const query_options_t *options, const gv_http_answer_t *answer,
-                gv_admin_print_t *print)
+static void print(const gv_admin_command_t *command, const query_options_t *options,
+                  const gv_http_answer_t *answer, const json_t *body)
 {
-    json_error_t error;
-    json_t *body = json_loads(gv_text_get(&answer->body), 0, &error);
-    if (body == NULL) {
-        return gv_command_fail(name, GV_EXIT_FAILED, "%s answers something that is not JSON: %s",
-                               options->address, error.text);
-    }
     gv_text_t out = GV_TEXT_EMPTY;
     if (options->json) {
         gv_text_add(&out, "%s", gv_text_get(&answer->body));
     } else {
-        print(body, &out);
+        command->print(body, &out);
     }
     (void)fputs(gv_text_get(&out), stdout);
     gv_text_deinit(&out);
-    json_decref(body);
-    return GV_EXIT_OK;
 }
 
-int gv_admin_command(int argc, char **argv, const char *name, const char *path,
-                     gv_admin_print_t *print)
+static int show(const gv_admin_command_t *command, const query_options_t *options,
+                const gv_http_answer_t *answer)
 {
+    json_error_t error;
+    json_t *body = json_loads(gv_text_get(&answer->body), 0, &error);
+    if (body == NULL) {
+        return gv_command_fail(command->name, GV_EXIT_FAILED,
+                               "%s answers something that is not JSON: %s", options->address,
+                               error.text);
+    }
+    if (command->print != NULL) {
+        print(command, options, answer, body);
+    }
+    int status = command->judge != NULL ? command->judge(body) : GV_EXIT_OK;
+    json_decref(body);
+    return status;
+}
+
+int gv_admin_command(int argc, char **argv, const gv_admin_command_t *command)
+{
+    const char *name = command->name;
     query_options_t options;
     int status = parse_options(argc, argv, name, &options);
     if (status != GV_EXIT_OK) {
         return status;
     }
     if (options.help) {
-        print_help(name);
+        print_help(command);
         return GV_EXIT_OK;
     }
     gv_hostport_t hostport;
@@ -161,12 +183,13 @@ int gv_admin_command(int argc, char **argv, const char *name, const char *path,
     (void)gv_hostport_print(&hostport, address);
     options.address = address;
     gv_http_answer_t answer;
-    if (gv_http_get(address, path, options.token, TIMEOUT_MS, &answer) != GV_OK) {
+    if (gv_http_request(command->method, address, command->path, options.token, TIMEOUT_MS,
+                        &answer) != GV_OK) {
         status = gv_command_fail(name, GV_EXIT_FAILED, "%s", answer.problem);
     } else if (answer.status != 200) {
         status = fail_with_answer(name, address, &answer);
     } else {
-        status = show(name, &options, &answer, print);
+        status = show(command, &options, &answer);
     }
     gv_http_answer_deinit(&answer);
     return status;

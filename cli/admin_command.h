@@ -11,13 +11,26 @@
 #include "base/text.h"
 
 typedef void gv_admin_print_t(const json_t *answer, gv_text_t *out);
+typedef int gv_admin_judge_t(const json_t *answer);
+
+/* What makes one command different from another. */
+typedef struct gv_admin_command {
+    const char *name;   /* in messages */
+    const char *method; /* "GET" or "POST" */
+    const char *path;
+    const char *help;        /* more lines of --help, or NULL */
+    gv_admin_print_t *print; /* shows the answer, unless there is --json; NULL: nobody does */
+    gv_admin_judge_t *judge; /* the exit status that an answer means; NULL: 0 */
+} gv_admin_command_t;
 
 /*
- * Runs such a command: argv has only its options (argv[0] is skipped), `name` is what it is called
- * in messages, `print` shows the answer when --json is not given.  Returns the exit status.
+ * Runs such a command: argv has only the options that all of them have (argv[0] is skipped).
+ * Returns the exit status.
  */
-int gv_admin_command(int argc, char **argv, const char *name, const char *path,
-                     gv_admin_print_t *print);
+int gv_admin_command(int argc, char **argv, const gv_admin_command_t *command);
+
+/* Adds ?name=value, or &name=value, to a path. */
+void gv_admin_add_parameter(gv_text_t *path, const char *name, const char *value);
 
 /* The value at "a.b.c", or NULL; borrowed. */
 const json_t *gv_json_at(const json_t *object, const char *path);

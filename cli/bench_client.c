@@ -528,6 +528,9 @@ static int start_connecting(const gv_address_t *address)
     return fd;
 }
 
+/* How long a persistent session stays when the run is over [s]. */
+#define PERSISTENT_S 60U
+
 static GV_LOOP_ONLY void send_connect(gv_bench_client_t *client)
 {
     const gv_bench_plan_t *plan = client->worker->shared->plan;
@@ -542,6 +545,9 @@ static GV_LOOP_ONLY void send_connect(gv_bench_client_t *client)
                                 .client_id = gv_bytes_text(id),
                                 .has_username = options->username != NULL,
                                 .has_password = options->password != NULL};
+    if (options->is_persistent && !is_publisher) {
+        gv_mqtt_props_set_number(&packet.props, GV_MQTT_PROP_SESSION_EXPIRY, PERSISTENT_S);
+    }
     if (packet.has_username) {
         packet.username = gv_bytes_text(options->username);
     }

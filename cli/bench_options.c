@@ -149,6 +149,7 @@ enum {
     OPTION_PID,
     OPTION_JSON,
     OPTION_QUIET,
+    OPTION_PERSISTENT,
     OPTION_HELP,
 };
 
@@ -164,6 +165,7 @@ static const struct option other_options[] = {
     {"broker-pid", required_argument, NULL, OPTION_PID},
     {"json", no_argument, NULL, OPTION_JSON},
     {"quiet", no_argument, NULL, OPTION_QUIET},
+    {"persistent", no_argument, NULL, OPTION_PERSISTENT},
     {"help", no_argument, NULL, OPTION_HELP},
 };
 
@@ -212,6 +214,9 @@ static char *take_other(int code, gv_bench_options_t *out)
         return NULL;
     case OPTION_QUIET:
         out->is_quiet = true;
+        return NULL;
+    case OPTION_PERSISTENT:
+        out->is_persistent = true;
         return NULL;
     default:
         out->is_help = true;
@@ -268,6 +273,9 @@ static char *check(gv_bench_options_t *out)
     }
     if (out->password != NULL && out->username == NULL) {
         return gv_xstrdup("--password without --username");
+    }
+    if (out->is_persistent && out->version != GV_MQTT_V5) {
+        return gv_xstrdup("--persistent needs --protocol 5, where a session may end by itself");
     }
     return NULL;
 }
@@ -362,6 +370,7 @@ void gv_bench_print_help(FILE *out)
         "  --batch N               filters in one SUBSCRIBE (100)\n"
         "  --qos 0|1|2             of messages and subscriptions (0)\n"
         "  --size BYTES            of the payload, at least 16 (64)\n"
+        "  --persistent            the subscribers have persistent sessions (with --protocol 5)\n"
         "  --window N              messages of one publisher on the way: not acknowledged, or at\n"
         "                          QoS 0 not received by all (QoS 0: no limit; else 64)\n"
         "  --rate N                messages a second, all publishers together; latency is then\n"

@@ -56,6 +56,7 @@ typedef struct gv_bench_options {
     uint32_t threads;
     uint32_t concurrency; /* connections being made at a time */
     uint16_t keep_alive_s;
+    bool is_persistent;   /* subscribers' sessions outlive their connections, for a minute */
     const char *username; /* NULL: none */
     const char *password;
     uint32_t pids[GV_BENCH_PIDS_MAX]; /* of the brokers */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -99,12 +100,113 @@ static void print_cluster(const json_t *cluster, gv_text_t *out)
     print_views(nodes, out);
 }
 
+/* ---- join, leave, forget --------------------------------------------------------------------- */
+
+static void print_joining(const json_t *answer, gv_text_t *out)
+{
+    (void)answer;
+    gv_text_add(out, "dialling; `grapevine cluster show` tells who answers.\n"
+                     "To join again after a restart, put it into cluster.seeds.\n");
+}
+
+static void print_leaving(const json_t *answer, gv_text_t *out)
+{
+    (void)answer;
+    gv_text_add(out, "leaving: the node sends its clients elsewhere, says goodbye and stops\n");
+}
+
+static void print_forgotten(const json_t *answer, gv_text_t *out)
+{
+    (void)answer;
+    gv_text_add(out, "forgotten, by all nodes as they hear of it\n");
+}
+
+/* A command, and what stands behind its name. */
+typedef struct verb {
+    const char *word;
+    const char *parameter; /* of the request; NULL: it has none */
+    const char *value;     /* what people call it */
+    gv_admin_command_t command;
+} verb_t;
+
+static const verb_t verbs[] = {
+    {"show",
+     NULL,
+     NULL,
+     {.name = "cluster show", .method = "GET", .path = "/api/v1/cluster", .print = print_cluster}},
+    {"join",
+     "seed",
+     "HOST:PORT",
+     {.name = "cluster join",
+      .method = "POST",
+      .path = "/api/v1/cluster/join",
+      .help =
+          "The node dials one more seed. Name and secret of the cluster must be the same there.\n",
+      .print = print_joining}},
+    {"leave",
+     NULL,
+     NULL,
+     {.name = "cluster leave",
+      .method = "POST",
+      .path = "/api/v1/cluster/leave",
+      .help = "As SIGTERM does it: clients are sent elsewhere within drain.stop_timeout.\n"
+              "The others show the node as \"left\" until it is forgotten.\n",
+      .print = print_leaving}},
+    {"forget",
+     "node",
+     "NODE",
+     {.name = "cluster forget",
+      .method = "POST",
+      .path = "/api/v1/cluster/forget",
+      .help = "NODE is a name or an id, of a node that is dead or has left; what waits for it\n"
+              "is dropped. Should it come back all the same, it is a member again.\n",
+      .print = print_forgotten}},
+};
+
+static const verb_t *find_verb(const char *word)
+{
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(verbs[i].word, word) == 0) {
+            return &verbs[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 int gv_command_cluster(int argc, char **argv)
 {
-    bool is_help = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-    if (!is_help && (argc < 2 || strcmp(argv[1], "show") != 0)) {
-        return gv_command_fail("cluster", GV_EXIT_USAGE, "expected: grapevine cluster show");
+    if (argc > 1 && is_help(argv[1])) {
+        (void)printf("usage: grapevine cluster show | join HOST:PORT | leave | forget NODE   "
+                     "[OPTION]...\n\n(grapevine cluster show --help)\n");
+        return GV_EXIT_OK;
     }
-    return gv_admin_command(is_help ? argc : argc - 1, is_help ? argv : argv + 1, "cluster show",
-                            "/api/v1/cluster", print_cluster);
+    const verb_t *verb = argc > 1 ? find_verb(argv[1]) : NULL;
+    if (verb == NULL) {
+        return gv_command_fail("cluster", GV_EXIT_USAGE,
+                               "expected: grapevine cluster show, join, leave or forget");
+    }
+    argc--;
+    argv++;
+    gv_admin_command_t command = verb->command;
+    gv_text_t path = GV_TEXT_EMPTY;
+    gv_text_add(&path, "%s", command.path);
+    if (verb->parameter != NULL && (argc < 2 || !is_help(argv[1]))) {
+        if (argc < 2 || argv[1][0] == '-') {
+            gv_text_deinit(&path);
+            return gv_command_fail("cluster", GV_EXIT_USAGE, "expected: grapevine %s %s",
+                                   command.name, verb->value);
+        }
+        gv_admin_add_parameter(&path, verb->parameter, argv[1]);
+        argc--;
+        argv++;
+    }
+    command.path = gv_text_get(&path);
+    int status = gv_admin_command(argc, argv, &command);
+    gv_text_deinit(&path);
+    return status;
 }

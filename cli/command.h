@@ -15,7 +15,8 @@ enum {
     GV_EXIT_OK = 0,
     GV_EXIT_FAILED = 1,
     GV_EXIT_USAGE = 2,
-    GV_EXIT_TIMEOUT = 27, /* sub -W; the number that users of mosquitto_sub know */
+    GV_EXIT_NOT_READY = 3, /* status --ready, of a node that answers */
+    GV_EXIT_TIMEOUT = 27,  /* sub -W; the number that users of mosquitto_sub know */
 };
 
 typedef struct gv_command {
@@ -29,6 +30,10 @@ int gv_command_sub(int argc, char **argv);
 int gv_command_bench(int argc, char **argv);
 int gv_command_status(int argc, char **argv);
 int gv_command_cluster(int argc, char **argv);
+int gv_command_drain(int argc, char **argv);
+int gv_command_undrain(int argc, char **argv);
+int gv_command_passwd(int argc, char **argv);
+int gv_command_store(int argc, char **argv);
 int gv_command_check_config(int argc, char **argv);
 
 /* Writes "grapevine NAME: TEXT" to stderr and returns `status`. */

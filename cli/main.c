@@ -10,7 +10,11 @@ static const gv_command_t commands[] = {
     {"sub", "subscribe and print what comes", gv_command_sub},
     {"bench", "put load on a broker and measure it", gv_command_bench},
     {"status", "show how a node is doing", gv_command_status},
-    {"cluster", "show how the nodes of a cluster see each other", gv_command_cluster},
+    {"cluster", "show how the nodes see each other; join, leave, forget", gv_command_cluster},
+    {"drain", "send the clients of a node elsewhere", gv_command_drain},
+    {"undrain", "let a node take clients again", gv_command_undrain},
+    {"passwd", "make the verifier of a user's password", gv_command_passwd},
+    {"store", "check, measure or compact the data directory of a stopped node", gv_command_store},
     {"check-config", "check a configuration file of grapevined", gv_command_check_config},
 };
 

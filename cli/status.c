@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -77,6 +78,22 @@ static void add_readiness(gv_table_t *table, const json_t *object)
     }
 }
 
+/* Only while there is a drain. */
+static void add_drain(gv_table_t *table, const json_t *object)
+{
+    const char *state = gv_json_text(object, "drain.state");
+    if (strcmp(state, "draining") != 0 && strcmp(state, "drained") != 0) {
+        return;
+    }
+    char text[64];
+    (void)snprintf(text, sizeof(text), "%s, %lld clients left", state,
+                   gv_json_number(object, "drain.clients_left"));
+    add_row(table, "drain", text);
+    if (json_is_string(gv_json_at(object, "drain.server_reference"))) {
+        add_row(table, "", gv_json_text(object, "drain.server_reference"));
+    }
+}
+
 static void add_listeners(gv_table_t *table, const json_t *object)
 {
     size_t i;
@@ -88,6 +105,25 @@ static void add_listeners(gv_table_t *table, const json_t *object)
     }
 }
 
+static void add_storage(gv_table_t *table, const json_t *object)
+{
+    char used[64];
+    (void)snprintf(
+        used, sizeof(used), "%.1f of %.0f MiB%s",
+        (double)gv_json_number(object, "storage.used_bytes") / (1 << 20),
+        (double)gv_json_number(object, "storage.max_bytes") / (1 << 20),
+        json_is_true(gv_json_at(object, "storage.full")) ? ", full: new messages are refused" : "");
+    add_row(table, "storage", used);
+    char commits[96];
+    (void)snprintf(commits, sizeof(commits),
+                   "a commit takes %.1f ms, 99 %% of them less than %.1f ms",
+                   (double)gv_json_number(object, "storage.commit.p50_us") / 1000,
+                   (double)gv_json_number(object, "storage.commit.p99_us") / 1000);
+    add_row(table, "", commits);
+    add_row(table, "sync", gv_json_text(object, "storage.sync"));
+    add_row(table, "", gv_json_text(object, "storage.promise"));
+}
+
 static void print_status(const json_t *status, gv_text_t *out)
 {
     gv_table_t table;
@@ -97,6 +133,7 @@ static void print_status(const json_t *status, gv_text_t *out)
     add_row(&table, "version", gv_json_text(status, "version"));
     add_duration(&table, "up", gv_json_number(status, "uptime_ms"));
     add_readiness(&table, status);
+    add_drain(&table, status);
     add_row(&table, "cluster", gv_json_text(status, "cluster"));
     add_listeners(&table, status);
     add_number(&table, "connections", status, "connections.current");
@@ -108,13 +145,41 @@ static void print_status(const json_t *status, gv_text_t *out)
     add_by_qos(&table, "received", status, "messages.received");
     add_by_qos(&table, "sent", status, "messages.sent");
     add_drops(&table, status);
-    add_row(&table, "storage", gv_json_text(status, "storage.sync"));
-    add_row(&table, "", gv_json_text(status, "storage.promise"));
+    add_storage(&table, status);
     gv_table_print(&table, out);
     gv_table_deinit(&table);
 }
 
+static int judge_readiness(const json_t *status)
+{
+    return json_is_true(gv_json_at(status, "ready")) ? GV_EXIT_OK : GV_EXIT_NOT_READY;
+}
+
+/* Takes our own option out of argv, which keeps those that all such commands have. */
+static bool take_ready(int *argc, char **argv)
+{
+    int kept = 0;
+    for (int i = 0; i < *argc; i++) {
+        if (strcmp(argv[i], "--ready") != 0) {
+            argv[kept++] = argv[i];
+        }
+    }
+    bool is_taken = kept < *argc;
+    *argc = kept;
+    return is_taken;
+}
+
 int gv_command_status(int argc, char **argv)
 {
-    return gv_admin_command(argc, argv, "status", "/api/v1/status", print_status);
+    bool has_to_be_ready = take_ready(&argc, argv);
+    const gv_admin_command_t command = {
+        .name = "status",
+        .method = "GET",
+        .path = "/api/v1/status",
+        .help = "  --ready             exit with 3 unless the node is ready for clients; without\n"
+                "                      it a node that answers is enough for 0\n",
+        .print = print_status,
+        .judge = has_to_be_ready ? judge_readiness : NULL,
+    };
+    return gv_admin_command(argc, argv, &command);
 }

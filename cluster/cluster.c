@@ -148,10 +148,10 @@ static void port_deliver(const gv_delivery_t *delivery, const gv_forward_t *msg,
 }
 
 static void port_confirmed(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
-                           void *arg)
+                           const gv_forward_t *lost, void *arg)
 {
     const gv_cluster_t *cluster = arg;
-    cluster->ops.confirmed(token, node, result, cluster->arg);
+    cluster->ops.confirmed(token, node, result, lost, cluster->arg);
 }
 
 static void port_barrier(uint64_t token, bool in_time, void *arg)
@@ -315,6 +315,16 @@ void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused)
     gv_loop_assert_current(cluster->loop);
     want_flush(cluster);
     gv_ccore_pause_credit(cluster->core, is_paused);
+}
+
+gv_err_t gv_cluster_join(gv_cluster_t *cluster, const char *address)
+{
+    gv_loop_assert_current(cluster->loop);
+    if (!gv__cluster_is_destination(address)) {
+        return GV_ERR_INVAL;
+    }
+    want_flush(cluster);
+    return gv_ccore_join(cluster->core, address);
 }
 
 gv_err_t gv_cluster_forget(gv_cluster_t *cluster, gv_node_index_t node)

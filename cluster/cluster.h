@@ -41,7 +41,8 @@ typedef struct gv_cluster_ops {
     void (*row)(gv_node_index_t node, gv_bytes_t key, uint32_t value, void *arg);
     void (*node)(gv_node_index_t node, gv_node_event_t event, void *arg);
     void (*deliver)(const gv_delivery_t *delivery, const gv_forward_t *msg, void *arg);
-    void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result, void *arg);
+    void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
+                      const gv_forward_t *lost, void *arg);
     void (*barrier)(uint64_t token, bool in_time, void *arg);
     void (*start_counter)(uint64_t start_counter, void *arg);
 } gv_cluster_ops_t;
@@ -112,6 +113,8 @@ GV_LOOP_ONLY void gv_cluster_publish(gv_cluster_t *cluster, const gv_forward_t *
                                      uint64_t node_mask, uint64_t token);
 GV_LOOP_ONLY void gv_cluster_applied(gv_cluster_t *cluster, gv_delivery_t delivery);
 GV_LOOP_ONLY void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused);
+/* Also GV_ERR_INVAL: that is no HOST:PORT. */
+GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_join(gv_cluster_t *cluster, const char *address);
 GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_forget(gv_cluster_t *cluster, gv_node_index_t node);
 
 /* Bit i: node i is another one that messages can go to.  const */

@@ -39,5 +39,8 @@ struct gv_cluster {
     void *on_left_arg;
 };
 
+/* Whether it can be dialled, as far as the text goes.  Any thread. */
+bool gv__cluster_is_destination(const char *address);
+
 /* Sets up the timer and the job; cluster.c's, called while the cluster is made. */
 void gv__cluster_init_turn(gv_cluster_t *cluster);

@@ -56,6 +56,11 @@ static gv_err_t check_destination(const char *what, const char *address, uint16_
     return GV_OK;
 }
 
+bool gv__cluster_is_destination(const char *address)
+{
+    return is_host_and_port(address, 1);
+}
+
 static gv_err_t check_options(const gv_cluster_options_t *options, gv_error_text_t *error)
 {
     gv_err_t err = check_name("node name", options->node_name, error);

@@ -37,6 +37,7 @@ void gv_batch_free(gv_batch_t **batchp)
     }
     GV_ASSERT(!gv_link_is_linked(&batch->link));
     gv_free(batch->_arena);
+    gv_free(batch->joins);
     gv_free(batch);
 }
 
@@ -131,6 +132,21 @@ void gv_batch_set_draining(gv_batch_t *batch)
 bool gv_batch_is_draining(const gv_batch_t *batch)
 {
     return batch->_draining || !batch->_has_puts;
+}
+
+void gv_batch_join(gv_batch_t *batch, uint64_t join, uint32_t parts)
+{
+    GV_ASSERT(batch != NULL);
+    GV_ASSERT(parts >= 1);
+    if (parts == 1) {
+        return;
+    }
+    /* No answer but the end if there is no memory: the other parts would wait for this one. */
+    if (batch->join_count == batch->_join_capacity) {
+        batch->_join_capacity = batch->_join_capacity == 0 ? 8 : batch->_join_capacity * 2;
+        batch->joins = gv_xrealloc(batch->joins, batch->_join_capacity * sizeof(gv__join_t));
+    }
+    batch->joins[batch->join_count++] = (gv__join_t){.number = join, .parts = parts};
 }
 
 size_t gv_batch_count(const gv_batch_t *batch)

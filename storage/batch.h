@@ -4,9 +4,9 @@
 /*
  * gv_batch: a list of changes that become durable together or not at all.
  *
- * Whatever must be atomic (a message and the link cursor it came under, a packet id and the message
- * it stands for) goes into one batch.  Changes are applied in the order they were added, so a later
- * one to the same key wins.
+ * Whatever must be atomic (a message and the link cursor it came under) goes into one batch, or
+ * into several that are joined (gv_batch_join()).  Changes are applied in the order they were
+ * added, so a later one to the same key wins.
  *
  * Life of a batch:
  *     gv_batch_new()                       empty
@@ -69,6 +69,22 @@ void gv_batch_set_draining(gv_batch_t *batch);
 
 /* Whether it may use the reserve: marked, or nothing but deletes. */
 bool gv_batch_is_draining(const gv_batch_t *batch);
+
+/*
+ * Makes the batch one part of a join: the `parts` batches of one store that name the same `join`
+ * are applied in one transaction or not at all, whatever lanes they come by.  When one of them is
+ * refused, all are, with the same result.  For what concerns several threads and has to become
+ * durable at once: a packet id that was received here, and the message that is queued there.
+ *
+ * A batch may be a part of any number of joins, and the order of its lane holds all the same: a
+ * batch that waits for its partners makes those after it wait too.  So every part has to be
+ * submitted, soon, and none may wait for another one's completion.  What is still incomplete when
+ * the store is closed is answered with GV_ERR_CLOSED, and what came after it on its lane as well.
+ *
+ * The number is the caller's: one join in the life of a store.  All parts say the same `parts`; 1
+ * is allowed and means nothing.  Naming a join twice in one batch counts once.
+ */
+void gv_batch_join(gv_batch_t *batch, uint64_t join, uint32_t parts);
 
 /* How many changes. */
 size_t gv_batch_count(const gv_batch_t *batch);

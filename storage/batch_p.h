@@ -7,6 +7,12 @@
 
 #include "storage/store.h"
 
+/* A join that a batch is one of `parts` parts of. */
+typedef struct gv__join {
+    uint64_t number;
+    uint32_t parts;
+} gv__join_t;
+
 struct gv_batch {
     /* What it changes: an arena of operations, see batch.c. */
     uint8_t *_arena;
@@ -16,6 +22,10 @@ struct gv_batch {
     gv_err_t _error; /* sticky */
     bool _has_puts;
     bool _draining; /* said by the caller */
+
+    gv__join_t *joins;
+    uint32_t join_count;
+    uint32_t _join_capacity;
 
     /* Its way through a store, from gv_store_submit() on. */
     gv_letter_t letter;

@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #include "storage/lmdb_verify_p.h"
 
@@ -142,6 +143,20 @@ gv_err_t gv__datadir_open(const char *path, gv__datadir_t *dir_out, gv__why_t wh
         gv__datadir_close(dir);
     }
     return err;
+}
+
+gv_err_t gv__datadir_open_existing(const char *path, gv__datadir_t *dir_out, gv__why_t why)
+{
+    *dir_out = (gv__datadir_t){.fd = -1, .lock_fd = -1};
+    char *data = gv_text_format("%s/" DATA_NAME, path);
+    struct stat st;
+    int code = stat(data, &st) != 0 ? errno : 0;
+    gv_free(data);
+    if (code == ENOENT || code == ENOTDIR) {
+        gv__why_set(why, "there is no store in '%s': no '" DATA_NAME "'", path);
+        return GV_ERR_NOENT;
+    }
+    return code == 0 ? gv__datadir_open(path, dir_out, why) : explain_errno(code, path, why);
 }
 
 gv_err_t gv__datadir_mark(gv__datadir_t *dir, gv__why_t why)

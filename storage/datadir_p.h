@@ -41,6 +41,11 @@ void gv__why_set(gv__why_t why, const char *format, ...) GV_PRINTF(2, 3);
  */
 GV_MUST_USE gv_err_t gv__datadir_open(const char *path, gv__datadir_t *dir_out, gv__why_t why);
 
+/* The same for a directory with a store in it; GV_ERR_NOENT if there is none, and nothing is made.
+ */
+GV_MUST_USE gv_err_t gv__datadir_open_existing(const char *path, gv__datadir_t *dir_out,
+                                               gv__why_t why);
+
 /* The store exists now, on the disk: remember it.  Sets is_new to false. */
 GV_MUST_USE gv_err_t gv__datadir_mark(gv__datadir_t *dir, gv__why_t why);
 

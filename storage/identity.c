@@ -85,6 +85,12 @@ static gv_err_t read_all(gv_store_t *store, gv_identity_t *identity)
     return err;
 }
 
+gv_err_t gv_identity_read(gv_store_t *store, gv_identity_t *identity_out)
+{
+    *identity_out = (gv_identity_t){.is_new = false};
+    return read_all(store, identity_out);
+}
+
 /* ---- writing ---- */
 
 static void put_counter(gv_batch_t *batch, gv_bytes_t key, uint64_t value)

@@ -59,6 +59,12 @@ GV_MUST_USE gv_err_t gv_identity_open(gv_store_t *store, const gv_identity_optio
                                       gv_identity_t *identity_out, char *why, size_t why_size);
 
 /*
+ * Reads what is there and changes nothing, for tools.  GV_OK; GV_ERR_NOENT: no node has used the
+ * store; GV_ERR_VERSION; GV_ERR_CORRUPT; GV_ERR_IO.
+ */
+GV_MUST_USE gv_err_t gv_identity_read(gv_store_t *store, gv_identity_t *identity_out);
+
+/*
  * Adds a higher bound to the batch.  When the batch is durable the caller sets
  * identity->hlc_bound = bound and may give out stamps up to it.
  */

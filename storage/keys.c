@@ -25,17 +25,36 @@ gv_bytes_t gv_key_bytes(const gv_key_t *key)
     return gv_bytes(key->data, key->size);
 }
 
-void gv_key_from_text(gv_key_t *key_out, gv_bytes_t text)
+/* Fills the key from `at` on, to at most GV_KEY_SIZE_MAX. */
+static void put_text(gv_key_t *key, size_t at, gv_bytes_t text)
 {
     GV_ASSERT(text.size >= 1);
     /* A text of full length could be taken for a long one's key, were it not for the NUL. */
-    if (text.size <= GV_KEY_SIZE_MAX) {
-        memcpy(key_out->data, text.data, text.size);
-        key_out->size = text.size;
+    if (text.size <= GV_KEY_SIZE_MAX - at) {
+        memcpy(key->data + at, text.data, text.size);
+        key->size = at + text.size;
         return;
     }
-    memcpy(key_out->data, text.data, GV_KEY_HEAD_SIZE);
-    key_out->data[GV_KEY_HEAD_SIZE] = 0;
-    (void)SHA256(text.data, text.size, key_out->data + GV_KEY_HEAD_SIZE + 1);
-    key_out->size = GV_KEY_SIZE_MAX;
+    memcpy(key->data + at, text.data, GV_KEY_HEAD_SIZE - at);
+    key->data[GV_KEY_HEAD_SIZE] = 0;
+    (void)SHA256(text.data, text.size, key->data + GV_KEY_HEAD_SIZE + 1);
+    key->size = GV_KEY_SIZE_MAX;
+}
+
+void gv_key_from_text(gv_key_t *key_out, gv_bytes_t text)
+{
+    put_text(key_out, 0, text);
+}
+
+void gv_key_from_number(gv_key_t *key_out, uint64_t number)
+{
+    gv_writer_t w = gv_writer(key_out->data, sizeof(key_out->data));
+    gv_writer_u64(&w, number);
+    key_out->size = sizeof(number);
+}
+
+void gv_key_from_number_text(gv_key_t *key_out, uint64_t number, gv_bytes_t text)
+{
+    gv_key_from_number(key_out, number);
+    put_text(key_out, sizeof(number), text);
 }

@@ -12,17 +12,19 @@
  *   meta           name                                  format, identity, counters
  *   retained       topic                                 retained message or tombstone
  *
- * Reserved; nothing writes them yet.  A session gets a number (u64) when it is made, and the other
- * tables begin their keys with it: what belongs to a session stands together and keys stay short.
- *
- *   sessions       client id                             session number, expiry, epoch
+ *   sessions       client id                             session number, expiry
  *   subscriptions  session u64, filter                   options, identifier
  *   wills          session u64                           message, the moment it falls due
- *   inflight       session u64, direction u8, id u16     QoS stage, position of the message
- *   queue_log      position u64                          messages with the sessions that wait for
- *                                                        them, and acknowledgements; append-only:
- *                                                        the head is trimmed lazily, stragglers
- *                                                        are written again at the tail
+ *   inflight       session u64                           QoS 2 packet ids received, not released
+ *   queue_log      segment number u64                    messages with the sessions that wait for
+ *                                                        them, and acknowledgements: a segment
+ *                                                        (proto/segment.h), not a record
+ *
+ * A session gets a number (u64) when it is made, and the other tables begin their keys with it:
+ * what belongs to a session stands together and keys stay short.
+ *
+ * Reserved; nothing writes them yet.
+ *
  *   queue_index    session u64                           checkpoint of its index into the log
  *   outbox         peer's node id, link sequence u64     message that waits for the peer
  *   links          peer's node id                        "applied up to", "acknowledged up to"
@@ -87,6 +89,16 @@ gv_bytes_t gv_key_bytes(const gv_key_t *key);
  * the order of their first bytes.  Whoever needs the whole text back keeps it in the record.
  */
 void gv_key_from_text(gv_key_t *key_out, gv_bytes_t text);
+
+/* The key of a number: eight bytes, big-endian. */
+void gv_key_from_number(gv_key_t *key_out, uint64_t number);
+
+/*
+ * The key of a number and a text under it, in the order of the numbers first.  A text of more than
+ * GV_KEY_SIZE_MAX - 8 bytes is shortened as by gv_key_from_text(), with a head that is eight bytes
+ * shorter.
+ */
+void gv_key_from_number_text(gv_key_t *key_out, uint64_t number, gv_bytes_t text);
 
 /* 511 = head, NUL, 32 bytes of hash. */
 #define GV_KEY_HEAD_SIZE 478

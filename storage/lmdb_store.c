@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -17,11 +18,9 @@
 
 /*
  * Parts of this file:
- *   codes       LMDB's errors in our words
- *   reading     get, scan_slice: one short read transaction each
- *   writing     what stands between gv_store_t and the writer thread
+ *   threads     what stands between gv_store_t and the writer's and reader's threads
  *   format      is this store one we understand?
- *   opening
+ *   opening     for a node; and for a tool, which changes nothing
  */
 
 /* What the tables and records of this program mean.  Higher: written by a newer one. */
@@ -34,136 +33,11 @@
 #define MAP_SIZE_MIN             ((uint64_t)1 << 20)
 #define NS_PER_MS                ((uint64_t)1000000)
 
-static gv__lmdb_t *lmdb_of(gv_store_t *store)
-{
-    return gv_container_of(store, gv__lmdb_t, base);
-}
-
-/* ---- codes ---- */
-
-gv_err_t gv__err_from_mdb(int rc)
-{
-    switch (rc) {
-    case MDB_SUCCESS:
-        return GV_OK;
-    case MDB_NOTFOUND:
-        return GV_ERR_NOENT;
-    case MDB_MAP_FULL:
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-        return GV_ERR_FULL;
-    case MDB_TXN_FULL:
-        return GV_ERR_LIMIT;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID:
-        return GV_ERR_CORRUPT;
-    case MDB_VERSION_MISMATCH:
-        return GV_ERR_VERSION;
-    case ENOMEM:
-        return GV_ERR_NOMEM;
-    case EACCES:
-    case EPERM:
-    case EROFS:
-        return GV_ERR_DENIED;
-    default:
-        return GV_ERR_IO;
-    }
-}
-
-/* ---- reading ---- */
-
-/* A read transaction; a slot that a dead reader left is taken back once. */
-static gv_err_t begin_read(gv__lmdb_t *lmdb, MDB_txn **txn_out)
-{
-    int rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, txn_out);
-    if (rc == MDB_READERS_FULL) {
-        int dead = 0;
-        (void)mdb_reader_check(lmdb->env, &dead);
-        rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, txn_out);
-    }
-    return gv__err_from_mdb(rc);
-}
-
-static gv_err_t lmdb_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
-                         gv_store_record_cb_t *on_record, void *arg)
-{
-    gv__lmdb_t *lmdb = lmdb_of(store);
-    MDB_txn *txn = NULL;
-    gv_err_t err = begin_read(lmdb, &txn);
-    if (err != GV_OK) {
-        return err;
-    }
-    MDB_val mdb_key = gv__mdb_val(key);
-    MDB_val value;
-    err = gv__err_from_mdb(mdb_get(txn, lmdb->tables[table], &mdb_key, &value));
-    if (err == GV_OK) {
-        err = on_record(key, gv__mdb_bytes(value), arg);
-    }
-    mdb_txn_abort(txn);
-    return err;
-}
-
-/* Sets the LMDB cursor to the first record the walk has not seen. */
-static int seek(MDB_cursor *mdb_cursor, const gv_store_cursor_t *cursor, MDB_val *key,
-                MDB_val *value)
-{
-    if (cursor->_key_size == 0) {
-        return mdb_cursor_get(mdb_cursor, key, value, MDB_FIRST);
-    }
-    gv_bytes_t from = gv_bytes(cursor->_key, cursor->_key_size);
-    *key = gv__mdb_val(from);
-    int rc = mdb_cursor_get(mdb_cursor, key, value, MDB_SET_RANGE);
-    if (rc == MDB_SUCCESS && cursor->_after && gv_bytes_equal(gv__mdb_bytes(*key), from)) {
-        rc = mdb_cursor_get(mdb_cursor, key, value, MDB_NEXT);
-    }
-    return rc;
-}
-
-static gv_err_t walk(MDB_cursor *mdb_cursor, gv_store_cursor_t *cursor, size_t records_max,
-                     gv_store_record_cb_t *on_record, void *arg, bool *ended)
-{
-    MDB_val key;
-    MDB_val value;
-    int rc = seek(mdb_cursor, cursor, &key, &value);
-    for (size_t n = 0; rc == MDB_SUCCESS && n < records_max; n++) {
-        gv__store_cursor_pass(cursor, gv__mdb_bytes(key));
-        gv_err_t err = on_record(gv__mdb_bytes(key), gv__mdb_bytes(value), arg);
-        if (err != GV_OK) {
-            return err;
-        }
-        rc = mdb_cursor_get(mdb_cursor, &key, &value, MDB_NEXT);
-    }
-    *ended = rc == MDB_NOTFOUND;
-    return rc == MDB_NOTFOUND ? GV_OK : gv__err_from_mdb(rc);
-}
-
-static gv_err_t lmdb_scan_slice(gv_store_t *store, gv_table_t table, gv_store_cursor_t *cursor,
-                                size_t records_max, gv_store_record_cb_t *on_record, void *arg,
-                                bool *ended)
-{
-    gv__lmdb_t *lmdb = lmdb_of(store);
-    MDB_txn *txn = NULL;
-    gv_err_t err = begin_read(lmdb, &txn);
-    if (err != GV_OK) {
-        return err;
-    }
-    MDB_cursor *mdb_cursor = NULL;
-    err = gv__err_from_mdb(mdb_cursor_open(txn, lmdb->tables[table], &mdb_cursor));
-    if (err == GV_OK) {
-        err = walk(mdb_cursor, cursor, records_max, on_record, arg, ended);
-        mdb_cursor_close(mdb_cursor);
-    }
-    mdb_txn_abort(txn);
-    return err;
-}
-
-/* ---- writing ---- */
+/* ---- threads ---- */
 
 static void lmdb_submit(gv_store_t *store, gv_batch_t *batch)
 {
-    gv__writer_submit(lmdb_of(store), batch);
+    gv__writer_submit(gv__lmdb_of(store), batch);
 }
 
 /* Somebody who waits for one batch. */
@@ -222,18 +96,37 @@ static void lmdb_free(gv__lmdb_t *lmdb)
     gv_free(lmdb);
 }
 
+static void lmdb_load(gv_store_t *store, gv__load_t *load)
+{
+    gv__reader_ask(gv__lmdb_of(store), load);
+}
+
 static void lmdb_close(gv_store_t *store)
 {
-    gv__lmdb_t *lmdb = lmdb_of(store);
+    gv__lmdb_t *lmdb = gv__lmdb_of(store);
+    gv__reader_stop(lmdb);
     gv__writer_stop(lmdb);
     lmdb_free(lmdb);
 }
 
+static void offline_close(gv_store_t *store)
+{
+    lmdb_free(gv__lmdb_of(store));
+}
+
+/* For a tool: there is no thread, and nothing to write. */
+static const gv_store_ops_t offline_ops = {
+    .get = gv__lmdb_get,
+    .scan_slice = gv__lmdb_scan_slice,
+    .close = offline_close,
+};
+
 static const gv_store_ops_t lmdb_ops = {
     .submit = lmdb_submit,
     .write = lmdb_write,
-    .get = lmdb_get,
-    .scan_slice = lmdb_scan_slice,
+    .get = gv__lmdb_get,
+    .scan_slice = gv__lmdb_scan_slice,
+    .load = lmdb_load,
     .close = lmdb_close,
 };
 
@@ -381,6 +274,7 @@ static gv_err_t take_options(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options,
     lmdb->reserve_bytes = reserve;
     /* Of a disk that others fill as well, the share of a 64 GiB map would be too much to ask. */
     lmdb->disk_reserve_bytes = reserve < RESERVE_MIN ? reserve : RESERVE_MIN;
+    lmdb->ballast_bytes = options->ballast_bytes;
     lmdb->sync_interval_ns = interval_ms * NS_PER_MS;
     lmdb->base.sync = options->sync;
     return GV_OK;
@@ -391,6 +285,16 @@ static void on_lmdb_assert(MDB_env *env, const char *message)
 {
     (void)env;
     gv_log_error("lmdb_assert", "message='%s'", message);
+}
+
+static void take_sizes(gv__lmdb_t *lmdb)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    (void)mdb_env_info(lmdb->env, &info);
+    (void)mdb_env_stat(lmdb->env, &stat);
+    lmdb->map_bytes = info.me_mapsize; /* not below what is in use already */
+    lmdb->page_bytes = stat.ms_psize;
 }
 
 static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
@@ -419,13 +323,34 @@ static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
     int dead = 0;
     (void)mdb_reader_check(lmdb->env, &dead);
 
-    MDB_envinfo info;
-    MDB_stat stat;
-    (void)mdb_env_info(lmdb->env, &info);
-    (void)mdb_env_stat(lmdb->env, &stat);
-    lmdb->map_bytes = info.me_mapsize; /* not below what is in use already */
-    lmdb->page_bytes = stat.ms_psize;
+    take_sizes(lmdb);
     return GV_OK;
+}
+
+gv_err_t gv__thread_start(pthread_t *thread_out, void *(*main)(void *), gv__lmdb_t *lmdb)
+{
+    sigset_t all;
+    sigset_t before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(thread_out, NULL, main, lmdb);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc == 0 ? GV_OK : GV_ERR_IO;
+}
+
+static gv_err_t start_threads(gv__lmdb_t *lmdb, gv__why_t why)
+{
+    gv_err_t err = gv__writer_start(lmdb);
+    if (err != GV_OK) {
+        gv__why_set(why, "cannot start the storage writer's thread");
+        return err;
+    }
+    err = gv__reader_start(lmdb);
+    if (err != GV_OK) {
+        gv__why_set(why, "cannot start the storage reader's thread");
+        gv__writer_stop(lmdb);
+    }
+    return err;
 }
 
 static gv_err_t open_all(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options, gv__why_t why)
@@ -447,11 +372,7 @@ static gv_err_t open_all(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options, gv_
         return err;
     }
     gv__datadir_fill_ballast(&lmdb->dir, options->ballast_bytes);
-    err = gv__writer_start(lmdb);
-    if (err != GV_OK) {
-        gv__why_set(why, "cannot start the storage writer's thread");
-    }
-    return err;
+    return start_threads(lmdb, why);
 }
 
 gv_err_t gv_lmdb_store_open(const gv_lmdb_options_t *options, gv_store_t **store_out, char *why,
@@ -470,5 +391,68 @@ gv_err_t gv_lmdb_store_open(const gv_lmdb_options_t *options, gv_store_t **store
         return err;
     }
     *store_out = &lmdb->base;
+    return GV_OK;
+}
+
+/* ---- opening for a tool ---- */
+
+static gv_err_t open_existing_tables(gv__lmdb_t *lmdb, gv__why_t why)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &txn);
+    if (rc != MDB_SUCCESS) {
+        return explain("read", rc, lmdb, why);
+    }
+    for (size_t t = 0; rc == MDB_SUCCESS && t < GV_TABLE_COUNT; t++) {
+        rc = mdb_dbi_open(txn, gv_table_name((gv_table_t)t), 0, &lmdb->tables[t]);
+        if (rc == MDB_NOTFOUND) {
+            lmdb->tables[t] = GV__LMDB_NO_TABLE; /* of a later program than the store's */
+            rc = MDB_SUCCESS;
+        }
+    }
+    gv_err_t err = rc == MDB_SUCCESS
+                       ? check_format(txn, lmdb->tables[GV_TABLE_META], lmdb->dir.path, why)
+                       : explain("read", rc, lmdb, why);
+    if (err != GV_OK) {
+        mdb_txn_abort(txn);
+        return err;
+    }
+    rc = mdb_txn_commit(txn); /* which keeps the tables open */
+    return rc == MDB_SUCCESS ? GV_OK : explain("read", rc, lmdb, why);
+}
+
+static gv_err_t open_existing(gv__lmdb_t *lmdb, const char *directory, gv__why_t why)
+{
+    gv_err_t err = gv__datadir_open_existing(directory, &lmdb->dir, why);
+    if (err != GV_OK) {
+        return err;
+    }
+    int rc = mdb_env_create(&lmdb->env);
+    if (rc == MDB_SUCCESS) {
+        (void)mdb_env_set_assert(lmdb->env, on_lmdb_assert);
+        (void)mdb_env_set_maxdbs(lmdb->env, GV_TABLE_COUNT);
+        /* The directory's own lock is held, so LMDB needs none. */
+        rc = mdb_env_open(lmdb->env, lmdb->dir.path, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, 0600);
+    }
+    if (rc != MDB_SUCCESS) {
+        return explain("read", rc, lmdb, why);
+    }
+    take_sizes(lmdb);
+    return open_existing_tables(lmdb, why);
+}
+
+gv_err_t gv__lmdb_open_offline(const char *directory, gv__lmdb_t **lmdb_out, gv__why_t why)
+{
+    *lmdb_out = NULL;
+    why.text[0] = '\0';
+    gv__lmdb_t *lmdb = GV_NEW(gv__lmdb_t);
+    lmdb->base.ops = &offline_ops;
+    lmdb->dir = (gv__datadir_t){.fd = -1, .lock_fd = -1};
+    gv_err_t err = open_existing(lmdb, directory, why);
+    if (err != GV_OK) {
+        lmdb_free(lmdb);
+        return err;
+    }
+    *lmdb_out = lmdb;
     return GV_OK;
 }

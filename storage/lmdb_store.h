@@ -7,6 +7,13 @@
  * The writer takes everything that has been submitted meanwhile into one transaction and syncs
  * once: alone a batch is committed at once, under load hundreds share a sync.
  *
+ * Large values.  One of more than 2 KB takes pages of its own, which have to lie in a row; so a log
+ * of large values is packed by its writer, and 1 MiB is a good size to pack: a commit of one takes
+ * 2 ms, throughput grows no further (over 1 GiB/s here), and the file is a fifth larger than what
+ * is alive.  At 4 MiB commits take twice as long, with tails of 40 ms, and holes that nothing fits
+ * cost a third; below 256 KiB the work per commit shows.  A file that was larger once stays so, and
+ * is not slower for it.  Measured with tests/bench/segment_bench.
+ *
  * The data directory holds `data.mdb`, `lock.mdb` (LMDB's own), `grapevine.lock` (locked as long as
  * the store is open: one process per directory) and perhaps `ballast`, a file that is deleted when
  * the disk is full to leave room to drain.  It must be on a local file system.

@@ -216,7 +216,7 @@ static gv_err_t check_overflow(verifier_t *verifier, uint64_t page, uint64_t val
 typedef enum tree_kind {
     TREE_MAIN,      /* names of tables -> tables */
     TREE_TABLE,     /* what we keep */
-    TREE_LOG,       /* the same, and large: leaves are looked at on demand only */
+    TREE_LOG,       /* the same, not read at the start: leaves are looked at on demand only */
     TREE_FREE_LIST, /* transaction -> the pages it has freed */
 } tree_kind_t;
 
@@ -281,8 +281,7 @@ static gv_err_t check_table(verifier_t *verifier, const leaf_node_t *node)
         return damaged(verifier, node->page);
     }
     memcpy(&tree, node->data.data, sizeof(tree));
-    bool is_log = gv_bytes_equal(node->key, gv_bytes_text(gv_table_name(GV_TABLE_QUEUE_LOG))) ||
-                  gv_bytes_equal(node->key, gv_bytes_text(gv_table_name(GV_TABLE_OUTBOX)));
+    bool is_log = gv_bytes_equal(node->key, gv_bytes_text(gv_table_name(GV_TABLE_OUTBOX)));
     return check_tree(verifier, &tree, is_log ? TREE_LOG : TREE_TABLE);
 }
 

@@ -14,7 +14,8 @@
  * are for that.
  *
  * Cost: branch pages are about one in a hundred and are always read; leaf pages of tables that are
- * read at the start anyway are read too, those of logs are not.  About 2 s for a million pages (4
+ * read at the start anyway are read too, and of large values the first page; the leaves of the
+ * outbox, which is not walked then, are not.  About 2 s for a million pages (4
  * GiB) in the system's cache.  Memory: one bit per page.
  */
 
@@ -30,7 +31,8 @@ typedef struct gv__lmdb_fault {
 } gv__lmdb_fault_t;
 
 /*
- * `fd` is open for reading; nobody writes meanwhile.  With `every_page`, the leaf pages of logs are
- * read too.  GV_OK, or GV_ERR_CORRUPT, GV_ERR_VERSION, GV_ERR_IO or GV_ERR_NOMEM and *fault_out.
+ * `fd` is open for reading; nobody writes meanwhile.  With `every_page`, the leaf pages of the
+ * outbox are read too.  GV_OK, or GV_ERR_CORRUPT, GV_ERR_VERSION, GV_ERR_IO or GV_ERR_NOMEM and
+ * *fault_out.
  */
 GV_MUST_USE gv_err_t gv__lmdb_verify(int fd, bool every_page, gv__lmdb_fault_t *fault_out);

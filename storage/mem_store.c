@@ -7,13 +7,14 @@
 #include "base/rng.h"
 
 #include "storage/batch_p.h"
+#include "storage/join_p.h"
 #include "storage/mem_image_p.h"
 #include "storage/store_p.h"
 
 /*
  * Parts of this file:
  *   txn       a committed transaction that is not synced yet: its changes, and who waits for it
- *   steps     apply, commit, sync
+ *   steps     apply, commit, sync, load
  *   crash, faults, damage
  *   ops       what gv_store_t wants
  */
@@ -31,7 +32,9 @@ typedef struct mem_store {
     gv_mem_options_t options;
     gv_rng_t rng;
 
-    gv_list_t queue;    /* submitted */
+    gv_list_t queue;    /* submitted; at a step's end, what waits for partners */
+    gv_list_t ready;    /* submitted, older, and complete */
+    gv_list_t loads;    /* gv__load_t: asked for */
     gv_list_t applied;  /* in the transaction that is being built */
     gv_list_t unsynced; /* txn_t: committed, not synced */
     gv_batch_t *ghost;  /* a commit that failed, but may have reached the disk; or NULL */
@@ -40,6 +43,7 @@ typedef struct mem_store {
 
     gv_err_t fault;
     uint32_t fault_percent;
+    bool fault_filled; /* a commit has found the disk full */
 } mem_store_t;
 
 static mem_store_t *mem_of(gv_store_t *store)
@@ -93,7 +97,7 @@ static bool is_struck(mem_store_t *mem)
 }
 
 /* Whether the batch still fits, with everything applied before it (deletes count as nothing). */
-static bool fits(const mem_store_t *mem, const gv_batch_t *batch)
+static bool fits(const mem_store_t *mem, const gv_batch_t *batch, uint64_t bytes_before)
 {
     if (mem->options.size_bytes == 0) {
         return true;
@@ -102,29 +106,29 @@ static bool fits(const mem_store_t *mem, const gv_batch_t *batch)
     if (!gv_batch_is_draining(batch)) {
         limit -= mem->options.reserve_bytes;
     }
-    uint64_t used = mem->committed.bytes + gv_batch_bytes(batch);
+    uint64_t used = mem->committed.bytes + bytes_before + gv_batch_bytes(batch);
     gv_list_foreach (&mem->applied, link) {
         used += gv_batch_bytes(batch_at(link));
     }
     return used <= limit || !batch->_has_puts;
 }
 
-/* The oldest batch of a lane picked at random among those that wait. */
-static gv_batch_t *pick_submitted(mem_store_t *mem)
+/* The oldest batch of a lane picked at random among those that can be applied. */
+static gv_batch_t *pick_ready(mem_store_t *mem)
 {
     uint32_t count = 0;
-    gv_list_foreach (&mem->queue, link) {
+    gv_list_foreach (&mem->ready, link) {
         count++;
     }
     uint32_t skip = gv_rng_below(&mem->rng, count);
     const gv_store_lane_t *lane = NULL;
-    gv_list_foreach (&mem->queue, link) {
+    gv_list_foreach (&mem->ready, link) {
         if (skip-- == 0) {
             lane = batch_at(link)->lane;
             break;
         }
     }
-    gv_list_foreach (&mem->queue, link) {
+    gv_list_foreach (&mem->ready, link) {
         if (batch_at(link)->lane == lane) {
             return batch_at(link);
         }
@@ -132,14 +136,54 @@ static gv_batch_t *pick_submitted(mem_store_t *mem)
     return NULL; /* not reached: the lane has at least the one that was picked */
 }
 
+/* For new data; UINT64_MAX when there is no limit. */
+static uint64_t room_of(const mem_store_t *mem)
+{
+    uint64_t limit = mem->options.size_bytes - mem->options.reserve_bytes;
+    uint64_t used = mem->committed.bytes;
+    if (mem->options.size_bytes == 0) {
+        return UINT64_MAX;
+    }
+    return limit > used ? limit - used : 0;
+}
+
+static uint64_t resume_bytes(const mem_store_t *mem)
+{
+    return gv__store_resume_bytes(mem->options.size_bytes - mem->options.reserve_bytes);
+}
+
+/* What the store on disk does every second, here before each step. */
+static void look_for_room(mem_store_t *mem)
+{
+    if (!gv_store_is_full(&mem->base)) {
+        return;
+    }
+    if (mem->fault_filled && !(mem->fault == GV_ERR_FULL && is_struck(mem))) {
+        mem->fault_filled = false;
+    }
+    if (!mem->fault_filled && room_of(mem) >= resume_bytes(mem)) {
+        gv__store_set_full(&mem->base, false);
+    }
+}
+
 static void step_apply(mem_store_t *mem)
 {
-    gv_batch_t *batch = pick_submitted(mem);
-    gv_list_remove(&batch->link);
-    if (batch->result == GV_OK && !fits(mem, batch)) {
-        batch->result = GV_ERR_FULL;
+    gv_list_t unit;
+    gv_list_init(&unit);
+    gv__join_take_unit(&mem->ready, pick_ready(mem), &unit);
+    uint64_t bytes = 0;
+    gv_list_foreach (&unit, link) {
+        gv_batch_t *batch = batch_at(link);
+        if (batch->result == GV_OK && !fits(mem, batch, bytes)) {
+            batch->result = GV_ERR_FULL;
+            if (room_of(mem) < bytes + resume_bytes(mem)) {
+                gv__store_set_full(&mem->base, true);
+            }
+        }
+        bytes += gv_batch_bytes(batch);
     }
-    gv_list_append(&mem->applied, &batch->link);
+    gv__join_spread_errors(&unit);
+    gv_list_splice(&mem->applied, &unit);
 }
 
 /* All changes of the batches that were not refused, as one. */
@@ -177,6 +221,9 @@ static txn_t *commit_redo(mem_store_t *mem, gv_batch_t *redo)
     gv_counter_add(&stats->changes, gv_batch_count(redo));
     gv_counter_add(&stats->bytes, gv_batch_bytes(redo));
     gv_counter_set(&stats->used_bytes, mem->committed.bytes);
+    if (room_of(mem) == 0) {
+        gv__store_set_full(&mem->base, true);
+    }
     return txn_new(mem, redo);
 }
 
@@ -199,6 +246,10 @@ static txn_t *fail_commit(mem_store_t *mem, gv_batch_t *redo, gv_err_t fault)
     gv_list_foreach (&mem->applied, link) {
         gv_batch_t *batch = batch_at(link);
         batch->result = batch->result != GV_OK ? batch->result : fault;
+    }
+    if (fault == GV_ERR_FULL) {
+        mem->fault_filled = true;
+        gv__store_set_full(&mem->base, true);
     }
     gv_batch_free(&mem->ghost);
     if (fault == GV_ERR_IO) {
@@ -239,14 +290,43 @@ static void step_sync(mem_store_t *mem)
     gv_counter_add(&mem->base.stats.syncs, 1);
 }
 
+static gv__load_t *load_at(gv_link_t *link)
+{
+    return gv_container_of(link, gv__load_t, link);
+}
+
+/* The oldest load of a lane picked at random among those that wait. */
+static void step_load(mem_store_t *mem)
+{
+    uint32_t count = 0;
+    gv_list_foreach (&mem->loads, link) {
+        count++;
+    }
+    uint32_t skip = gv_rng_below(&mem->rng, count);
+    gv_link_t *picked = gv_list_first(&mem->loads);
+    while (skip-- > 0) {
+        picked = gv_list_next(&mem->loads, picked);
+    }
+    gv_link_t *oldest = gv_list_first(&mem->loads);
+    while (load_at(oldest)->lane != load_at(picked)->lane) {
+        oldest = gv_list_next(&mem->loads, oldest);
+    }
+    gv_list_remove(oldest);
+    gv__load_read(load_at(oldest));
+    gv_counter_add(&mem->base.stats.loads, 1);
+    gv__load_finish(load_at(oldest));
+}
+
 typedef void step_t(mem_store_t *mem);
 
 bool gv_mem_store_step(gv_store_t *store)
 {
     mem_store_t *mem = mem_of(store);
-    step_t *possible[3];
+    step_t *possible[4];
     uint32_t count = 0;
-    if (!gv_list_is_empty(&mem->queue)) {
+    look_for_room(mem);
+    (void)gv__join_take(&mem->queue, SIZE_MAX, &mem->ready);
+    if (!gv_list_is_empty(&mem->ready)) {
         possible[count++] = step_apply;
     }
     if (!gv_list_is_empty(&mem->applied)) {
@@ -254,6 +334,9 @@ bool gv_mem_store_step(gv_store_t *store)
     }
     if (!gv_list_is_empty(&mem->unsynced) && mem->options.sync != GV_STORE_SYNC_OFF) {
         possible[count++] = step_sync;
+    }
+    if (!gv_list_is_empty(&mem->loads)) {
+        possible[count++] = step_load;
     }
     if (count == 0) {
         return false;
@@ -283,7 +366,11 @@ void gv_mem_store_crash(gv_store_t *store, gv_mem_crash_t crash)
     }
     gv_batch_free(&mem->ghost);
     drop_all(&mem->queue);
+    drop_all(&mem->ready);
     drop_all(&mem->applied);
+    for (gv_link_t *link; (link = gv_list_take_first(&mem->loads)) != NULL;) {
+        gv__load_free(load_at(link));
+    }
 
     bool survives = true;
     gv_list_foreach_safe (&mem->unsynced, link) {
@@ -298,6 +385,8 @@ void gv_mem_store_crash(gv_store_t *store, gv_mem_crash_t crash)
         }
         txn_free(txn);
     }
+    mem->fault_filled = false;
+    gv__store_set_full(&mem->base, false);
     if (crash == GV_MEM_CRASH_POWER) {
         gv__image_copy(&mem->committed, &mem->synced);
     }
@@ -352,7 +441,7 @@ static gv_err_t mem_write(gv_store_t *store, gv_batch_t *batch)
 {
     mem_store_t *mem = mem_of(store);
     gv_err_t result = batch->result;
-    if (result == GV_OK && !fits(mem, batch)) {
+    if (result == GV_OK && !fits(mem, batch, 0)) {
         result = GV_ERR_FULL;
     }
     if (result == GV_OK && is_struck(mem)) {
@@ -398,12 +487,23 @@ static gv_err_t mem_scan_slice(gv_store_t *store, gv_table_t table_number,
     return err;
 }
 
+static void mem_load(gv_store_t *store, gv__load_t *load)
+{
+    gv_list_append(&mem_of(store)->loads, &load->link);
+}
+
 static void mem_close(gv_store_t *store)
 {
     mem_store_t *mem = mem_of(store);
+    for (gv_link_t *link; (link = gv_list_take_first(&mem->loads)) != NULL;) {
+        gv__load_finish(load_at(link)); /* GV_ERR_CLOSED, as it was made */
+    }
     gv_mem_store_settle(store);
     while (!gv_list_is_empty(&mem->unsynced)) {
         step_sync(mem);
+    }
+    for (gv_link_t *link; (link = gv_list_take_first(&mem->queue)) != NULL;) {
+        gv_store_complete(batch_at(link), GV_ERR_CLOSED); /* its partners never came */
     }
     gv_batch_free(&mem->ghost);
     gv__image_clear(&mem->committed);
@@ -416,6 +516,7 @@ static const gv_store_ops_t mem_ops = {
     .write = mem_write,
     .get = mem_get,
     .scan_slice = mem_scan_slice,
+    .load = mem_load,
     .close = mem_close,
 };
 
@@ -428,6 +529,8 @@ void gv_mem_store_new(const gv_mem_options_t *options, gv_store_t **store_out)
     mem->options = *options;
     gv_rng_init(&mem->rng, options->seed, 0);
     gv_list_init(&mem->queue);
+    gv_list_init(&mem->ready);
+    gv_list_init(&mem->loads);
     gv_list_init(&mem->applied);
     gv_list_init(&mem->unsynced);
     mem->fault = GV_OK;

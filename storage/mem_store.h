@@ -13,7 +13,8 @@
  * Nothing moves by itself: gv_mem_store_step() does one step, chosen by the seed, so that batches
  * of different lanes overtake each other, transactions group at random, and a crash can come
  * between any two of them.  Completions are posted when the batch is as safe as the sync mode
- * promises.  The same seed and the same calls give the same history.
+ * promises; a load is answered by a step too.  The same seed and the same calls give the same
+ * history.
  *
  * Threads: one.
  */
@@ -49,7 +50,7 @@ typedef enum gv_mem_crash {
 /*
  * Loses what such a crash loses: of the layers that may go, a random first part survives, in the
  * order of the transactions and each whole.  Batches that were not completed never will be: their
- * lanes are forgotten (the node that had them is dead) and may not be used again.
+ * lanes are forgotten (the node that had them is dead) and may not be used again; loads alike.
  * The store itself can be used by the restarted node at once.
  */
 void gv_mem_store_crash(gv_store_t *store, gv_mem_crash_t crash);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/records.h"
 
+#include "base/alloc.h"
+
 /* Over everything but itself: see the header. */
 static uint32_t checksum(gv_table_t table, gv_bytes_t key, uint8_t version, gv_bytes_t body)
 {
@@ -66,4 +68,70 @@ void gv_record_free(ProtobufCMessage **messagep)
     if (message != NULL) {
         protobuf_c_message_free_unpacked(message, NULL);
     }
+}
+
+/* ---- arena ---- */
+
+typedef struct gv__record_piece {
+    struct gv__record_piece *next;
+    _Alignas(max_align_t) uint8_t room[];
+} record_piece_t;
+
+void gv_record_arena_init(gv_record_arena_t *arena)
+{
+    arena->_used = 0;
+    arena->_pieces = NULL;
+}
+
+void gv_record_arena_deinit(gv_record_arena_t *arena)
+{
+    for (record_piece_t *piece; (piece = arena->_pieces) != NULL;) {
+        arena->_pieces = piece->next;
+        gv_free(piece);
+    }
+    arena->_used = 0;
+}
+
+static void *arena_alloc(void *allocator_data, size_t size)
+{
+    gv_record_arena_t *arena = allocator_data;
+    size_t alignment = _Alignof(max_align_t);
+    size_t left = sizeof(arena->_room) - arena->_used;
+    if (size <= left) {
+        void *room = arena->_room + arena->_used;
+        size_t padded = (size + alignment - 1) / alignment * alignment;
+        arena->_used += padded < left ? padded : left;
+        return room;
+    }
+    record_piece_t *piece = gv_try_alloc(sizeof(*piece) + size);
+    if (piece == NULL) {
+        return NULL;
+    }
+    piece->next = arena->_pieces;
+    arena->_pieces = piece;
+    return piece->room;
+}
+
+/* Everything goes at once, with the next message. */
+static void arena_free(void *allocator_data, void *room)
+{
+    (void)allocator_data;
+    (void)room;
+}
+
+gv_err_t gv_record_unpack_in(gv_record_arena_t *arena, gv_table_t table, gv_bytes_t key,
+                             gv_bytes_t value, const ProtobufCMessageDescriptor *descriptor,
+                             const ProtobufCMessage **message_out)
+{
+    *message_out = NULL;
+    gv_bytes_t body;
+    gv_err_t err = gv_record_open(table, key, value, &body);
+    if (err != GV_OK) {
+        return err;
+    }
+    gv_record_arena_deinit(arena);
+    ProtobufCAllocator allocator = {
+        .alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+    *message_out = protobuf_c_message_unpack(descriptor, &allocator, body.size, body.data);
+    return *message_out != NULL ? GV_OK : GV_ERR_CORRUPT;
 }

@@ -15,6 +15,7 @@
  */
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -47,6 +48,29 @@ GV_MUST_USE gv_err_t gv_record_unpack(gv_table_t table, gv_bytes_t key, gv_bytes
                                       const ProtobufCMessageDescriptor *descriptor,
                                       ProtobufCMessage **message_out);
 
+/*
+ * For walks over whole tables: memory that one message after the other is unpacked into, without a
+ * call to the allocator for each of its fields.  A message too large for it takes more, until the
+ * next one.
+ *
+ * Public only so that it can stand on the stack.
+ */
+typedef struct gv_record_arena {
+    size_t _used;
+    struct gv__record_piece *_pieces; /* what did not fit */
+    _Alignas(max_align_t) uint8_t _room[4096];
+} gv_record_arena_t;
+
+void gv_record_arena_init(gv_record_arena_t *arena);
+
+void gv_record_arena_deinit(gv_record_arena_t *arena);
+
+/* As gv_record_unpack(), but the message lives in the arena, until the next one. */
+GV_MUST_USE gv_err_t gv_record_unpack_in(gv_record_arena_t *arena, gv_table_t table, gv_bytes_t key,
+                                         gv_bytes_t value,
+                                         const ProtobufCMessageDescriptor *descriptor,
+                                         const ProtobufCMessage **message_out);
+
 /* NULL in *messagep is allowed. */
 void gv_record_free(ProtobufCMessage **messagep);
 
@@ -54,4 +78,10 @@ void gv_record_free(ProtobufCMessage **messagep);
 static inline ProtobufCBinaryData gv_record_bytes(gv_bytes_t bytes)
 {
     return (ProtobufCBinaryData){.len = bytes.size, .data = (uint8_t *)(uintptr_t)bytes.data};
+}
+
+/* And back: a view of a field. */
+static inline gv_bytes_t gv_record_view(ProtobufCBinaryData data)
+{
+    return gv_bytes(data.data, data.len);
 }

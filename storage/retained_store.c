@@ -35,11 +35,6 @@ void gv_retained_delete(gv_batch_t *batch, gv_bytes_t topic)
     gv_batch_delete(batch, GV_TABLE_RETAINED, gv_key_bytes(&key));
 }
 
-static gv_bytes_t bytes_of(ProtobufCBinaryData data)
-{
-    return gv_bytes(data.data, data.len);
-}
-
 /* The checks that a checksum cannot make: it may have been a wrong record from the start. */
 static bool is_sound(const Gv__Record__Retained *message, gv_bytes_t key)
 {
@@ -48,7 +43,7 @@ static bool is_sound(const Gv__Record__Retained *message, gv_bytes_t key)
         return false;
     }
     gv_key_t expected;
-    gv_key_from_text(&expected, bytes_of(message->topic));
+    gv_key_from_text(&expected, gv_record_view(message->topic));
     return gv_bytes_equal(gv_key_bytes(&expected), key);
 }
 
@@ -56,38 +51,39 @@ typedef struct load {
     gv_store_t *store;
     gv_retained_cb_t *on_retained;
     void *arg;
+    gv_record_arena_t arena;
 } load_t;
 
 static gv_err_t on_record(gv_bytes_t key, gv_bytes_t value, void *arg)
 {
     load_t *load = arg;
-    ProtobufCMessage *unpacked;
-    gv_err_t err = gv_record_unpack(GV_TABLE_RETAINED, key, value,
-                                    &gv__record__retained__descriptor, &unpacked);
+    const ProtobufCMessage *unpacked;
+    gv_err_t err = gv_record_unpack_in(&load->arena, GV_TABLE_RETAINED, key, value,
+                                       &gv__record__retained__descriptor, &unpacked);
     const Gv__Record__Retained *message = (const Gv__Record__Retained *)unpacked;
     if (err != GV_OK || !is_sound(message, key)) {
         gv_store_note_damaged(load->store, GV_TABLE_RETAINED, key);
-        gv_record_free(&unpacked);
         return GV_OK; /* the others are worth having */
     }
     gv_stored_retained_t retained = {
-        .topic = bytes_of(message->topic),
-        .payload = bytes_of(message->payload),
-        .properties = bytes_of(message->properties),
+        .topic = gv_record_view(message->topic),
+        .payload = gv_record_view(message->payload),
+        .properties = gv_record_view(message->properties),
         .qos = (uint8_t)message->qos,
         .is_tombstone = message->is_tombstone,
         .expires_at_ms = message->expires_at_ms,
         .hlc = message->hlc,
     };
     memcpy(retained.node_id, message->node_id.data, sizeof(retained.node_id));
-    err = load->on_retained(&retained, load->arg);
-    gv_record_free(&unpacked);
-    return err;
+    return load->on_retained(&retained, load->arg);
 }
 
 gv_err_t gv_retained_load(gv_store_t *store, gv_retained_cb_t *on_retained, void *arg)
 {
     GV_ASSERT(on_retained != NULL);
     load_t load = {.store = store, .on_retained = on_retained, .arg = arg};
-    return gv_store_scan(store, GV_TABLE_RETAINED, on_record, &load);
+    gv_record_arena_init(&load.arena);
+    gv_err_t err = gv_store_scan(store, GV_TABLE_RETAINED, on_record, &load);
+    gv_record_arena_deinit(&load.arena);
+    return err;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/store.h"
 
+#include <inttypes.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 
 #include "storage/batch_p.h"
@@ -10,6 +12,10 @@
 
 /* Records per read transaction of gv_store_scan(): some milliseconds at most. */
 #define SCAN_SLICE_RECORDS ((size_t)4096)
+
+/* gv__store_resume_bytes(): a 32nd, but no more than this. */
+#define RESUME_PART 32U
+#define RESUME_MAX  ((uint64_t)64 << 20)
 
 /* ---- promises ---- */
 
@@ -62,6 +68,7 @@ void gv_store_lane_deinit(gv_store_lane_t *lane)
 {
     GV_ASSERT(lane->_pending_count == 0);
     GV_ASSERT(lane->_pending_bytes == 0);
+    GV_ASSERT(lane->_loading_count == 0);
     lane->_store = NULL;
 }
 
@@ -124,6 +131,7 @@ gv_err_t gv_store_write(gv_store_t *store, gv_batch_t **batchp)
     *batchp = NULL;
     GV_ASSERT(batch != NULL);
     GV_ASSERT(batch->lane == NULL);
+    GV_ASSERT(batch->join_count == 0);
     batch->result = gv_batch_error(batch);
     return store->ops->write(store, batch);
 }
@@ -184,11 +192,116 @@ gv_err_t gv_store_scan(gv_store_t *store, gv_table_t table, gv_store_record_cb_t
     return err;
 }
 
+/* ---- loads ---- */
+
+static gv_err_t on_read(gv_bytes_t key, gv_bytes_t value, void *arg)
+{
+    (void)key;
+    gv__load_t *load = arg;
+    gv_err_t err = gv_msgbuf_new(value.size, &load->value);
+    if (err == GV_OK) {
+        if (value.size > 0) {
+            memcpy(gv_msgbuf_data(load->value), value.data, value.size);
+        }
+        gv_msgbuf_seal(load->value);
+    }
+    return err;
+}
+
+void gv__load_read(gv__load_t *load)
+{
+    gv_store_t *store = load->lane->_store;
+    load->result =
+        store->ops->get(store, load->table, gv_bytes(load->key, load->key_size), on_read, load);
+}
+
+void gv__load_finish(gv__load_t *load)
+{
+    GV_ASSERT(!gv_link_is_linked(&load->link));
+    GV_ASSERT((load->result == GV_OK) == (load->value != NULL));
+    load->lane->_post(load->lane->_post_arg, &load->letter);
+}
+
+void gv__load_free(gv__load_t *load)
+{
+    gv_msgbuf_unref(&load->value);
+    gv_free(load);
+}
+
+/* On the lane's thread. */
+static void on_load_finished(gv_letter_t *letter)
+{
+    gv__load_t *load = gv_container_of(letter, gv__load_t, letter);
+    GV_ASSERT(load->lane->_loading_count > 0);
+    load->lane->_loading_count--;
+    gv_store_loaded_cb_t *on_loaded = load->on_loaded;
+    void *arg = load->arg;
+    gv_err_t result = load->result;
+    gv_msgbuf_t *value = load->value;
+    load->value = NULL;
+    gv__load_free(load);
+    on_loaded(result, value, arg); /* last: it may free the lane */
+}
+
+void gv_store_load(gv_store_lane_t *lane, gv_table_t table, gv_bytes_t key,
+                   gv_store_loaded_cb_t *on_loaded, void *arg)
+{
+    GV_ASSERT(lane->_store != NULL);
+    GV_ASSERT((unsigned)table < GV_TABLE_COUNT);
+    GV_ASSERT(key.size >= 1);
+    GV_ASSERT(key.size <= GV_KEY_SIZE_MAX);
+    GV_ASSERT(on_loaded != NULL);
+    gv__load_t *load = gv_xalloc(sizeof(*load) + key.size);
+    *load = (gv__load_t){
+        .letter.deliver = on_load_finished,
+        .lane = lane,
+        .on_loaded = on_loaded,
+        .arg = arg,
+        .result = GV_ERR_CLOSED,
+        .table = table,
+        .key_size = key.size,
+    };
+    memcpy(load->key, key.data, key.size);
+    lane->_loading_count++;
+    lane->_store->ops->load(lane->_store, load);
+}
+
+size_t gv_store_lane_loading(const gv_store_lane_t *lane)
+{
+    return lane->_loading_count;
+}
+
 /* ---- figures ---- */
 
 const gv_store_stats_t *gv_store_stats(const gv_store_t *store)
 {
     return &store->stats;
+}
+
+bool gv_store_is_full(const gv_store_t *store)
+{
+    return atomic_load_explicit(&store->is_full, memory_order_relaxed); /* a hint */
+}
+
+void gv__store_set_full(gv_store_t *store, bool is_full)
+{
+    if (is_full == gv_store_is_full(store)) {
+        return;
+    }
+    atomic_store_explicit(&store->is_full, is_full, memory_order_relaxed);
+    const gv_store_stats_t *stats = &store->stats;
+    if (is_full) {
+        gv_log_peer(GV_LOG_WARN, "store_full", "used=%" PRIu64 " limit=%" PRIu64,
+                    gv_counter_get(&stats->used_bytes), gv_counter_get(&stats->limit_bytes));
+    } else {
+        gv_log_peer(GV_LOG_INFO, "store_has_room", "used=%" PRIu64 " limit=%" PRIu64,
+                    gv_counter_get(&stats->used_bytes), gv_counter_get(&stats->limit_bytes));
+    }
+}
+
+uint64_t gv__store_resume_bytes(uint64_t capacity)
+{
+    return capacity / RESUME_PART < RESUME_MAX ? capacity / RESUME_PART : RESUME_MAX;
 }
 
 gv_store_sync_t gv_store_sync_mode(const gv_store_t *store)
@@ -200,6 +313,10 @@ void gv_store_note_damaged(gv_store_t *store, gv_table_t table, gv_bytes_t key)
 {
     /* Relaxed: a count, nothing hangs on it. */
     (void)atomic_fetch_add_explicit(&store->stats.damaged, 1, memory_order_relaxed);
+    if (store->on_damaged != NULL) {
+        store->on_damaged(table, key, store->on_damaged_arg);
+        return;
+    }
     char text[128];
     gv_log_peer(GV_LOG_ERROR, "record_damaged", "table=%s key='%s'", gv_table_name(table),
                 gv_bytes_printable(key, text, sizeof(text)));

@@ -21,14 +21,18 @@
  *                drain (gv_batch_set_draining()) still work; the rest does when space has returned
  *   GV_ERR_IO    not acknowledged by the disk.  The batch may be found after a restart all the
  *                same: replaying must be idempotent
- *   GV_ERR_NOMEM, GV_ERR_LIMIT   the batch could not be built (gv_batch_error()); nothing applied
+ *   GV_ERR_NOMEM, GV_ERR_LIMIT   the batch could not be built (gv_batch_error()), or is too large
+ * for any transaction; nothing applied GV_ERR_CLOSED   it was waiting for its partners in a join
+ * (gv_batch_join()) when the store was closed; nothing applied
  *
  * Order: batches of one lane are applied, become durable and are completed in the order submitted,
  * except that one which fails is passed over.  Batches of two lanes come in any order.  Many
- * batches share one transaction and one sync (group commit); how many is the store's business.
+ * batches share one transaction and one sync (group commit); how many is the store's business,
+ * except for joined ones.
  *
- * Reading is for the start of a node and for tools: gv_store_get(), gv_store_scan().  Running loops
- * that must read (draining a queue) use gv_store_scan_slice() with a small budget.
+ * Reading is for the start of a node and for tools: gv_store_get(), gv_store_scan().  A running
+ * loop that must read (a queue that was not kept in memory) asks with gv_store_load(), which does
+ * not wait for the disk on the loop's thread.
  *
  * Threads: each function says it.  A lane belongs to one thread.
  * Memory: a submitted batch is held until its completion has run; gv_store_lane_pending_bytes() is
@@ -44,6 +48,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/letter.h"
+#include "base/msgbuf.h"
 #include "base/stats.h"
 
 #include "storage/batch.h"
@@ -88,12 +93,13 @@ struct gv_store_lane {
     void *_post_arg;
     size_t _pending_count;
     size_t _pending_bytes;
+    size_t _loading_count;
 };
 
 /* Before the lane's thread runs, or on it. */
 void gv_store_lane_init(gv_store_lane_t *lane, gv_store_t *store, gv_store_post_t *post, void *arg);
 
-/* Asserts that nothing is pending. */
+/* Asserts that nothing is pending, loads included. */
 void gv_store_lane_deinit(gv_store_lane_t *lane);
 
 /*
@@ -109,8 +115,9 @@ size_t gv_store_lane_pending(const gv_store_lane_t *lane);
 size_t gv_store_lane_pending_bytes(const gv_store_lane_t *lane);
 
 /*
- * Writes a batch and waits until it is on the disk, synced in every mode.  *batchp is NULL
- * afterwards.  Same results as a completion.  For the start of a node and for tools: not on a loop.
+ * Writes a batch, which has no joins, and waits until it is on the disk, synced in every mode.
+ * *batchp is NULL afterwards.  Same results as a completion.  For the start of a node and for
+ * tools: not on a loop.
  */
 GV_MUST_USE gv_err_t gv_store_write(gv_store_t *store, gv_batch_t **batchp);
 
@@ -154,6 +161,26 @@ GV_ANY_THREAD GV_MUST_USE gv_err_t gv_store_scan_slice(gv_store_t *store, gv_tab
 GV_ANY_THREAD GV_MUST_USE gv_err_t gv_store_scan(gv_store_t *store, gv_table_t table,
                                                  gv_store_record_cb_t *on_record, void *arg);
 
+/*
+ * `value` is a sealed copy of the committed value, and its reference the callee's; NULL unless the
+ * result is GV_OK.  Other results: GV_ERR_NOENT, GV_ERR_NOMEM, GV_ERR_LIMIT (more than
+ * GV_MSGBUF_SIZE_MAX), GV_ERR_IO, and GV_ERR_CLOSED (the store was closed before).
+ */
+typedef void gv_store_loaded_cb_t(gv_err_t result, gv_msgbuf_t *value, void *arg);
+
+/*
+ * Reads one value without waiting: on_loaded comes later, on the lane's thread, exactly once, and
+ * never from within the call.  The key is copied.  Loads of one lane are answered in the order
+ * asked.  They are not ordered with its batches: what was submitted and is not completed yet may
+ * or may not be seen.  How many loads are under way, and so how much memory they take, is the
+ * caller's to limit.  The lane's thread only.
+ */
+void gv_store_load(gv_store_lane_t *lane, gv_table_t table, gv_bytes_t key,
+                   gv_store_loaded_cb_t *on_loaded, void *arg);
+
+/* Loads that were asked for and not answered yet.  The lane's thread only. */
+size_t gv_store_lane_loading(const gv_store_lane_t *lane);
+
 /* ---- figures ---- */
 
 /* Any thread may read them, with gv_counter_get() and gv_histogram_merge(). */
@@ -173,8 +200,18 @@ typedef struct gv_store_stats {
     gv_histogram_t commit_ns;    /* one transaction, from its begin to the end of its sync */
     gv_histogram_t done_ns;      /* one batch, from its submission to its durability */
     gv_histogram_t batches_per_commit;
+    gv_counter_t loads;            /* values read by gv_store_load() */
+    gv_histogram_t load_ns;        /* one load, from the call to the moment it is posted */
     atomic_uint_least64_t damaged; /* records found damaged while reading, by any thread */
 } gv_store_stats_t;
+
+/*
+ * Whether new data would be refused: the soft limit is reached, or the disk was full the last time
+ * it was tried.  It stays so until there is some room again, not merely a page, and is looked at
+ * every second also when nobody writes.  A hint to turn work away before it begins, and cheap; the
+ * answer is a batch's result.
+ */
+GV_ANY_THREAD bool gv_store_is_full(const gv_store_t *store);
 
 GV_ANY_THREAD const gv_store_stats_t *gv_store_stats(const gv_store_t *store);
 
@@ -190,15 +227,22 @@ GV_ANY_THREAD void gv_store_note_damaged(gv_store_t *store, gv_table_t table, gv
 /* ---- end ---- */
 
 /*
- * Commits and syncs everything submitted, posts the completions, closes and frees the store and
- * sets *storep to NULL.  Blocks.  The order at the end of a node: submitters stop submitting; this;
- * the loops are freed (which delivers the last completions); lanes are deinitialised.
+ * Commits and syncs everything submitted, posts the completions, answers the loads that have not
+ * begun with GV_ERR_CLOSED, closes and frees the store and sets *storep to NULL.  Blocks.  The
+ * order at the end of a node: submitters stop submitting; this; the loops are freed (which delivers
+ * the last completions); lanes are deinitialised.
  */
 void gv_store_close(gv_store_t **storep);
 
 /* ---- for stores ---- */
 
-/* A submitted batch comes back through gv_store_complete(), exactly once, on any thread. */
+/* One gv_store_load() under way (storage/store_p.h). */
+typedef struct gv__load gv__load_t;
+
+/*
+ * A submitted batch comes back through gv_store_complete(), and a load through gv__load_finish(),
+ * exactly once, on any thread.
+ */
 typedef struct gv_store_ops {
     void (*submit)(gv_store_t *store, gv_batch_t *batch);
     gv_err_t (*write)(gv_store_t *store, gv_batch_t *batch); /* frees the batch */
@@ -207,6 +251,7 @@ typedef struct gv_store_ops {
     gv_err_t (*scan_slice)(gv_store_t *store, gv_table_t table, gv_store_cursor_t *cursor,
                            size_t records_max, gv_store_record_cb_t *on_record, void *arg,
                            bool *ended);
+    void (*load)(gv_store_t *store, gv__load_t *load);
     void (*close)(gv_store_t *store); /* frees the store too */
 } gv_store_ops_t;
 
@@ -214,7 +259,12 @@ typedef struct gv_store_ops {
 struct gv_store {
     const gv_store_ops_t *ops;
     gv_store_sync_t sync;
+    atomic_bool is_full; /* gv__store_set_full() */
     gv_store_stats_t stats;
+
+    /* For tools, which tell of damage themselves; NULL: it is logged. */
+    void (*on_damaged)(gv_table_t table, gv_bytes_t key, void *arg);
+    void *on_damaged_arg;
 };
 
 /* Posts the completion of a submitted batch to its lane.  The batch is the lane's from here on. */

@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <inttypes.h>
-#include <signal.h>
 #include <time.h>
-
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/io/os.h"
 #include "base/log.h"
 
 #include "storage/batch_p.h"
+#include "storage/join_p.h"
 #include "storage/lmdb_store_p.h"
+#include "storage/room_p.h"
 #include "storage/store_p.h"
 
 /*
  * The group-commit thread of the LMDB store.  Parts of this file:
- *   room     how much may still be written; which batches are refused
  *   apply    batches into a transaction
- *   commit   a group of batches: all together, or one by one when that fails
+ *   commit   a group of batches: all together, or in the smallest units when that fails
  *   thread   waiting, taking groups, periodic sync, start and stop
  */
 
@@ -27,15 +23,6 @@
  * pages and the time the last of the queue waits; 32 MiB are some 50 ms.
  */
 #define GROUP_BYTES_MAX ((size_t)32 << 20)
-
-/* Free pages are counted this often, and whenever the room seems to be used up. */
-#define COUNT_INTERVAL_NS ((uint64_t)1000000000)
-
-/* The file grows in steps of this size, as a hole: no disk space is used for it. */
-#define FILE_STEP_BYTES ((uint64_t)16 << 20)
-
-/* More levels than a table of 2^64 small records needs: what one change may copy on write. */
-#define TREE_DEPTH_MAX 12U
 
 /* Where a failed write means a full disk even if the system calls it an input/output error. */
 #define DISK_FULL_BYTES ((uint64_t)1 << 20)
@@ -49,132 +36,6 @@ static uint64_t now_ns(void)
 static gv_batch_t *batch_at(gv_link_t *link)
 {
     return gv_container_of(link, gv_batch_t, link);
-}
-
-/* ---- room ---- */
-
-/* Pages that LMDB may use again.  Each entry of its free list begins with how many it holds. */
-static uint64_t count_free_pages(gv__lmdb_t *lmdb)
-{
-    MDB_txn *txn = NULL;
-    if (mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS) {
-        return 0;
-    }
-    uint64_t pages = 0;
-    MDB_cursor *cursor = NULL;
-    const MDB_dbi free_list = 0;
-    if (mdb_cursor_open(txn, free_list, &cursor) == MDB_SUCCESS) {
-        MDB_val key;
-        MDB_val value;
-        while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
-            size_t entry_pages = 0;
-            memcpy(&entry_pages, value.mv_data, sizeof(entry_pages));
-            pages += entry_pages;
-        }
-        mdb_cursor_close(cursor);
-    }
-    mdb_txn_abort(txn);
-    return pages;
-}
-
-/* How many pages the file has taken, free ones included. */
-static uint64_t page_count(gv__lmdb_t *lmdb)
-{
-    MDB_envinfo info;
-    (void)mdb_env_info(lmdb->env, &info);
-    return info.me_last_pgno + 1;
-}
-
-/* What is left of `size` when `used` and `reserve` are taken away. */
-static uint64_t left_of(uint64_t size, uint64_t used, uint64_t reserve)
-{
-    return size > used && size - used > reserve ? size - used - reserve : 0;
-}
-
-/* Room is what the map and the disk can still take, above what is kept for draining. */
-static void count_room(gv__lmdb_t *lmdb)
-{
-    gv__writer_t *writer = &lmdb->writer;
-    /* A reader that died (a tool, perhaps) would keep every page from being free again. */
-    int dead = 0;
-    (void)mdb_reader_check(lmdb->env, &dead);
-    uint64_t free_bytes = count_free_pages(lmdb) * lmdb->page_bytes;
-    uint64_t used_bytes = page_count(lmdb) * lmdb->page_bytes - free_bytes;
-    uint64_t disk_bytes = gv__datadir_free_bytes(&lmdb->dir);
-
-    uint64_t room = left_of(lmdb->map_bytes, used_bytes, lmdb->reserve_bytes);
-    if (disk_bytes < UINT64_MAX - free_bytes) {
-        uint64_t disk_room = left_of(disk_bytes + free_bytes, 0, lmdb->disk_reserve_bytes);
-        room = disk_room < room ? disk_room : room;
-    }
-    writer->room_bytes = room;
-    writer->counted_at_ns = now_ns();
-    gv_counter_set(&lmdb->base.stats.used_bytes, used_bytes);
-}
-
-/* A guess at what a batch adds, a little on the safe side: LMDB's heads, half-filled pages. */
-static uint64_t growth_of(const gv_batch_t *batch)
-{
-    uint64_t bytes = gv_batch_bytes(batch);
-    return bytes + bytes / 2;
-}
-
-/* Refuses what does not fit any more.  Draining batches always try. */
-static void refuse_what_does_not_fit(gv__lmdb_t *lmdb, gv_list_t *group)
-{
-    gv__writer_t *writer = &lmdb->writer;
-    bool counted = false;
-    if (now_ns() - writer->counted_at_ns > COUNT_INTERVAL_NS) {
-        count_room(lmdb);
-        counted = true;
-    }
-    gv_list_foreach (group, link) {
-        gv_batch_t *batch = batch_at(link);
-        uint64_t growth = batch->result == GV_OK ? growth_of(batch) : 0;
-        if (growth > writer->room_bytes && !counted) {
-            count_room(lmdb);
-            counted = true;
-        }
-        if (growth <= writer->room_bytes) {
-            writer->room_bytes -= growth;
-        } else if (!gv_batch_is_draining(batch)) {
-            batch->result = GV_ERR_FULL;
-        }
-    }
-}
-
-/*
- * Keeps the file longer than any page a transaction of this size could use.  LMDB writes no page
- * that is free again at the commit, so without this a healthy file may end before its last page,
- * and a truncated one could not be told from it (lmdb_verify.c).
- */
-static gv_err_t lengthen_file(gv__lmdb_t *lmdb, uint64_t changes, uint64_t bytes)
-{
-    gv__writer_t *writer = &lmdb->writer;
-    uint64_t pages = page_count(lmdb);
-    uint64_t copied = changes * TREE_DEPTH_MAX;
-    copied = copied < pages ? copied : pages;
-    uint64_t added = 2 * bytes / lmdb->page_bytes + 2 * changes;
-    uint64_t needed = (pages + copied + added + 64) * lmdb->page_bytes;
-    if (needed <= writer->file_bytes) {
-        return GV_OK;
-    }
-    uint64_t length = (needed + FILE_STEP_BYTES - 1) / FILE_STEP_BYTES * FILE_STEP_BYTES;
-    length = length < lmdb->map_bytes ? length : lmdb->map_bytes;
-    if (length <= writer->file_bytes) {
-        return GV_OK; /* at the end of the map: LMDB goes no further either */
-    }
-    int fd = -1;
-    (void)mdb_env_get_fd(lmdb->env, &fd);
-    struct stat st;
-    if (fstat(fd, &st) != 0) {
-        return GV_ERR_IO;
-    }
-    if ((uint64_t)st.st_size < length && ftruncate(fd, (off_t)length) != 0) {
-        return gv__err_from_mdb(errno);
-    }
-    writer->file_bytes = length;
-    return GV_OK;
 }
 
 /* ---- apply ---- */
@@ -274,7 +135,7 @@ static gv_err_t commit_together(gv__lmdb_t *lmdb, gv_list_t *group)
         return GV_OK;
     }
     uint64_t begun_at_ns = now_ns();
-    gv_err_t err = lengthen_file(lmdb, load.changes, load.bytes);
+    gv_err_t err = gv__room_lengthen_file(lmdb, load.changes, load.bytes);
     if (err != GV_OK) {
         return err;
     }
@@ -331,25 +192,27 @@ static void complete_group(gv__lmdb_t *lmdb, gv_list_t *group, gv_err_t result)
 }
 
 /*
- * One transaction per batch, so that one that is too large for any transaction fails alone.  Once
- * there is no space, only those that drain are tried.
+ * As many transactions as there can be, so that a batch that is too large for any transaction fails
+ * alone, or with those it is joined with.  Once there is no space, only those that drain are tried.
  */
-static void commit_one_by_one(gv__lmdb_t *lmdb, gv_list_t *group)
+static void commit_by_units(gv__lmdb_t *lmdb, gv_list_t *group)
 {
     bool is_full = false;
-    gv_list_t alone;
-    gv_list_init(&alone);
-    for (gv_link_t *link; (link = gv_list_take_first(group)) != NULL;) {
-        gv_batch_t *batch = batch_at(link);
-        if (is_full && batch->result == GV_OK && !gv_batch_is_draining(batch)) {
-            batch->result = GV_ERR_FULL;
+    gv_list_t unit;
+    gv_list_init(&unit);
+    for (gv_link_t *first; (first = gv_list_first(group)) != NULL;) {
+        gv__join_take_unit(group, batch_at(first), &unit);
+        gv_list_foreach (&unit, link) {
+            gv_batch_t *batch = batch_at(link);
+            if (is_full && batch->result == GV_OK && !gv_batch_is_draining(batch)) {
+                batch->result = GV_ERR_FULL;
+            }
         }
-        gv_list_append(&alone, link);
-        gv_err_t err = commit_together(lmdb, &alone);
+        gv__join_spread_errors(&unit);
+        gv_err_t err = commit_together(lmdb, &unit);
         is_full = is_full || err == GV_ERR_FULL;
-        complete_group(lmdb, &alone, err);
+        complete_group(lmdb, &unit, err);
     }
-    lmdb->writer.counted_at_ns = 0; /* the room was not what it seemed */
 }
 
 /*
@@ -358,27 +221,45 @@ static void commit_one_by_one(gv__lmdb_t *lmdb, gv_list_t *group)
  */
 static void commit_group(gv__lmdb_t *lmdb, gv_list_t *group)
 {
-    refuse_what_does_not_fit(lmdb, group);
+    gv__room_refuse(lmdb, group);
+    gv__join_spread_errors(group);
     gv_err_t err = commit_together(lmdb, group);
     if (err != GV_OK) {
         gv_log_peer(GV_LOG_ERROR, "store_commit_failed", "directory='%s' error='%s'",
                     lmdb->dir.path, gv_err_text(err));
     }
+    if (err == GV_ERR_FULL) {
+        gv__room_note_refused(lmdb);
+    }
     if (err == GV_OK || err == GV_ERR_IO) {
         complete_group(lmdb, group, err);
     } else {
-        commit_one_by_one(lmdb, group);
+        commit_by_units(lmdb, group);
     }
 }
 
 /* ---- thread ---- */
 
-/* When the thread has to wake up by itself; 0: not before there is something to do. */
+/* When there has to be a sync; 0: not before there is something new. */
 static uint64_t sync_due_ns(const gv__lmdb_t *lmdb)
 {
     const gv__writer_t *writer = &lmdb->writer;
-    bool is_due = lmdb->base.sync == GV_STORE_SYNC_INTERVAL && writer->unsynced_since_ns != 0;
-    return is_due ? writer->unsynced_since_ns + lmdb->sync_interval_ns : 0;
+    bool is_waiting = lmdb->base.sync == GV_STORE_SYNC_INTERVAL && writer->unsynced_since_ns != 0;
+    return is_waiting ? writer->unsynced_since_ns + lmdb->sync_interval_ns : 0;
+}
+
+/* When the thread has to wake up by itself; 0: not before there is something to do. */
+static uint64_t next_due_ns(const gv__lmdb_t *lmdb)
+{
+    uint64_t sync_due = sync_due_ns(lmdb);
+    uint64_t count_due = gv__room_due_ns(lmdb);
+    bool is_sync_first = sync_due != 0 && (count_due == 0 || sync_due < count_due);
+    return is_sync_first ? sync_due : count_due;
+}
+
+static bool is_due(uint64_t due_ns)
+{
+    return due_ns != 0 && now_ns() >= due_ns;
 }
 
 static void wait_until(gv__writer_t *writer, uint64_t due_ns)
@@ -392,36 +273,36 @@ static void wait_until(gv__writer_t *writer, uint64_t due_ns)
     (void)pthread_cond_timedwait(&writer->filled, &writer->mutex, &due);
 }
 
-/* Moves the oldest batches from the queue to the group. */
-static void take_group(gv__lmdb_t *lmdb, gv_list_t *group)
-{
-    gv__writer_t *writer = &lmdb->writer;
-    size_t bytes = 0;
-    gv_link_t *link = gv_list_first(&writer->queue);
-    while (link != NULL && (bytes == 0 || bytes < GROUP_BYTES_MAX)) {
-        bytes += gv_batch_bytes(batch_at(link));
-        gv_list_remove(link);
-        gv_list_append(group, link);
-        writer->queue_count--;
-        link = gv_list_first(&writer->queue);
-    }
-    gv_counter_set(&lmdb->base.stats.queued_batches, writer->queue_count);
-}
-
-/* Waits for work.  False when there is none left and the thread shall end. */
+/* Waits for work.  False when there is none left that can be done and the thread shall end. */
 static bool wait_for_group(gv__lmdb_t *lmdb, gv_list_t *group)
 {
     gv__writer_t *writer = &lmdb->writer;
-    uint64_t due_ns = sync_due_ns(lmdb);
+    uint64_t due_ns = next_due_ns(lmdb);
     (void)pthread_mutex_lock(&writer->mutex);
-    while (gv_list_is_empty(&writer->queue) && !writer->stopping &&
-           (due_ns == 0 || now_ns() < due_ns)) {
+    while (gv_list_is_empty(&writer->queue) && !writer->held_ready && !writer->stopping &&
+           !is_due(due_ns)) {
         wait_until(writer, due_ns);
     }
-    bool goes_on = !writer->stopping || !gv_list_is_empty(&writer->queue);
-    take_group(lmdb, group);
+    bool goes_on = !writer->stopping || !gv_list_is_empty(&writer->queue) || writer->held_ready;
+    gv_list_splice(&writer->held, &writer->queue);
+    writer->held_count += writer->queue_count;
+    writer->queue_count = 0;
     (void)pthread_mutex_unlock(&writer->mutex);
+
+    writer->held_ready = gv__join_take(&writer->held, GROUP_BYTES_MAX, group);
+    gv_list_foreach (group, link) {
+        writer->held_count--;
+    }
+    gv_counter_set(&lmdb->base.stats.queued_batches, writer->held_count);
     return goes_on;
+}
+
+/* Nothing will come any more that could make it whole. */
+static void refuse_incomplete(gv__lmdb_t *lmdb)
+{
+    for (gv_link_t *link; (link = gv_list_take_first(&lmdb->writer.held)) != NULL;) {
+        gv_store_complete(batch_at(link), GV_ERR_CLOSED);
+    }
 }
 
 static void *writer_main(void *arg)
@@ -434,11 +315,14 @@ static void *writer_main(void *arg)
         if (!gv_list_is_empty(&group)) {
             commit_group(lmdb, &group);
         }
-        uint64_t due_ns = sync_due_ns(lmdb);
-        if (due_ns != 0 && now_ns() >= due_ns) {
+        if (is_due(sync_due_ns(lmdb))) {
             (void)sync_now(lmdb);
         }
+        if (is_due(gv__room_due_ns(lmdb))) {
+            gv__room_count(lmdb);
+        }
     }
+    refuse_incomplete(lmdb);
     if (lmdb->writer.unsynced_since_ns != 0) {
         (void)sync_now(lmdb);
     }
@@ -449,9 +333,10 @@ gv_err_t gv__writer_start(gv__lmdb_t *lmdb)
 {
     gv__writer_t *writer = &lmdb->writer;
     gv_list_init(&writer->queue);
+    gv_list_init(&writer->held);
     gv_counter_set(&lmdb->base.stats.size_bytes, lmdb->map_bytes);
     gv_counter_set(&lmdb->base.stats.limit_bytes, lmdb->map_bytes - lmdb->reserve_bytes);
-    count_room(lmdb);
+    gv__room_count(lmdb);
 
     (void)pthread_mutex_init(&writer->mutex, NULL);
     pthread_condattr_t attr;
@@ -459,15 +344,7 @@ gv_err_t gv__writer_start(gv__lmdb_t *lmdb)
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&writer->filled, &attr);
     (void)pthread_condattr_destroy(&attr);
-
-    /* Signals are the main loop's. */
-    sigset_t all;
-    sigset_t before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&writer->thread, NULL, writer_main, lmdb);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc == 0 ? GV_OK : GV_ERR_IO;
+    return gv__thread_start(&writer->thread, writer_main, lmdb);
 }
 
 void gv__writer_submit(gv__lmdb_t *lmdb, gv_batch_t *batch)

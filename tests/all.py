@@ -44,11 +44,12 @@ SYSTEM_TESTS_AT_ONCE = 2
 # worth more than the same seeds again, slowly.
 AREAS_OF = {
     "release": None,  # all
-    "asan": ("unit", "fuzz", "cli", "mqtt", "cluster"),
-    "tsan": ("unit", "mqtt", "cluster"),
+    "asan": ("unit", "fuzz", "cli", "mqtt", "cluster", "crash", "disk"),
+    "tsan": ("unit", "mqtt", "cluster", "crash"),
 }
 # These measure memory, speed and what a flood may cost: with a sanitizer they measure the sanitizer.
-RELEASE_ONLY = ("routes_test.py", "overload_test.py")
+RELEASE_ONLY = ("routes_test.py", "overload_test.py", "scale_test.py", "many_sessions_test.py",
+                "slow_disk_test.py")
 PATIENCE_OF = {"release": "1", "asan": "3", "tsan": "6"}
 # Codecs and tables have no threads of their own.
 TSAN_UNITS = re.compile(r"^(base\.io|storage|cluster|broker)\.")

@@ -290,14 +290,18 @@ class Node:
     def stop(self, seconds=None):
         """SIGTERM, and a clean end; returns how long it took."""
         begun = time.monotonic()
-        self._expected_to_end = True
-        self.process.terminate()
+        self.terminate()
         try:
             status = self.process.wait(seconds or patient(15))
         except subprocess.TimeoutExpired:
             raise Failure(f"{self} has not ended after SIGTERM") from None
         check_equal(status, 0, f"{self} after SIGTERM: exit status")
         return time.monotonic() - begun
+
+    def terminate(self):
+        """SIGTERM, without waiting for the end."""
+        self._expected_to_end = True
+        self.process.terminate()
 
     def kill9(self):
         self._expected_to_end = True
@@ -521,7 +525,8 @@ def main():
                 failed += 1
                 for node in _owned.nodes:
                     node.print_log_tail()
-            _owned.release(keep_folders=word == "not ok" and "GRAPEVINE_TEST_KEEP" in os.environ)
+            keeps = bool(os.environ.get("GRAPEVINE_TEST_KEEP"))
+            _owned.release(keep_folders=keeps and word == "not ok")
             print(f"{word} {name}" + (f": {' '.join(why.split())}" if why is not None else ""))
     except _Ended as ended:
         print(f"# ended by {ended}")

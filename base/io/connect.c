@@ -177,7 +177,6 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
     gv_connecting_t *connecting = gv_container_of(poll, gv_connecting_t, poll);
     gv_loop_assert_current(connecting->loop);
-    gv__loop_on_event(connecting->loop);
     (void)status; /* the socket itself knows more */
     (void)events;
     int code = 0;
@@ -251,7 +250,6 @@ static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *a
 {
     gv_connecting_t *connecting = gv_container_of(lookup, gv_connecting_t, lookup);
     gv_loop_assert_current(connecting->loop);
-    gv__loop_on_event(connecting->loop);
     connecting->is_resolving = false;
     connecting->addresses = addresses;
     connecting->next = addresses;

@@ -14,7 +14,7 @@
 #include "base/io/os.h"
 
 /*
- * Map: admission - accepting - running out of descriptors - opening and closing.
+ * Map: admission - watching - accepting - running out of descriptors - opening and closing.
  */
 
 #define BACKLOG_DEFAULT          4096U
@@ -24,11 +24,11 @@
 #define HOLD_MS 100U
 
 struct gv_listener {
-    uv_poll_t poll; /* its data is the gv_listener_t */
+    gv_watch_t watch;
     gv_loop_t *loop;
     gv_link_t link; /* in the loop's list */
-    int fd;
-    int spare_fd; /* closed to have one descriptor for refusing; -1: even that is gone */
+    bool is_closed; /* and freed at the end of the turn */
+    int spare_fd;   /* closed to have one descriptor for refusing; -1: even that is gone */
     bool is_paused;
     bool is_held; /* until hold_timer fires */
     uint32_t accepts_per_turn;
@@ -37,6 +37,7 @@ struct gv_listener {
     uint32_t spread_count;
     uint32_t spread_next;
     gv_timer_t hold_timer;
+    gv_job_t free_job;
     gv_accept_cb_t *on_accepted;
     void *arg;
 };
@@ -54,11 +55,13 @@ typedef struct handover {
 
 /* ---- admission ------------------------------------------------------------------------------ */
 
-void gv_admission_init(gv_admission_t *admission, uint32_t open_max)
+void gv_admission_init(gv_admission_t *admission, uint32_t open_max, uint32_t per_second)
 {
     GV_ASSERT(admission != NULL);
     atomic_init(&admission->_open, 0);
     atomic_init(&admission->_open_max, open_max);
+    gv_bucket_init(&admission->_comers);
+    admission->_rate = (gv_rate_t){.per_second = per_second};
 }
 
 /* Relaxed throughout: a count, which orders nothing. */
@@ -92,21 +95,44 @@ static bool admit(gv_admission_t *admission)
     return false;
 }
 
-/* ---- accepting ------------------------------------------------------------------------------ */
+/* Counts connections against the rate; returns for how long no other may come [ms]. */
+static uint64_t count_comers(gv_admission_t *admission, uint64_t count, uint64_t now_ms)
+{
+    return admission == NULL
+               ? 0
+               : gv_bucket_charge(&admission->_comers, &admission->_rate, count, now_ms);
+}
 
-static void on_poll(uv_poll_t *poll, int status, int events);
+/* ---- watching ------------------------------------------------------------------------------- */
+
+static GV_LOOP_ONLY void hold(gv_listener_t *listener, uint64_t ms);
 
 static GV_LOOP_ONLY void update_watch(gv_listener_t *listener)
 {
-    bool is_wanted = !listener->is_paused && !listener->is_held;
-    bool is_watching = uv_is_active((uv_handle_t *)&listener->poll) != 0;
-    if (is_wanted == is_watching) {
-        return;
+    bool is_wanted = !listener->is_closed && !listener->is_paused && !listener->is_held;
+    gv_err_t err =
+        gv_watch_set(&listener->loop->poller, &listener->watch, is_wanted ? GV_POLL_IN : 0);
+    if (err != GV_OK) {
+        hold(listener, HOLD_MS); /* the system has no memory; perhaps a little later */
     }
-    int rc = is_wanted ? uv_poll_start(&listener->poll, UV_READABLE, on_poll)
-                       : uv_poll_stop(&listener->poll);
-    GV_ASSERT(rc == 0);
 }
+
+static GV_LOOP_ONLY void hold(gv_listener_t *listener, uint64_t ms)
+{
+    listener->is_held = true;
+    gv_loop_timer_start(listener->loop, &listener->hold_timer, ms);
+    gv_watch_end(&listener->loop->poller, &listener->watch);
+}
+
+static void on_hold_over(gv_timer_t *timer)
+{
+    gv_listener_t *listener = gv_container_of(timer, gv_listener_t, hold_timer);
+    gv_loop_assert_current(listener->loop);
+    listener->is_held = false;
+    update_watch(listener);
+}
+
+/* ---- accepting ------------------------------------------------------------------------------ */
 
 static void on_handover(gv_letter_t *letter)
 {
@@ -149,21 +175,6 @@ static int open_spare(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static GV_LOOP_ONLY void hold(gv_listener_t *listener)
-{
-    listener->is_held = true;
-    gv_loop_timer_start(listener->loop, &listener->hold_timer, HOLD_MS);
-    update_watch(listener);
-}
-
-static void on_hold_over(gv_timer_t *timer)
-{
-    gv_listener_t *listener = gv_container_of(timer, gv_listener_t, hold_timer);
-    gv_loop_assert_current(listener->loop);
-    listener->is_held = false;
-    update_watch(listener);
-}
-
 /* Refuses the connection at the head of the queue, so that its client knows at once. */
 static GV_LOOP_ONLY void shed_one(gv_listener_t *listener)
 {
@@ -172,7 +183,7 @@ static GV_LOOP_ONLY void shed_one(gv_listener_t *listener)
         return;
     }
     (void)close(listener->spare_fd);
-    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0) {
         (void)close(fd);
     }
@@ -189,12 +200,12 @@ static GV_LOOP_ONLY bool goes_on_after(gv_listener_t *listener, int code)
     case ENFILE:
         gv_counter_add(&listener->loop->stats.accept_failed, 1);
         shed_one(listener);
-        hold(listener);
+        hold(listener, HOLD_MS);
         return false;
     case ENOBUFS:
     case ENOMEM:
         gv_counter_add(&listener->loop->stats.accept_failed, 1);
-        hold(listener);
+        hold(listener, HOLD_MS);
         return false;
     default:
         /* The connection has died in the queue, or its network has: see accept(2). */
@@ -202,11 +213,23 @@ static GV_LOOP_ONLY bool goes_on_after(gv_listener_t *listener, int code)
     }
 }
 
+/* Several loops may ask before one of them counts: the debt that makes is paid by all. */
+static GV_LOOP_ONLY bool must_wait(gv_listener_t *listener)
+{
+    uint64_t wait_ms = count_comers(listener->admission, 0, gv_loop_now_ms(listener->loop));
+    if (wait_ms == 0) {
+        return false;
+    }
+    gv_counter_add(&listener->loop->stats.accept_delayed, 1);
+    hold(listener, wait_ms);
+    return true;
+}
+
 static GV_LOOP_ONLY bool accept_one(gv_listener_t *listener)
 {
     gv_loop_t *loop = listener->loop;
     gv_address_t peer = {.size = sizeof(peer.storage)};
-    int fd = accept4(listener->fd, (struct sockaddr *)&peer.storage, &peer.size,
+    int fd = accept4(listener->watch.fd, (struct sockaddr *)&peer.storage, &peer.size,
                      SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         return goes_on_after(listener, errno);
@@ -217,29 +240,31 @@ static GV_LOOP_ONLY bool accept_one(gv_listener_t *listener)
         return true;
     }
     gv_counter_add(&loop->stats.accepted, 1);
+    (void)count_comers(listener->admission, 1, gv_loop_now_ms(loop));
     pass_on(listener, fd, &peer);
     return true;
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events)
+static void on_ready(gv_watch_t *watch, uint32_t events)
 {
-    gv_listener_t *listener = poll->data;
+    gv_listener_t *listener = gv_container_of(watch, gv_listener_t, watch);
     gv_loop_assert_current(listener->loop);
-    gv__loop_on_event(listener->loop);
-    (void)status; /* an error of a listening socket shows itself in accept() */
-    (void)events;
+    (void)events; /* an error of a listening socket shows itself in accept() */
     uint32_t count = 0;
     /* The owner may pause or close the listener from its callback. */
-    while (count < listener->accepts_per_turn && !uv_is_closing((uv_handle_t *)poll) &&
-           !listener->is_paused && accept_one(listener)) {
+    while (count < listener->accepts_per_turn && !listener->is_closed && !listener->is_paused &&
+           !must_wait(listener) && accept_one(listener)) {
         count++;
     }
-    if (!uv_is_closing((uv_handle_t *)poll)) {
-        update_watch(listener);
-    }
+    update_watch(listener);
 }
 
 /* ---- opening and closing -------------------------------------------------------------------- */
+
+static void on_free(gv_job_t *job)
+{
+    gv_free(gv_container_of(job, gv_listener_t, free_job));
+}
 
 static gv_err_t fail_open(int fd, int code, gv_error_text_t *error)
 {
@@ -268,14 +293,9 @@ gv_err_t gv_listener_open(gv_loop_t *loop, int fd, const gv_listener_options_t *
         return fail_open(fd, errno, error);
     }
     gv_listener_t *listener = GV_NEW(gv_listener_t);
-    int rc = uv_poll_init(&loop->uv, &listener->poll, fd);
-    if (rc != 0) {
-        gv_free(listener);
-        return fail_open(fd, -rc, error);
-    }
-    listener->poll.data = listener;
+    gv_watch_init(&listener->watch, fd, on_ready);
+    listener->free_job.run = on_free;
     listener->loop = loop;
-    listener->fd = fd;
     listener->spare_fd = open_spare();
     listener->accepts_per_turn =
         wanted->accepts_per_turn > 0 ? wanted->accepts_per_turn : ACCEPTS_PER_TURN_DEFAULT;
@@ -305,22 +325,18 @@ void gv_listener_resume(gv_listener_t *listener)
     update_watch(listener);
 }
 
-static void on_poll_closed(uv_handle_t *handle)
-{
-    gv_listener_t *listener = handle->data;
-    gv_free(listener);
-}
-
 static GV_LOOP_ONLY void end(gv_listener_t *listener)
 {
     gv_list_remove(&listener->link);
     gv_timer_stop(&listener->hold_timer);
-    uv_close((uv_handle_t *)&listener->poll, on_poll_closed);
-    gv_address_t address = gv_address_of_socket(listener->fd);
+    listener->is_closed = true;
+    update_watch(listener);
+    gv_loop_defer(listener->loop, &listener->free_job); /* its callback may be running */
+    gv_address_t address = gv_address_of_socket(listener->watch.fd);
     if (address.size > 0 && address.storage.ss_family == AF_UNIX) {
         (void)unlink(((const struct sockaddr_un *)&address.storage)->sun_path);
     }
-    (void)close(listener->fd);
+    (void)close(listener->watch.fd);
     if (listener->spare_fd >= 0) {
         (void)close(listener->spare_fd);
     }

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bucket.h"
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/io/address.h"
@@ -31,15 +32,21 @@
 typedef struct gv_listener gv_listener_t;
 
 /*
- * How many connections may be open that came in by a set of listeners.  Shared by the loops; the
- * owner calls gv_admission_leave() for each accepted connection when it has ended.
+ * How many connections may be open that came in by a set of listeners, and how many may come in per
+ * second.  Shared by the loops; the owner calls gv_admission_leave() for each accepted connection
+ * when it has ended.  Those over the number are closed; those over the rate wait in the kernel's
+ * queue, where they cost nothing.
  */
 typedef struct gv_admission {
     atomic_uint_least32_t _open;
     atomic_uint_least32_t _open_max; /* 0: no limit */
+    gv_bucket_t _comers;
+    gv_rate_t _rate;
 } gv_admission_t;
 
-GV_ANY_THREAD void gv_admission_init(gv_admission_t *admission, uint32_t open_max);
+/* per_second: connections, 0: no limit; those of one second may come at once. */
+GV_ANY_THREAD void gv_admission_init(gv_admission_t *admission, uint32_t open_max,
+                                     uint32_t per_second);
 GV_ANY_THREAD void gv_admission_set_max(gv_admission_t *admission, uint32_t open_max);
 GV_ANY_THREAD void gv_admission_leave(gv_admission_t *admission);
 GV_ANY_THREAD uint32_t gv_admission_open(const gv_admission_t *admission);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/io/loop.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -13,9 +13,9 @@
 /*
  * Map: the turn - letters, jobs, timers - running and stopping - making and freeing - accessors.
  *
- * How the turn of loop.h lies on libuv's: "events" is its poll phase, "letters" and "timers" its
- * check phase, everything from "jobs" on its prepare phase, just before it polls again.  Handles
- * that were closed get their callbacks between check and prepare.
+ * libuv's loop is a guest of ours: name resolution, signals and a few other handles are its, and it
+ * runs when it says so, which it does by its epoll descriptor and by uv_backend_timeout() (that is
+ * 0 also while it has handles to close or descriptors to begin to watch).
  */
 
 #define LETTERS_PER_TURN_DEFAULT 1024U
@@ -29,12 +29,6 @@ _Thread_local gv_loop_t *gv__loop_current;
 
 /* ---- the turn ------------------------------------------------------------------------------- */
 
-void gv__loop_begin_turn(gv_loop_t *loop)
-{
-    loop->turn_began_ns = uv_hrtime();
-    gv_mailbox_wake(&loop->mailbox);
-}
-
 static GV_LOOP_ONLY void deliver_letters(gv_loop_t *loop)
 {
     uint32_t count = gv_mailbox_deliver(&loop->mailbox, loop->letters_per_turn);
@@ -43,25 +37,12 @@ static GV_LOOP_ONLY void deliver_letters(gv_loop_t *loop)
     }
 }
 
-static void on_check(uv_check_t *check)
+/* Owners of streams that have ended may use their memory again. */
+static GV_LOOP_ONLY void tell_closed(gv_loop_t *loop)
 {
-    gv_loop_t *loop = check->data;
-    gv_loop_assert_current(loop);
-    gv__loop_on_event(loop);
-    deliver_letters(loop);
-    (void)gv_timerwheel_advance(loop->wheel, uv_now(&loop->uv));
-}
-
-/* Both have done their work by ending the wait. */
-static void on_alarm(uv_timer_t *alarm)
-{
-    gv_loop_t *loop = alarm->data;
-    loop->alarm_at_ms = UINT64_MAX;
-}
-
-static void on_busy(uv_idle_t *idle)
-{
-    (void)idle;
+    for (gv_link_t *link; (link = gv_list_take_first(&loop->closed)) != NULL;) {
+        gv__stream_tell_closed(gv_container_of(link, gv_stream_t, _loop_link));
+    }
 }
 
 /* What jobs defer meanwhile waits for the next turn, or a job could keep the loop for ever. */
@@ -109,6 +90,7 @@ static GV_LOOP_ONLY void flush_streams(gv_loop_t *loop)
 
 static GV_LOOP_ONLY void end_turn(gv_loop_t *loop)
 {
+    tell_closed(loop);
     run_jobs(loop);
     offer_input(loop);
     run_hooks(loop);
@@ -120,8 +102,7 @@ static GV_LOOP_ONLY void end_turn(gv_loop_t *loop)
 static GV_LOOP_ONLY void account_turn(gv_loop_t *loop)
 {
     gv_loop_stats_t *stats = &loop->stats;
-    uint64_t took_ns = loop->turn_began_ns == 0 ? 0 : uv_hrtime() - loop->turn_began_ns;
-    loop->turn_began_ns = 0;
+    uint64_t took_ns = uv_hrtime() - loop->turn_began_ns;
     gv_counter_add(&stats->turns, 1);
     gv_histogram_add(&stats->turn_ns, took_ns);
     uint64_t lag_ns = gv_counter_get(&stats->lag_ns);
@@ -130,43 +111,56 @@ static GV_LOOP_ONLY void account_turn(gv_loop_t *loop)
     gv_counter_set(&stats->chunk_bytes, gv_chunkpool_bytes_out(&loop->chunks));
 }
 
-/* Makes libuv's one timer agree with the wheel.  False: something is due already. */
-static GV_LOOP_ONLY bool set_alarm(gv_loop_t *loop)
-{
-    uint64_t now_ms = uv_now(&loop->uv);
-    uint64_t wait_ms = gv_timerwheel_next_ms(loop->wheel, now_ms);
-    if (wait_ms == 0) {
-        return false;
-    }
-    uint64_t at_ms = wait_ms == UINT64_MAX ? UINT64_MAX : now_ms + wait_ms;
-    if (at_ms == loop->alarm_at_ms) {
-        return true;
-    }
-    loop->alarm_at_ms = at_ms;
-    int rc = at_ms == UINT64_MAX ? uv_timer_stop(&loop->alarm)
-                                 : uv_timer_start(&loop->alarm, on_alarm, wait_ms, 0);
-    GV_ASSERT(rc == 0);
-    return true;
-}
-
 static GV_LOOP_ONLY bool may_sleep(gv_loop_t *loop)
 {
-    /* set_alarm() first: it has to run in any case; the mailbox last: it says "asleep" to all. */
     bool is_turn_wanted = loop->is_turn_wanted;
     loop->is_turn_wanted = false;
-    return set_alarm(loop) && !is_turn_wanted && gv_list_is_empty(&loop->jobs) &&
-           gv_list_is_empty(&loop->due) && gv_list_is_empty(&loop->dirty) &&
+    /* The mailbox last: it says "asleep" to all. */
+    return !is_turn_wanted && gv_list_is_empty(&loop->jobs) && gv_list_is_empty(&loop->due) &&
+           gv_list_is_empty(&loop->dirty) && gv_list_is_empty(&loop->closed) &&
            gv_mailbox_sleep(&loop->mailbox);
 }
 
-static void on_prepare(uv_prepare_t *prepare)
+/* How long to wait for events [ms]; -1 is for ever. */
+static GV_LOOP_ONLY int wait_ms(gv_loop_t *loop)
 {
-    gv_loop_t *loop = prepare->data;
-    gv_loop_assert_current(loop);
+    int uv_wait_ms = loop->is_uv_ready ? 0 : uv_backend_timeout(&loop->uv);
+    uint64_t wheel_ms = gv_timerwheel_next_ms(loop->wheel, uv_now(&loop->uv));
+    if (uv_wait_ms == 0 || wheel_ms == 0 || !may_sleep(loop)) {
+        return 0;
+    }
+    int own_wait_ms = wheel_ms < INT_MAX ? (int)wheel_ms : -1;
+    return uv_wait_ms < 0 || (own_wait_ms >= 0 && own_wait_ms < uv_wait_ms) ? own_wait_ms
+                                                                            : uv_wait_ms;
+}
+
+static void on_uv_ready(gv_watch_t *watch, uint32_t events)
+{
+    gv_loop_t *loop = gv_container_of(watch, gv_loop_t, uv_watch);
+    (void)events;
+    loop->is_uv_ready = true;
+}
+
+static GV_LOOP_ONLY void run_uv(gv_loop_t *loop)
+{
+    if (loop->is_uv_ready || uv_backend_timeout(&loop->uv) == 0) {
+        loop->is_uv_ready = false;
+        (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
+    }
+}
+
+static GV_LOOP_ONLY void turn(gv_loop_t *loop)
+{
+    gv_poller_wait(&loop->poller, wait_ms(loop));
+    uv_update_time(&loop->uv);
+    loop->turn_began_ns = uv_hrtime();
+    gv_mailbox_wake(&loop->mailbox);
+    gv_poller_tell(&loop->poller);
+    run_uv(loop);
+    deliver_letters(loop);
+    (void)gv_timerwheel_advance(loop->wheel, uv_now(&loop->uv));
     end_turn(loop);
     account_turn(loop);
-    int rc = may_sleep(loop) ? uv_idle_stop(&loop->busy) : uv_idle_start(&loop->busy, on_busy);
-    GV_ASSERT(rc == 0);
 }
 
 /* ---- letters, jobs, timers ------------------------------------------------------------------ */
@@ -215,9 +209,7 @@ static void on_stop_letter(gv_letter_t *letter)
 {
     gv_loop_t *loop = gv_container_of(letter, gv_loop_t, stop_letter);
     /* Relaxed: a flag for others to look at; nothing is published by it. */
-    if (!atomic_exchange_explicit(&loop->is_stopping, true, memory_order_relaxed)) {
-        uv_stop(&loop->uv); /* not from gv_loop_free(): nothing runs then that could be stopped */
-    }
+    atomic_store_explicit(&loop->is_stopping, true, memory_order_relaxed);
 }
 
 void gv_loop_stop(gv_loop_t *loop)
@@ -229,28 +221,10 @@ void gv_loop_stop(gv_loop_t *loop)
     }
 }
 
-static bool is_own_handle(const gv_loop_t *loop, const uv_handle_t *handle)
-{
-    const void *own[] = {&loop->prepare, &loop->check, &loop->busy, &loop->alarm,
-                         &loop->mailbox._bell};
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        if (own[i] == handle) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void close_guest(uv_handle_t *handle, void *arg)
 {
-    gv_loop_t *loop = arg;
-    gv_loop_assert_current(loop);
-    if (is_own_handle(loop, handle) || uv_is_closing(handle)) {
-        return;
-    }
-    if (handle->type == UV_POLL && handle->data == loop) {
-        gv__stream_stop(gv_container_of(handle, gv_stream_t, _poll));
-    } else {
+    const gv_loop_t *loop = arg;
+    if (handle != (const uv_handle_t *)&loop->anchor && !uv_is_closing(handle)) {
         uv_close(handle, NULL);
     }
 }
@@ -260,10 +234,15 @@ static GV_LOOP_ONLY void close_guests(gv_loop_t *loop)
 {
     gv__listeners_stop(loop);
     gv__connectings_stop(loop);
+    for (gv_link_t *link; (link = gv_list_first(&loop->streams)) != NULL;) {
+        gv_stream_close(gv_container_of(link, gv_stream_t, _loop_link), GV_CLOSE_ABORT);
+    }
     uv_walk(&loop->uv, close_guest, loop);
-    /* Without the bell none of our own handles keeps the loop alive: it runs as long as guests. */
-    uv_unref((uv_handle_t *)&loop->mailbox._bell);
-    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+    uv_unref((uv_handle_t *)&loop->anchor);
+    while (uv_loop_alive(&loop->uv) != 0 || !gv_list_is_empty(&loop->closed) ||
+           !gv_list_is_empty(&loop->jobs)) {
+        turn(loop);
+    }
 }
 
 /* Letters and jobs until there are none, within reason. */
@@ -296,8 +275,9 @@ void gv_loop_run(gv_loop_t *loop)
 {
     enter(loop);
     gv_loop_assert_current(loop);
-    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
-    GV_ASSERT(gv_loop_is_stopping(loop));
+    while (!gv_loop_is_stopping(loop)) {
+        turn(loop);
+    }
     close_guests(loop);
     drain(loop, STOP_ROUNDS_MAX);
     leave();
@@ -344,6 +324,8 @@ static void init_lists(gv_loop_t *loop)
 {
     gv_list_init(&loop->jobs);
     gv_list_init(&loop->hooks);
+    gv_list_init(&loop->streams);
+    gv_list_init(&loop->closed);
     gv_list_init(&loop->dirty);
     gv_list_init(&loop->due);
     gv_list_init(&loop->lingering);
@@ -351,24 +333,31 @@ static void init_lists(gv_loop_t *loop)
     gv_list_init(&loop->connectings);
 }
 
-/* These cannot fail: no descriptor and no memory is involved. */
-static void init_handles(gv_loop_t *loop)
+static void on_anchor(uv_prepare_t *anchor)
 {
-    (void)uv_prepare_init(&loop->uv, &loop->prepare);
-    (void)uv_check_init(&loop->uv, &loop->check);
-    (void)uv_idle_init(&loop->uv, &loop->busy);
-    (void)uv_timer_init(&loop->uv, &loop->alarm);
-    loop->prepare.data = loop;
-    loop->check.data = loop;
-    loop->busy.data = loop;
-    loop->alarm.data = loop;
-    /* The bell alone keeps the loop running (see close_guests). */
-    uv_unref((uv_handle_t *)&loop->prepare);
-    uv_unref((uv_handle_t *)&loop->check);
-    uv_unref((uv_handle_t *)&loop->busy);
-    uv_unref((uv_handle_t *)&loop->alarm);
-    (void)uv_prepare_start(&loop->prepare, on_prepare);
-    (void)uv_check_start(&loop->check, on_check);
+    (void)anchor;
+}
+
+/* GV_OK; or GV_ERR_IO, and nothing is open. */
+static gv_err_t open_poller(gv_loop_t *loop)
+{
+    if (uv_loop_init(&loop->uv) != 0) {
+        return GV_ERR_IO;
+    }
+    if (gv_poller_open(&loop->poller) != GV_OK) {
+        (void)uv_loop_close(&loop->uv);
+        return GV_ERR_IO;
+    }
+    gv_watch_init(&loop->uv_watch, uv_backend_fd(&loop->uv), on_uv_ready);
+    if (gv_watch_set(&loop->poller, &loop->uv_watch, GV_POLL_IN) != GV_OK ||
+        gv_mailbox_open(&loop->mailbox, &loop->poller) != GV_OK) {
+        gv_poller_close(&loop->poller);
+        (void)uv_loop_close(&loop->uv);
+        return GV_ERR_IO;
+    }
+    (void)uv_prepare_init(&loop->uv, &loop->anchor);
+    (void)uv_prepare_start(&loop->anchor, on_anchor);
+    return GV_OK;
 }
 
 gv_err_t gv_loop_new(const gv_loop_options_t *options, gv_loop_t **loop_out)
@@ -379,21 +368,14 @@ gv_err_t gv_loop_new(const gv_loop_options_t *options, gv_loop_t **loop_out)
     const gv_loop_options_t *wanted = options != NULL ? options : &defaults;
 
     gv_loop_t *loop = GV_NEW(gv_loop_t);
-    if (uv_loop_init(&loop->uv) != 0) {
+    if (open_poller(loop) != GV_OK) {
         gv_free(loop);
         return GV_ERR_IO;
     }
-    if (gv_mailbox_open(&loop->mailbox, &loop->uv) != GV_OK) {
-        (void)uv_loop_close(&loop->uv);
-        gv_free(loop);
-        return GV_ERR_IO;
-    }
-    init_handles(loop);
     init_lists(loop);
     gv_timerwheel_new(uv_now(&loop->uv), &loop->wheel);
     gv_timer_init(&loop->linger_timer, gv__stream_on_linger_timer);
     gv_chunkpool_init(&loop->chunks);
-    loop->alarm_at_ms = UINT64_MAX;
     loop->letters_per_turn =
         wanted->letters_per_turn > 0 ? wanted->letters_per_turn : LETTERS_PER_TURN_DEFAULT;
     loop->linger_ms = wanted->linger_ms > 0 ? wanted->linger_ms : LINGER_MS_DEFAULT;
@@ -422,15 +404,13 @@ void gv_loop_free(gv_loop_t **loopp)
     atomic_store_explicit(&loop->is_stopping, true, memory_order_relaxed);
     drain(loop, UINT32_MAX);
     close_guests(loop); /* only in a loop that never ran */
-    gv_mailbox_close(&loop->mailbox, NULL);
-    uv_close((uv_handle_t *)&loop->prepare, NULL);
-    uv_close((uv_handle_t *)&loop->check, NULL);
-    uv_close((uv_handle_t *)&loop->busy, NULL);
-    uv_close((uv_handle_t *)&loop->alarm, NULL);
+    gv_mailbox_close(&loop->mailbox, &loop->poller);
+    uv_close((uv_handle_t *)&loop->anchor, NULL);
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     leave();
     int rc = uv_loop_close(&loop->uv);
     GV_ASSERT(rc == 0);
+    gv_poller_close(&loop->poller);
     gv_timerwheel_free(&loop->wheel);
     gv_chunkpool_deinit(&loop->chunks);
     gv_free(loop);

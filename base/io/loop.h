@@ -4,8 +4,9 @@
 /*
  * gv_loop: one thread that waits for sockets, letters and timers, and owns what hangs on it.
  *
- * A loop is one libuv loop with the things every connection on it shares: a mailbox, a timer wheel,
- * a read buffer, a pool of output chunks, the list of streams with something to write.
+ * A loop is a poller with the things every connection on it shares: a mailbox, a timer wheel, a
+ * read buffer, a pool of output chunks, the list of streams with something to write; and a libuv
+ * loop, for what that does better: name resolution, signals, handles of other libraries.
  *
  *     gv_loop_new()                     made on any thread
  *     gv_loop_send()                    letters may be sent from here on
@@ -37,6 +38,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <uv.h>
+
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/io/mailbox.h"
@@ -61,6 +64,7 @@ typedef struct gv_loop_stats {
     gv_counter_t streams;        /* open now */
     gv_counter_t accepted;       /* connections, since the start */
     gv_counter_t accept_refused; /* over a listener's limit */
+    gv_counter_t accept_delayed; /* times a listener held back because of its rate */
     gv_counter_t accept_failed;  /* no descriptor or memory left */
     gv_counter_t reads;          /* system calls */
     gv_counter_t writes;

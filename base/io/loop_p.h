@@ -23,17 +23,18 @@
 #define GV_LOOP_NAME_SIZE 32
 
 struct gv_loop {
+    gv_poller_t poller;
     uv_loop_t uv;
-    uv_prepare_t prepare; /* before waiting: the end of a turn */
-    uv_check_t check;     /* after waiting: letters and timers */
-    uv_idle_t busy;       /* active while the next wait must not block */
-    uv_timer_t alarm;     /* ends the wait when the wheel has something due */
+    uv_prepare_t anchor; /* does nothing: with a handle, libuv's loop has timeouts */
+    gv_watch_t uv_watch; /* on libuv's own epoll descriptor */
     gv_mailbox_t mailbox;
     gv_timerwheel_t *wheel;
     gv_chunkpool_t chunks;
 
     gv_list_t jobs;        /* gv_job_t */
     gv_list_t hooks;       /* gv_job_t */
+    gv_list_t streams;     /* gv_stream_t by _loop_link */
+    gv_list_t closed;      /* gv_stream_t by _loop_link: to be told so */
     gv_list_t dirty;       /* gv_stream_t by _dirty_link */
     gv_list_t due;         /* gv_stream_t by _due_link: input to be offered again */
     gv_list_t lingering;   /* gv_stream_t by _due_link, the first one is the first to be cut off */
@@ -44,9 +45,9 @@ struct gv_loop {
     gv_stream_t *calling;  /* whose on_input runs */
     gv_socket_t *detached; /* where that call has detached its stream to, or NULL */
 
-    bool is_turn_wanted;    /* a callback after the hooks may have left them something to do */
-    uint64_t turn_began_ns; /* 0: nothing has happened in this turn yet */
-    uint64_t alarm_at_ms;   /* UINT64_MAX: not set */
+    bool is_turn_wanted; /* a callback after the hooks may have left them something to do */
+    bool is_uv_ready;    /* libuv has events */
+    uint64_t turn_began_ns;
     uint32_t letters_per_turn;
     uint32_t linger_ms;
 
@@ -63,20 +64,10 @@ struct gv_loop {
     uint8_t read_buffer[GV_READ_JOIN_MAX + GV_READ_SIZE];
 };
 
-/* Something has happened: the turn's work begins.  At the head of every libuv callback. */
-GV_LOOP_ONLY void gv__loop_begin_turn(gv_loop_t *loop);
-
-static inline GV_LOOP_ONLY void gv__loop_on_event(gv_loop_t *loop)
-{
-    if (loop->turn_began_ns == 0) {
-        gv__loop_begin_turn(loop);
-    }
-}
-
 /* stream.c */
 GV_LOOP_ONLY void gv__stream_flush(gv_stream_t *stream);
 GV_LOOP_ONLY void gv__stream_offer_input(gv_stream_t *stream);
-GV_LOOP_ONLY void gv__stream_stop(gv_stream_t *stream);
+GV_LOOP_ONLY void gv__stream_tell_closed(gv_stream_t *stream);
 void gv__stream_on_linger_timer(gv_timer_t *timer);
 
 /* listener.c, connect.c: the loop stops. */

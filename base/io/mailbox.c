@@ -5,12 +5,10 @@
 #include <unistd.h>
 
 /* The bell only ends the loop's sleep; the letters are taken by gv_mailbox_deliver() afterwards. */
-static void on_bell(uv_poll_t *bell, int status, int events)
+static void on_bell(gv_watch_t *bell, uint32_t events)
 {
-    (void)status;
+    (void)bell;
     (void)events;
-    eventfd_t count = 0;
-    (void)eventfd_read(gv_container_of(bell, gv_mailbox_t, _bell)->_bell_fd, &count);
 }
 
 /* Takes the whole stack at once and turns it round: oldest first. */
@@ -31,23 +29,23 @@ static gv_letter_t *take_all(gv_mailbox_t *box)
     return oldest;
 }
 
-gv_err_t gv_mailbox_open(gv_mailbox_t *box, uv_loop_t *loop)
+gv_err_t gv_mailbox_open(gv_mailbox_t *box, gv_poller_t *poller)
 {
     GV_ASSERT(box != NULL);
-    GV_ASSERT(loop != NULL);
+    GV_ASSERT(poller != NULL);
     atomic_init(&box->_stack, NULL);
     atomic_init(&box->_asleep, false);
     box->_waiting = NULL;
-    box->_bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (box->_bell_fd < 0) {
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0) {
         return GV_ERR_IO;
     }
-    if (uv_poll_init(loop, &box->_bell, box->_bell_fd) != 0) {
-        (void)close(box->_bell_fd);
+    gv_watch_init(&box->_bell, fd, on_bell);
+    /* Nobody reads it: that would be a system call for each time it rings. */
+    if (gv_watch_set(poller, &box->_bell, GV_POLL_IN | GV_POLL_ONCE) != GV_OK) {
+        (void)close(fd);
         return GV_ERR_IO;
     }
-    int rc = uv_poll_start(&box->_bell, UV_READABLE, on_bell);
-    GV_ASSERT(rc == 0);
     return GV_OK;
 }
 
@@ -65,7 +63,7 @@ void gv_mailbox_send(gv_mailbox_t *box, gv_letter_t *letter)
                                                     memory_order_seq_cst, memory_order_relaxed));
     /* A letter that finds others rides along: whoever put the first one has seen to the bell. */
     if (head == NULL && atomic_load_explicit(&box->_asleep, memory_order_seq_cst)) {
-        int rc = eventfd_write(box->_bell_fd, 1);
+        int rc = eventfd_write(box->_bell.fd, 1);
         GV_ASSERT(rc == 0); /* could only fail after 2^64 - 2 rings that nobody heard */
     }
 }
@@ -112,9 +110,9 @@ void gv_mailbox_wake(gv_mailbox_t *box)
     atomic_store_explicit(&box->_asleep, false, memory_order_relaxed);
 }
 
-void gv_mailbox_close(gv_mailbox_t *box, uv_close_cb closed_cb)
+void gv_mailbox_close(gv_mailbox_t *box, gv_poller_t *poller)
 {
     gv_mailbox_wake(box);
-    uv_close((uv_handle_t *)&box->_bell, closed_cb);
-    (void)close(box->_bell_fd); /* uv_close() has taken it out of the poll set already */
+    gv_watch_end(poller, &box->_bell);
+    (void)close(box->_bell.fd);
 }

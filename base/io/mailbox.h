@@ -4,7 +4,7 @@
 /*
  * gv_mailbox: how one thread asks a loop to do something.
  *
- * libuv handles and everything a loop owns may be touched by that loop's thread only.  The single
+ * Everything a loop owns may be touched by that loop's thread only.  The single
  * door for all other threads is the loop's mailbox: put a letter in, the loop calls letter->deliver
  * on its own thread, soon.  Senders use gv_loop_send() (base/io/loop.h); this is what it is made
  * of.
@@ -28,10 +28,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <uv.h>
-
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/io/poller.h"
 #include "base/letter.h"
 
 /* Public only so that a loop can embed it. */
@@ -39,12 +38,11 @@ typedef struct gv_mailbox {
     _Atomic(gv_letter_t *) _stack; /* newest first */
     atomic_bool _asleep;           /* the loop may be blocked and needs the bell */
     gv_letter_t *_waiting;         /* taken out, oldest first, not delivered yet; the loop's own */
-    int _bell_fd;                  /* an eventfd */
-    uv_poll_t _bell;
+    gv_watch_t _bell;              /* on an eventfd */
 } gv_mailbox_t;
 
-/* Opens the box on `loop`.  Returns GV_OK or GV_ERR_IO.  Call before any other thread sends. */
-GV_MUST_USE gv_err_t gv_mailbox_open(gv_mailbox_t *box, uv_loop_t *loop);
+/* GV_OK or GV_ERR_IO.  Call before any other thread sends. */
+GV_MUST_USE gv_err_t gv_mailbox_open(gv_mailbox_t *box, gv_poller_t *poller);
 
 /* Hands the letter over.  deliver must be set.  Never blocks, never fails. */
 GV_ANY_THREAD void gv_mailbox_send(gv_mailbox_t *box, gv_letter_t *letter);
@@ -64,8 +62,5 @@ GV_LOOP_ONLY bool gv_mailbox_sleep(gv_mailbox_t *box);
 /* The loop is awake again; senders need not ring. */
 GV_LOOP_ONLY void gv_mailbox_wake(gv_mailbox_t *box);
 
-/*
- * Closes the bell; the memory of box must stay until closed_cb (may be NULL) has run.  From here on
- * letters are still taken in, but nobody is woken.
- */
-GV_LOOP_ONLY void gv_mailbox_close(gv_mailbox_t *box, uv_close_cb closed_cb);
+/* Closes the bell.  From here on letters are still taken in, but nobody is woken. */
+GV_LOOP_ONLY void gv_mailbox_close(gv_mailbox_t *box, gv_poller_t *poller);

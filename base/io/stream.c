@@ -16,9 +16,8 @@
 /*
  * Map: ending - watching - input - output - closing politely - opening and moving.
  *
- * libuv only tells us when a socket is ready (uv_poll_t); reading and writing are our own calls.
- * Changing what is watched costs two system calls, so it is done late: a paused stream goes on
- * being watched until input really comes, and writability is only watched after a full socket.
+ * Changing what is watched costs a system call, so it is done late: a paused stream goes on being
+ * watched until input really comes, and writability is only watched after a full socket.
  */
 
 #define INPUT_MAX_DEFAULT  65536U
@@ -41,10 +40,9 @@ _Static_assert(offsetof(gv_bytes_t, size) == offsetof(struct iovec, iov_len), "s
 
 /* ---- ending --------------------------------------------------------------------------------- */
 
-static void on_poll_closed(uv_handle_t *handle)
+void gv__stream_tell_closed(gv_stream_t *stream)
 {
-    gv_stream_t *stream = gv_container_of(handle, gv_stream_t, _poll);
-    gv_loop_t *loop = gv_stream_loop(stream);
+    gv_loop_t *loop = stream->_loop;
     gv_loop_assert_current(loop);
     gv_counter_sub(&loop->stats.streams, 1);
     /* The owner may have appended since. */
@@ -52,23 +50,23 @@ static void on_poll_closed(uv_handle_t *handle)
     stream->_ops->on_closed(stream, (gv_err_t)stream->_why);
 }
 
-/* Leaves the loop's lists and libuv; the descriptor is the caller's to close or keep. */
+/* Leaves the loop's lists; the watch and its descriptor are the caller's to end. */
 static GV_LOOP_ONLY void leave_loop(gv_stream_t *stream, gv_err_t why)
 {
     GV_ASSERT(stream->_state != STATE_CLOSED);
+    gv_loop_t *loop = stream->_loop;
     stream->_state = STATE_CLOSED;
     stream->_why = (int16_t)why;
     gv_list_remove(&stream->_dirty_link);
     gv_list_remove(&stream->_due_link);
-    /* Takes the descriptor out of epoll at once; the callback comes later. */
-    uv_close((uv_handle_t *)&stream->_poll, on_poll_closed);
+    gv_list_remove(&stream->_loop_link);
+    gv_list_append(&loop->closed, &stream->_loop_link);
 }
 
 static GV_LOOP_ONLY void end(gv_stream_t *stream, gv_err_t why)
 {
     leave_loop(stream, why);
-    (void)close(stream->_fd);
-    stream->_fd = -1;
+    gv_watch_close(&stream->_loop->poller, &stream->_watch);
     gv_free(stream->_input);
     stream->_input = NULL;
     gv_outbuf_clear(&stream->out, &gv_stream_loop(stream)->chunks);
@@ -76,15 +74,12 @@ static GV_LOOP_ONLY void end(gv_stream_t *stream, gv_err_t why)
 
 /* ---- watching ------------------------------------------------------------------------------- */
 
-static void on_poll(uv_poll_t *poll, int status, int events);
-
-static uint8_t events_wanted(const gv_stream_t *stream)
+static uint32_t events_wanted(const gv_stream_t *stream)
 {
-    unsigned wanted = stream->_is_write_blocked ? UV_WRITABLE : 0;
+    uint32_t wanted = stream->_is_write_blocked ? GV_POLL_OUT : 0;
     bool is_reading =
         stream->_state == STATE_LINGERING || (stream->_state == STATE_OPEN && stream->_paused == 0);
-    wanted |= is_reading ? UV_READABLE : 0;
-    return (uint8_t)wanted;
+    return wanted | (is_reading ? GV_POLL_IN : 0);
 }
 
 static GV_LOOP_ONLY void update_watch(gv_stream_t *stream)
@@ -92,14 +87,10 @@ static GV_LOOP_ONLY void update_watch(gv_stream_t *stream)
     if (stream->_state == STATE_CLOSED) {
         return;
     }
-    uint8_t wanted = events_wanted(stream);
-    if (wanted == stream->_polled) {
-        return;
+    gv_err_t err = gv_watch_set(&stream->_loop->poller, &stream->_watch, events_wanted(stream));
+    if (err != GV_OK) {
+        end(stream, err);
     }
-    stream->_polled = wanted;
-    int rc =
-        wanted == 0 ? uv_poll_stop(&stream->_poll) : uv_poll_start(&stream->_poll, wanted, on_poll);
-    GV_ASSERT(rc == 0);
 }
 
 /* ---- input ---------------------------------------------------------------------------------- */
@@ -180,7 +171,7 @@ static GV_LOOP_ONLY void on_nothing_read(gv_stream_t *stream, ssize_t got)
 static GV_LOOP_ONLY ssize_t receive(gv_stream_t *stream, void *room, size_t size)
 {
     gv_loop_t *loop = gv_stream_loop(stream);
-    ssize_t got = recv(stream->_fd, room, size, 0);
+    ssize_t got = recv(stream->_watch.fd, room, size, MSG_DONTWAIT);
     gv_counter_add(&loop->stats.reads, 1);
     if (got > 0) {
         gv_counter_add(&loop->stats.bytes_in, (uint64_t)got);
@@ -334,7 +325,7 @@ static GV_LOOP_ONLY bool write_once(gv_stream_t *stream)
         offered += vec[i].size;
     }
     struct msghdr message = {.msg_iov = (struct iovec *)(void *)vec, .msg_iovlen = count};
-    ssize_t sent = sendmsg(stream->_fd, &message, MSG_NOSIGNAL);
+    ssize_t sent = sendmsg(stream->_watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     gv_counter_add(&loop->stats.writes, 1);
     if (sent < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
         on_write_failed(stream, errno);
@@ -346,7 +337,6 @@ static GV_LOOP_ONLY bool write_once(gv_stream_t *stream)
     }
     gv_outbuf_consume(&stream->out, &loop->chunks, written);
     gv_counter_add(&loop->stats.bytes_out, written);
-    stream->_bytes_out += written;
     /* Less than offered: the socket is full, no need to be told so by another call. */
     if (written < offered && !stream->_is_write_blocked) {
         gv_counter_add(&loop->stats.writes_blocked, 1);
@@ -357,7 +347,7 @@ static GV_LOOP_ONLY bool write_once(gv_stream_t *stream)
 
 static GV_LOOP_ONLY void begin_lingering(gv_stream_t *stream)
 {
-    if (shutdown(stream->_fd, SHUT_WR) != 0) {
+    if (shutdown(stream->_watch.fd, SHUT_WR) != 0) {
         end(stream, GV_OK); /* the peer is gone already */
         return;
     }
@@ -408,7 +398,7 @@ void gv__stream_flush(gv_stream_t *stream)
     if (stream->_is_write_blocked) {
         size_t size = gv_outbuf_size(&stream->out);
         stream->_is_above_mark = stream->_is_above_mark || size > stream->_drain_mark;
-        return; /* on_poll() goes on when the socket has room */
+        return; /* on_ready() goes on when the socket has room */
     }
     write_out(stream);
 }
@@ -462,12 +452,11 @@ static GV_LOOP_ONLY void on_readable(gv_stream_t *stream)
 }
 
 /*
- * The socket has an error, and libuv has stopped watching it.  What had arrived before is still to
- * be read, one read per turn, until the error itself comes out of recv(): now, or after the pause.
+ * The socket has an error and is not watched any more.  What had arrived before is still to be
+ * read, one read per turn, until the error itself comes out of recv(): now, or after the pause.
  */
 static GV_LOOP_ONLY void on_socket_error(gv_stream_t *stream)
 {
-    stream->_polled = 0;
     if (stream->_state == STATE_OPEN && stream->_paused == 0) {
         on_readable(stream);
         update_watch(stream);
@@ -478,25 +467,23 @@ static GV_LOOP_ONLY void on_socket_error(gv_stream_t *stream)
     }
     int code = 0;
     socklen_t size = sizeof(code);
-    (void)getsockopt(stream->_fd, SOL_SOCKET, SO_ERROR, &code, &size);
+    (void)getsockopt(stream->_watch.fd, SOL_SOCKET, SO_ERROR, &code, &size);
     gv_err_t why = code != 0 ? gv_err_from_errno(code) : GV_ERR_CLOSED;
     end(stream, stream->_state == STATE_LINGERING ? GV_OK : why);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events)
+static void on_ready(gv_watch_t *watch, uint32_t events)
 {
-    gv_stream_t *stream = gv_container_of(poll, gv_stream_t, _poll);
-    gv_loop_t *loop = gv_stream_loop(stream);
-    gv_loop_assert_current(loop);
-    gv__loop_on_event(loop);
-    if (status < 0) {
+    gv_stream_t *stream = gv_container_of(watch, gv_stream_t, _watch);
+    gv_loop_assert_current(stream->_loop);
+    if ((events & GV_POLL_ERROR) != 0) {
         on_socket_error(stream);
         return;
     }
-    if ((events & UV_WRITABLE) != 0 && stream->_is_write_blocked) {
+    if ((events & GV_POLL_OUT) != 0 && stream->_is_write_blocked) {
         write_out(stream);
     }
-    if ((events & UV_READABLE) != 0 && stream->_state != STATE_CLOSED) {
+    if ((events & GV_POLL_IN) != 0 && stream->_state != STATE_CLOSED) {
         on_readable(stream);
     }
 }
@@ -554,11 +541,6 @@ void gv_stream_close(gv_stream_t *stream, gv_close_mode_t mode)
     }
 }
 
-void gv__stream_stop(gv_stream_t *stream)
-{
-    gv_stream_close(stream, GV_CLOSE_ABORT);
-}
-
 /* ---- opening and moving --------------------------------------------------------------------- */
 
 gv_socket_t gv_socket_init(int fd)
@@ -581,11 +563,9 @@ void gv_socket_close(gv_socket_t *socket)
 
 static void take_over(gv_stream_t *stream, gv_loop_t *loop, gv_socket_t *socket)
 {
-    stream->_fd = socket->fd;
     stream->_input = socket->_input;
     stream->out = socket->_out;
     stream->_bytes_in = socket->bytes_in;
-    stream->_bytes_out = socket->bytes_out;
     gv_outbuf_join(&stream->out, &loop->chunks);
     *socket = gv_socket_init(-1);
 }
@@ -601,17 +581,21 @@ gv_err_t gv_stream_open(gv_stream_t *stream, gv_loop_t *loop, const gv_stream_op
     if (socket->fd < 0 || gv_loop_is_stopping(loop)) {
         return GV_ERR_CLOSED;
     }
-    *stream = (gv_stream_t){._ops = ops};
-    int rc = uv_poll_init(&loop->uv, &stream->_poll, socket->fd);
-    if (rc != 0) {
-        return gv_err_from_uv(rc) == GV_ERR_NOMEM ? GV_ERR_NOMEM : GV_ERR_IO;
+    *stream = (gv_stream_t){
+        ._loop = loop,
+        ._ops = ops,
+        ._input_max = wanted->input_max > 0 ? wanted->input_max : INPUT_MAX_DEFAULT,
+        ._drain_mark = wanted->drain_mark > 0 ? wanted->drain_mark : DRAIN_MARK_DEFAULT,
+        ._paused = wanted->paused,
+        ._state = STATE_OPEN,
+    };
+    gv_watch_init(&stream->_watch, socket->fd, on_ready);
+    gv_err_t err = gv_watch_set(&loop->poller, &stream->_watch, events_wanted(stream));
+    if (err != GV_OK) {
+        return err;
     }
-    stream->_poll.data = loop;
-    stream->_input_max = wanted->input_max > 0 ? wanted->input_max : INPUT_MAX_DEFAULT;
-    stream->_drain_mark = wanted->drain_mark > 0 ? wanted->drain_mark : DRAIN_MARK_DEFAULT;
-    stream->_paused = wanted->paused;
-    stream->_state = STATE_OPEN;
     take_over(stream, loop, socket);
+    gv_list_append(&loop->streams, &stream->_loop_link);
     gv_counter_add(&loop->stats.streams, 1);
     if (stream->_input != NULL) {
         make_due(stream);
@@ -619,7 +603,6 @@ gv_err_t gv_stream_open(gv_stream_t *stream, gv_loop_t *loop, const gv_stream_op
     if (gv_outbuf_size(&stream->out) > 0) {
         gv_stream_dirty(stream);
     }
-    update_watch(stream);
     return GV_OK;
 }
 
@@ -628,16 +611,16 @@ void gv_stream_detach(gv_stream_t *stream, gv_socket_t *socket_out)
     gv_loop_t *loop = gv_stream_loop(stream);
     gv_loop_assert_current(loop);
     GV_ASSERT(stream->_state == STATE_OPEN);
-    *socket_out = gv_socket_init(stream->_fd);
+    *socket_out = gv_socket_init(stream->_watch.fd);
     socket_out->_input = stream->_input;
     socket_out->_out = stream->out;
     socket_out->bytes_in = stream->_bytes_in;
-    socket_out->bytes_out = stream->_bytes_out;
     gv_outbuf_leave(&stream->out, &loop->chunks);
     gv_outbuf_init(&stream->out);
     stream->_input = NULL;
-    stream->_fd = -1;
     leave_loop(stream, GV_OK);
+    gv_watch_end(&loop->poller, &stream->_watch);
+    stream->_watch.fd = -1;
     if (loop->calling == stream) {
         loop->detached = socket_out; /* call_on_input() adds what the call leaves */
     }

@@ -31,18 +31,17 @@
  * DISCONNECT that says why.
  *
  * Threads: the loop's, everywhere.
- * Memory: 280 bytes, plus chunks for waiting output, plus the unused input.
+ * Memory: 152 bytes, plus chunks for waiting output, plus the unused input.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <uv.h>
-
 #include "base/bytes.h"
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/io/loop.h"
+#include "base/io/poller.h"
 #include "base/list.h"
 #include "base/outbuf.h"
 
@@ -57,7 +56,6 @@ typedef struct gv_socket {
     gv_leftover_t *_input; /* bytes read and not used */
     gv_outbuf_t _out;      /* bytes not written */
     uint64_t bytes_in;     /* so far */
-    uint64_t bytes_out;
 } gv_socket_t;
 
 /* A fresh connection.  fd now belongs to the socket. */
@@ -105,29 +103,28 @@ typedef struct gv_stream_options {
 
 /* Public only so that owners can embed it.  `out` is theirs to append to. */
 struct gv_stream {
-    uv_poll_t _poll; /* its data is the gv_loop_t */
+    gv_watch_t _watch;
+    gv_loop_t *_loop;
     const gv_stream_ops_t *_ops;
     gv_outbuf_t out;
+    gv_link_t _loop_link;  /* in the loop's list of all; CLOSED: of those to be told so */
     gv_link_t _dirty_link; /* in the loop's list of streams to flush */
     gv_link_t _due_link;   /* OPEN: input to be offered again; then: in the list of lingerers */
     gv_leftover_t *_input; /* bytes not used, or NULL */
     uint64_t _bytes_in;
-    uint64_t _bytes_out;
     uint64_t _progress_ms; /* OPEN: last progress of writing; then: when lingering ends */
-    int _fd;
-    uint32_t _expected; /* do not call on_input before there are so many bytes */
+    uint32_t _expected;    /* do not call on_input before there are so many bytes */
     uint32_t _input_max;
     uint32_t _drain_mark;
     uint8_t _state;
     uint8_t _paused;
-    uint8_t _polled; /* events libuv is watching for */
     bool _is_above_mark;
     bool _is_write_blocked;
     bool _is_write_broken; /* the peer takes no more; what it has sent is still read */
     int16_t _why;          /* gv_err_t for on_closed */
 };
 
-_Static_assert(sizeof(gv_stream_t) <= 280, "100 000 idle connections pay for this");
+_Static_assert(sizeof(gv_stream_t) <= 152, "100 000 idle connections pay for this");
 
 /*
  * Puts a connection onto the loop and starts reading.  options may be NULL.
@@ -164,7 +161,7 @@ static inline bool gv_stream_is_open(const gv_stream_t *stream)
 
 static inline gv_loop_t *gv_stream_loop(const gv_stream_t *stream)
 {
-    return stream->_poll.data;
+    return stream->_loop;
 }
 
 /* ---- output --------------------------------------------------------------------------------- */
@@ -215,13 +212,8 @@ static inline uint64_t gv_stream_bytes_in(const gv_stream_t *stream)
     return stream->_bytes_in;
 }
 
-static inline uint64_t gv_stream_bytes_out(const gv_stream_t *stream)
-{
-    return stream->_bytes_out;
-}
-
 /* The descriptor, borrowed: for getsockopt and the like. */
 static inline int gv_stream_fd(const gv_stream_t *stream)
 {
-    return stream->_fd;
+    return stream->_watch.fd;
 }

@@ -89,6 +89,17 @@ static bool has_token(const gv_admin_call_t *call)
            is_same_secret(header + strlen(scheme), call->admin->token);
 }
 
+/*
+ * A browser on this machine sends what a web page of anybody's tells it to, and says so in Origin:
+ * such a page may change nothing, unless it knows the token.
+ */
+static bool is_from_a_web_page(const gv_admin_call_t *call, const char *method)
+{
+    bool is_reading = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+    return !is_reading && !has_token(call) &&
+           MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, "Origin") != NULL;
+}
+
 static GV_LOOP_ONLY void ask(gv_admin_call_t *call, const char *method, const char *path)
 {
     gv_text_t allowed = GV_TEXT_EMPTY;
@@ -104,6 +115,8 @@ static GV_LOOP_ONLY void ask(gv_admin_call_t *call, const char *method, const ch
         if (call->response != NULL) {
             (void)MHD_add_response_header(call->response, "WWW-Authenticate", "Bearer");
         }
+    } else if (is_from_a_web_page(call, method)) {
+        gv__call_refuse(call, 403, "FORBIDDEN", "web pages need the token to change something");
     } else if (!is_known) {
         gv__call_refuse(call, 404, "NOT_FOUND", "no such path; / lists all");
     } else if (route == NULL) {

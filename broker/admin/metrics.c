@@ -120,10 +120,47 @@ static void put_shards(gv_text_t *out, const gv_status_t *status)
     }
 }
 
-static void put_storage(gv_text_t *out, const gv_status_t *status)
+static void put_times(gv_text_t *out, const char *name, const char *help,
+                      const gv_status_times_t *times)
 {
-    one(out, "storage_used_bytes", true, "Disk space the store uses.", status->storage_used_bytes);
-    one(out, "storage_max_bytes", true, "Disk space the store may use.", status->storage_max_bytes);
+    begin(out, name, "gauge", help);
+    gv_text_add(out, "grapevine_%s{quantile=\"0.5\"}", name);
+    put_seconds(out, times->p50_ns);
+    gv_text_add(out, "grapevine_%s{quantile=\"0.99\"}", name);
+    put_seconds(out, times->p99_ns);
+}
+
+static void put_storage(gv_text_t *out, const gv_status_storage_t *storage)
+{
+    one(out, "storage_used_bytes", true, "Disk space the store uses.", storage->used_bytes);
+    one(out, "storage_limit_bytes", true, "Above it new messages are refused.",
+        storage->limit_bytes);
+    one(out, "storage_max_bytes", true, "Disk space the store may use.", storage->max_bytes);
+    one(out, "storage_full", true, "1 when new messages are refused for want of room.",
+        storage->is_full);
+    one(out, "storage_waiting_batches", true, "Changes that wait for the writer.",
+        storage->waiting_batches);
+    one(out, "storage_batches_per_commit", true, "Batches that share a commit, median.",
+        storage->batches_p50);
+    put_times(out, "storage_commit_seconds", "A transaction with its sync, by quantile.",
+              &storage->commit);
+    put_times(out, "storage_durable_seconds",
+              "From a batch's submission to its durability, by quantile.", &storage->durable);
+    put_times(out, "storage_load_seconds", "Reading what is not in memory, by quantile.",
+              &storage->load);
+}
+
+static void put_log(gv_text_t *out, const gv_status_log_t *log)
+{
+    one(out, "queued_bytes", true, "Messages of persistent sessions, waiting or unacknowledged.",
+        log->queued_bytes);
+    one(out, "log_pending_bytes", true, "Bytes that are not durable yet.", log->pending_bytes);
+    one(out, "log_segments", true, "Segments of the message log.", log->segments);
+    one(out, "log_bytes", true, "Bytes of the message log.", log->bytes);
+    one(out, "log_live_bytes", true, "Of these, still needed (estimate).", log->live_bytes);
+    one(out, "log_memory_bytes", true, "Segments kept in memory.", log->memory_bytes);
+    one(out, "log_cleaned_segments_total", false, "Segments written anew to make room.",
+        log->cleaned_segments);
 }
 
 /* A family with one sample per other node of the cluster. */
@@ -190,7 +227,8 @@ void gv_metrics_put(const gv_status_t *status, gv_text_t *out)
     put_node(out, status);
     put_traffic(out, status);
     put_shards(out, status);
-    put_storage(out, status);
+    put_storage(out, &status->storage);
+    put_log(out, &status->log);
     if (status->cluster != NULL) {
         put_cluster(out, status);
     }

@@ -70,6 +70,17 @@ static void add_readiness(json_t *object, const gv_status_t *status)
     }
 }
 
+json_t *gv_status_drain_json(const gv_status_drain_t *drain)
+{
+    GV_ASSERT(drain != NULL);
+    json_t *object = json_object();
+    add(object, "state", text(drain->state));
+    bool has_reference = drain->server_reference != NULL && drain->server_reference[0] != '\0';
+    add(object, "server_reference", text(has_reference ? drain->server_reference : NULL));
+    add(object, "clients_left", number(drain->clients_left));
+    return object;
+}
+
 static void add_by_qos(json_t *object, const char *key, const uint64_t counts[3])
 {
     json_t *inner = add_object(object, key);
@@ -124,6 +135,47 @@ static void add_listeners(json_t *object, const gv_status_t *status)
     }
 }
 
+static void add_times(json_t *object, const char *key, const gv_status_times_t *times)
+{
+    json_t *entry = add_object(object, key);
+    add(entry, "p50_us", number(times->p50_ns / 1000));
+    add(entry, "p99_us", number(times->p99_ns / 1000));
+}
+
+static void add_log(json_t *object, const gv_status_log_t *log)
+{
+    json_t *entry = add_object(object, "message_log");
+    add(entry, "queued_bytes", number(log->queued_bytes));
+    add(entry, "pending_bytes", number(log->pending_bytes));
+    add(entry, "segments", number(log->segments));
+    add(entry, "bytes", number(log->bytes));
+    add(entry, "live_bytes", number(log->live_bytes));
+    add(entry, "head", number(log->head));
+    add(entry, "tail", number(log->tail));
+    add(entry, "memory_bytes", number(log->memory_bytes));
+    add(entry, "cleaned_segments", number(log->cleaned_segments));
+    json_t *restored = add_object(entry, "restored");
+    add(restored, "sessions", number(log->restored_sessions));
+    add(restored, "messages", number(log->restored_messages));
+    add(restored, "ms", number(log->restored_ms));
+}
+
+static void add_storage(json_t *object, const gv_status_storage_t *storage)
+{
+    json_t *entry = add_object(object, "storage");
+    add(entry, "sync", text(storage->sync));
+    add(entry, "promise", text(storage->promise));
+    add(entry, "used_bytes", number(storage->used_bytes));
+    add(entry, "limit_bytes", number(storage->limit_bytes));
+    add(entry, "max_bytes", number(storage->max_bytes));
+    add(entry, "full", json_boolean(storage->is_full));
+    add(entry, "waiting_batches", number(storage->waiting_batches));
+    add(entry, "batches_per_commit_p50", number(storage->batches_p50));
+    add_times(entry, "commit", &storage->commit);
+    add_times(entry, "durable", &storage->durable);
+    add_times(entry, "load", &storage->load);
+}
+
 json_t *gv_status_json(const gv_status_t *status)
 {
     GV_ASSERT(status != NULL);
@@ -134,6 +186,7 @@ json_t *gv_status_json(const gv_status_t *status)
     add(object, "incarnation", number(status->incarnation));
     add(object, "uptime_ms", number(status->uptime_ms));
     add_readiness(object, status);
+    add(object, "drain", gv_status_drain_json(&status->drain));
     json_t *connections = add_object(object, "connections");
     add(connections, "current", number(status->connections));
     add(connections, "total", number(status->connections_total));
@@ -144,11 +197,8 @@ json_t *gv_status_json(const gv_status_t *status)
     add(object, "retained", number(status->retained));
     add(object, "queued_messages", number(status->queued_messages));
     add_traffic(object, status);
-    json_t *storage = add_object(object, "storage");
-    add(storage, "sync", text(status->storage_sync));
-    add(storage, "promise", text(status->storage_promise));
-    add(storage, "used_bytes", number(status->storage_used_bytes));
-    add(storage, "max_bytes", number(status->storage_max_bytes));
+    add_storage(object, &status->storage);
+    add_log(object, &status->log);
     add(object, "cluster", text(status->cluster));
     add_listeners(object, status);
     add_shards(object, status);

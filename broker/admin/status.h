@@ -88,6 +88,51 @@ typedef struct gv_status_node {
     size_t view_count;
 } gv_status_node_t;
 
+/* The longest Server Reference we give [bytes]. */
+#define GV_SERVER_REFERENCE_SIZE_MAX 1024U
+
+typedef struct gv_status_drain {
+    const char *state;            /* "no", "draining", "drained" */
+    const char *server_reference; /* where clients are sent; NULL or "": nowhere in particular */
+    uint64_t clients_left;
+} gv_status_drain_t;
+
+/* How long something takes, since the start [ns]. */
+typedef struct gv_status_times {
+    uint64_t p50_ns;
+    uint64_t p99_ns;
+} gv_status_times_t;
+
+typedef struct gv_status_storage {
+    const char *sync;    /* "commit", "interval", "off" */
+    const char *promise; /* what that means, as a sentence */
+    uint64_t used_bytes;
+    uint64_t limit_bytes; /* new messages are refused above it */
+    uint64_t max_bytes;
+    bool is_full;
+    uint64_t waiting_batches;  /* for the writer */
+    uint64_t batches_p50;      /* that share a commit */
+    gv_status_times_t commit;  /* a transaction with its sync */
+    gv_status_times_t durable; /* from a batch's submission to its durability */
+    gv_status_times_t load;    /* of a value that was not in memory */
+} gv_status_storage_t;
+
+/* The log of messages that wait for persistent sessions. */
+typedef struct gv_status_log {
+    uint64_t queued_bytes;  /* of messages that wait or are not acknowledged */
+    uint64_t pending_bytes; /* not durable yet */
+    uint64_t segments;
+    uint64_t bytes;
+    uint64_t live_bytes;   /* of these, still needed (estimate) */
+    uint64_t head;         /* number of the oldest segment; 0: there is none */
+    uint64_t tail;         /* of the newest */
+    uint64_t memory_bytes; /* of segments that are kept in memory */
+    uint64_t cleaned_segments;
+    uint64_t restored_sessions; /* at the start, ... */
+    uint64_t restored_messages;
+    uint64_t restored_ms; /* ... which took so long */
+} gv_status_log_t;
+
 typedef struct gv_status {
     const char *node;
     const char *id;
@@ -96,6 +141,7 @@ typedef struct gv_status {
     uint64_t uptime_ms;
     const char *const *not_ready; /* reasons, in words; none: the node is ready */
     size_t not_ready_count;
+    gv_status_drain_t drain;
 
     uint64_t connections;
     uint64_t connections_total;
@@ -119,10 +165,8 @@ typedef struct gv_status {
     const gv_status_listener_t *listeners;
     size_t listener_count;
 
-    const char *storage_sync;    /* "commit", "interval", "off" */
-    const char *storage_promise; /* what that means, as a sentence */
-    uint64_t storage_used_bytes;
-    uint64_t storage_max_bytes;
+    gv_status_storage_t storage;
+    gv_status_log_t log;
 
     const char *cluster; /* its name, or NULL: the node is alone */
     const gv_status_node_t *nodes;
@@ -137,6 +181,9 @@ GV_MUST_USE json_t *gv_status_nodes_json(const gv_status_t *status);
 
 /* /api/v1/cluster: every node's own view of every other. */
 GV_MUST_USE json_t *gv_status_cluster_json(const gv_status_t *status);
+
+/* "drain" in /api/v1/status, and the answer to /api/v1/drain. */
+GV_MUST_USE json_t *gv_status_drain_json(const gv_status_drain_t *drain);
 
 /* /readyz */
 GV_MUST_USE json_t *gv_status_ready_json(const gv_status_t *status);

@@ -25,10 +25,21 @@ void gv__received_done(gv_client_t *client)
     }
 }
 
+/*
+ * Before v5 there is no way to say that a message could not be kept: it is not acknowledged, and
+ * the client sends it again over its next connection.
+ */
+static bool is_silent(const gv_client_t *client, const gv_ack_t *ack)
+{
+    return ack->reason == GV_MQTT_QUOTA_EXCEEDED && client->peer.version < GV_MQTT_V5;
+}
+
 static void answer(gv_client_t *client, const gv_ack_t *ack)
 {
     uint8_t *room = NULL;
-    if (ack->reason == GV_MQTT_SUCCESS || client->peer.version < GV_MQTT_V5) {
+    if (is_silent(client, ack)) {
+        /* nothing */
+    } else if (ack->reason == GV_MQTT_SUCCESS || client->peer.version < GV_MQTT_V5) {
         room = gv__client_reserve(client, GV_MQTT_ACK_SIZE);
         gv_writer_t w = gv_writer(room, GV_MQTT_ACK_SIZE);
         gv_mqtt_write_ack(&w, (gv_mqtt_type_t)ack->type, ack->packet_id);
@@ -43,7 +54,11 @@ static void answer(gv_client_t *client, const gv_ack_t *ack)
     }
     if (ack->type == GV_MQTT_PUBREC && is_refused) {
         /* A refused QoS 2 message is over: its id is free again [MQTT-4.3.3-9]. */
-        (void)gv_received_ids_remove(&client->session->flow->received, ack->packet_id);
+        gv_session_t *session = client->session;
+        (void)gv_received_ids_remove(&session->flow->received, ack->packet_id);
+        if (session->durable != NULL) {
+            gv_journal_dirty(session->shard->journal, session->durable, GV_DIRTY_RECEIVED);
+        }
     }
 }
 
@@ -100,7 +115,7 @@ void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t rea
         answer(client, at(fifo, fifo->head));
         fifo->head++;
     }
-    if (gv__acks_waiting(client) < client->shard->limits->receive_max) {
+    if (gv__acks_waiting(client) < gv__client_terms(client)->receive_max) {
         gv__client_resume(client, GV_PAUSE_ACKS);
     }
 }

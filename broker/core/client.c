@@ -80,9 +80,12 @@ void gv__client_send_ack(gv_client_t *client, gv_mqtt_type_t type, uint16_t pack
                          gv_mqtt_reason_t reason)
 {
     enum {
-        ROOM = 64
+        ROOM = 256
     };
     gv_mqtt_ack_t ack = {.packet_id = packet_id, .reason = reason, .props = GV_MQTT_PROPS_NONE};
+    if (gv_mqtt_reason_is_error(reason)) {
+        gv__explain(&ack.props, &client->peer, gv__why(type, reason));
+    }
     gv_writer_t w = gv_writer(gv__client_reserve(client, ROOM), ROOM);
     gv__client_commit(client, gv_mqtt_encode_ack(type, &ack, &client->peer, &w));
 }
@@ -188,35 +191,58 @@ static void close_connection(gv_client_t *client)
     client->state = GV_CLIENT_CLOSING;
     gv_timer_stop(&client->timer);
     gv_list_remove(&client->link);
+    gv__auth_forget(client);
     client->shard->ports.conn->close(client->conn);
 }
 
-static void leave_session(gv_client_t *client, bool publish_will)
+static void leave_session(gv_client_t *client, gv_mqtt_reason_t reason, bool is_lost,
+                          bool publish_will)
 {
     gv_session_t *session = client->session;
     if (session == NULL) {
         return;
     }
+    gv__presence_disconnected(client, reason, is_lost);
     client->session = NULL;
     gv_counter_sub(&client->shard->stats.connections, 1);
     gv_session_detach(session, publish_will);
 }
 
+static void say_goodbye(gv_client_t *client, gv_mqtt_reason_t reason)
+{
+    gv_mqtt_disconnect_t disconnect = {.reason = reason, .props = GV_MQTT_PROPS_NONE};
+    gv__explain(&disconnect.props, &client->peer, gv__why(GV_MQTT_DISCONNECT, reason));
+    gv_bytes_t elsewhere = gv__drain_reference(client->shard, reason);
+    if (elsewhere.size > 0) {
+        gv_mqtt_props_set_bytes(&disconnect.props, GV_MQTT_PROP_SERVER_REFERENCE, elsewhere);
+    }
+    size_t size = gv_mqtt_encode_disconnect(&disconnect, &client->peer, NULL);
+    if (size == 0) { /* the reason alone is smaller than any packet size a client may ask for */
+        disconnect.props = GV_MQTT_PROPS_NONE;
+        size = gv_mqtt_encode_disconnect(&disconnect, &client->peer, NULL);
+    }
+    if (size > 0) {
+        gv_writer_t w = gv_writer(gv__client_reserve(client, size), size);
+        gv__client_commit(client, gv_mqtt_encode_disconnect(&disconnect, &client->peer, &w));
+    }
+}
+
+/* Its CONNACK has gone out, and does not wait for the disk. */
+static bool has_connack(const gv_client_t *client)
+{
+    return client->state == GV_CLIENT_CONNECTED && (client->paused & GV_PAUSE_STORE) == 0;
+}
+
 void gv__client_end(gv_client_t *client, gv_mqtt_reason_t reason, bool publish_will)
 {
-    enum {
-        ROOM = 64
-    };
     if (client->state == GV_CLIENT_CLOSING) {
         return;
     }
-    if (client->state == GV_CLIENT_CONNECTED && reason != GV_MQTT_SUCCESS) {
-        gv_mqtt_disconnect_t disconnect = {.reason = reason, .props = GV_MQTT_PROPS_NONE};
-        gv_writer_t w = gv_writer(gv__client_reserve(client, ROOM), ROOM);
-        gv__client_commit(client, gv_mqtt_encode_disconnect(&disconnect, &client->peer, &w));
+    if (has_connack(client) && reason != GV_MQTT_SUCCESS) { /* not before [MQTT-3.14.0-1] */
+        say_goodbye(client, reason);
     }
     close_connection(client);
-    leave_session(client, publish_will);
+    leave_session(client, reason, false, publish_will);
 }
 
 void gv__client_end_later(gv_client_t *client, gv_mqtt_reason_t reason)
@@ -232,6 +258,9 @@ void gv__client_end_later(gv_client_t *client, gv_mqtt_reason_t reason)
 gv_step_t gv__client_refuse(gv_client_t *client, gv_mqtt_reason_t reason)
 {
     gv_counter_add(&client->shard->stats.protocol_errors, 1);
+    if (client->state == GV_CLIENT_AUTHENTICATES) { /* no DISCONNECT before CONNACK */
+        return gv__connect_refuse(client, client->peer.version, reason);
+    }
     gv_log_peer(GV_LOG_INFO, "client_refused", "peer='%s' reason='%s'", client->conn->peer,
                 gv_mqtt_reason_text((uint8_t)reason));
     gv__client_end(client, reason, true);
@@ -244,6 +273,9 @@ void gv_client_drained(gv_client_t *client)
         gv_shard_t *shard = client->shard;
         shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
         gv__pump(client->session);
+        if (gv_outbuf_size(gv__client_out(client)) <= shard->limits->output_bytes_max) {
+            gv__client_resume(client, GV_PAUSE_OUTPUT);
+        }
     }
 }
 
@@ -271,7 +303,7 @@ void gv_client_closed(gv_client_t **clientp)
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     client->state = GV_CLIENT_CLOSING;
     shard->ports.read_begin(shard->ports.arg);
-    leave_session(client, true);
+    leave_session(client, GV_MQTT_SUCCESS, true, true);
     shard->ports.read_end(shard->ports.arg);
     gv__client_forget(client);
 }
@@ -281,13 +313,10 @@ void gv__client_forget(gv_client_t *client)
     GV_ASSERT(client->session == NULL);
     gv_timer_stop(&client->timer);
     gv_list_remove(&client->link);
+    gv__pace_forget(client);
+    gv__auth_forget(client);
     slot_give_back(client->shard, client->index);
-    if (client->aliases != NULL) {
-        for (uint32_t i = 0; i < client->alias_count; i++) {
-            gv_msgbuf_unref(&client->aliases[i]);
-        }
-        gv_free(client->aliases);
-    }
+    gv_aliases_free(&client->aliases, &client->shard->alias_budget);
     gv_free(client->acks);
     client->conn->client = NULL;
     gv_free(client);
@@ -301,7 +330,7 @@ static void on_timer(gv_timer_t *timer)
     gv_shard_t *shard = client->shard;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     shard->ports.read_begin(shard->ports.arg);
-    if (client->state == GV_CLIENT_WAITS_FOR_CONNECT) {
+    if (client->state < GV_CLIENT_CONNECTED) {
         gv_log_peer(GV_LOG_INFO, "connect_timeout", "peer='%s'", client->conn->peer);
         gv__client_end(client, GV_MQTT_SUCCESS, false);
     } else {
@@ -363,6 +392,9 @@ static gv_step_t dispatch(gv_client_t *client, const gv_mqtt_frame_t *frame)
         }
         return gv__on_connect(client, frame);
     }
+    if (client->state == GV_CLIENT_AUTHENTICATES) {
+        return gv__auth_packet(client, frame);
+    }
     switch (frame->type) {
     case GV_MQTT_PUBLISH:
         return gv__on_publish(client, frame);
@@ -380,12 +412,13 @@ static gv_step_t dispatch(gv_client_t *client, const gv_mqtt_frame_t *frame)
                                      : gv__client_refuse(client, GV_MQTT_MALFORMED_PACKET);
     case GV_MQTT_DISCONNECT:
         return gv__on_disconnect(client, frame);
+    case GV_MQTT_AUTH:
+        return gv__on_auth(client, frame);
     case GV_MQTT_CONNECT: /* a second one [MQTT-3.1.0-2] */
     case GV_MQTT_CONNACK:
     case GV_MQTT_SUBACK:
     case GV_MQTT_UNSUBACK:
     case GV_MQTT_PINGRESP:
-    case GV_MQTT_AUTH: /* enhanced authentication has not been agreed on [MQTT-4.12.0-6] */
         return gv__client_refuse(client, GV_MQTT_PROTOCOL_ERROR);
     }
     return gv__client_refuse(client, GV_MQTT_MALFORMED_PACKET);
@@ -393,13 +426,24 @@ static gv_step_t dispatch(gv_client_t *client, const gv_mqtt_frame_t *frame)
 
 static size_t packet_size_max(const gv_client_t *client)
 {
-    const gv_limits_t *limits = client->shard->limits;
-    return client->state == GV_CLIENT_WAITS_FOR_CONNECT ? limits->connect_size_max
-                                                        : limits->packet_size_max;
+    if (client->state == GV_CLIENT_CONNECTED) {
+        return gv__client_terms(client)->packet_size_max;
+    }
+    return client->state == GV_CLIENT_AUTHENTICATES ? GV_AUTH_PACKET_SIZE_MAX
+                                                    : client->shard->limits->connect_size_max;
 }
 
 /* Deliveries a shard makes in one turn before it looks after its other connections. */
 #define WORK_PER_TURN 20000U
+
+/*
+ * Messages stop at output_bytes_max; above twice that it is our answers that it does not read, and
+ * there is no other end to them than to ask for none.
+ */
+static bool has_too_much_output(const gv_client_t *client)
+{
+    return gv_outbuf_size(gv__client_out(client)) / 2 > client->shard->limits->output_bytes_max;
+}
 
 /* What is left is offered again in the next turn. */
 static void go_on_later(gv_client_t *client)
@@ -418,9 +462,14 @@ static size_t work_through(gv_client_t *client, gv_bytes_t bytes)
             go_on_later(client);
             return used;
         }
-        if (gv_office_is_full(&shard->office)) {
+        gv_journal_breathe(shard->journal);
+        if (gv_office_is_full(&shard->office) || gv_journal_is_full(shard->journal)) {
             gv__client_pause(client, GV_PAUSE_CREDIT);
             gv_list_append(&shard->waiting, &client->link);
+            return used;
+        }
+        if (has_too_much_output(client)) {
+            gv__client_pause(client, GV_PAUSE_OUTPUT);
             return used;
         }
         gv_mqtt_frame_t frame;
@@ -440,6 +489,9 @@ static size_t work_through(gv_client_t *client, gv_bytes_t bytes)
         switch (dispatch(client, &frame)) {
         case GV_STEP_NEXT:
             used += frame.size;
+            if (gv__pace_is_limited(shard)) {
+                gv__pace_charge(client, &frame);
+            }
             break;
         case GV_STEP_AGAIN:
             return used;

@@ -9,7 +9,7 @@
 
 void gv_fanout_deinit(gv_fanout_t *fanout)
 {
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < GV_FANOUT_VARIANTS; i++) {
         gv_free(fanout->variants[i].bytes);
     }
     gv_free(fanout->odd.bytes);
@@ -33,6 +33,10 @@ void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms
 {
     fanout->publish = publish;
     fanout->has_congested = false;
+    fanout->is_journaled = false;
+    fanout->has_refused = false;
+    fanout->is_joined = false;
+    fanout->journal_stamp = 0;
     fanout->has_expiry = publish->expires_at_ms != 0;
     if (fanout->has_expiry) {
         /* [MQTT-3.3.2-6]: what is left of the time; a message due this instant has 0 left. */
@@ -40,27 +44,26 @@ void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms
         fanout->expiry_s = seconds_of(left_ms);
     }
     fanout->is_shared = publish->payload.size >= GV_PAYLOAD_SHARED_MIN;
-    for (size_t i = 0; i < 4; i++) {
-        fanout->variants[i].size = 0;
-    }
+    fanout->topic_hash = 0;
+    fanout->made = 0;
 }
 
-static bool make(gv_fanout_t *fanout, gv_fanout_variant_t *variant, gv_mqtt_version_t version,
-                 bool has_id, const uint32_t *ids, size_t id_count)
+static bool make(gv_fanout_t *fanout, gv_fanout_variant_t *variant, const gv_fanout_form_t *form)
 {
     const gv_publish_t *publish = fanout->publish;
     gv_mqtt_publish_head_t head = {
-        .topic = publish->topic,
+        .topic = form->topic == GV_FANOUT_ALIAS ? GV_BYTES_EMPTY : publish->topic,
         .travel = publish->props,
         .payload_size = publish->payload.size,
-        .subscription_ids = ids,
-        .subscription_id_count = id_count,
+        .subscription_ids = form->ids,
+        .subscription_id_count = form->id_count,
         .expiry_s = fanout->expiry_s,
         .has_expiry = fanout->has_expiry,
-        .qos = has_id ? 1 : 0,
+        .qos = form->has_id ? 1 : 0,
         .packet_id = 1,
+        .topic_alias = form->topic == GV_FANOUT_TOPIC ? 0 : 1,
     };
-    size_t size = gv_mqtt_publish_head_size(&head, version);
+    size_t size = gv_mqtt_publish_head_size(&head, form->version);
     if (size == 0) {
         return false;
     }
@@ -77,8 +80,9 @@ static bool make(gv_fanout_t *fanout, gv_fanout_variant_t *variant, gv_mqtt_vers
         }
     }
     gv_writer_t w = gv_writer(variant->bytes, needed);
-    size_t written = gv_mqtt_publish_head_write(&head, version, &w, &variant->id_offset);
+    size_t written = gv_mqtt_publish_head_write(&head, form->version, &w, &variant->id_offset);
     GV_ASSERT(written == size);
+    variant->alias_offset = gv_mqtt_publish_alias_offset(&head, size);
     if (inline_size > 0) {
         gv_writer_put(&w, publish->payload);
     }
@@ -87,16 +91,21 @@ static bool make(gv_fanout_t *fanout, gv_fanout_variant_t *variant, gv_mqtt_vers
     return true;
 }
 
-const gv_fanout_variant_t *gv_fanout_encode(gv_fanout_t *fanout, gv_mqtt_version_t version,
-                                            bool has_id, const uint32_t *ids, size_t id_count)
+const gv_fanout_variant_t *gv_fanout_encode(gv_fanout_t *fanout, const gv_fanout_form_t *form)
 {
-    bool is_v5 = version >= GV_MQTT_V5;
-    if (is_v5 && id_count > 0) {
-        return make(fanout, &fanout->odd, version, has_id, ids, id_count) ? &fanout->odd : NULL;
+    bool is_v5 = form->version >= GV_MQTT_V5;
+    GV_ASSERT(is_v5 || form->topic == GV_FANOUT_TOPIC);
+    if (is_v5 && form->id_count > 0) {
+        return make(fanout, &fanout->odd, form) ? &fanout->odd : NULL;
     }
-    gv_fanout_variant_t *variant = &fanout->variants[(is_v5 ? 2 : 0) | (has_id ? 1 : 0)];
-    if (variant->size == 0 && !make(fanout, variant, version, has_id, NULL, 0)) {
-        return NULL;
+    size_t index = (is_v5 ? 1 + (size_t)form->topic : 0) * 2 + (form->has_id ? 1 : 0);
+    gv_fanout_variant_t *variant = &fanout->variants[index];
+    uint32_t bit = UINT32_C(1) << index;
+    if ((fanout->made & bit) == 0) {
+        if (!make(fanout, variant, form)) {
+            return NULL;
+        }
+        fanout->made |= bit;
     }
     return variant;
 }

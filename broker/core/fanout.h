@@ -4,9 +4,9 @@
 /*
  * gv_fanout: one message on its way to many sessions of a shard.
  *
- * A PUBLISH is encoded once per variant (version, with or without packet id) and then copied into
- * each receiver's output with its first byte and packet id set.  A large payload is not copied: the
- * head is, and the payload is referenced.
+ * A PUBLISH is encoded once per variant (version, with or without packet id, how the topic is said)
+ * and then copied into each receiver's output with its first byte, packet id and topic alias set. A
+ * large payload is not copied: the head is, and the payload is referenced.
  *
  * Where several subscriptions of one session match, the session gets one copy with the highest QoS
  * and all subscription identifiers [MQTT-3.3.4-2, -3, -4].
@@ -20,10 +20,29 @@
 
 typedef struct gv_fanout_variant {
     uint8_t *bytes;
-    size_t size; /* head, and payload if that is inline; 0: not made yet for this message */
+    size_t size; /* head, and payload if that is inline */
     size_t capacity;
     size_t id_offset;
+    size_t alias_offset;
 } gv_fanout_variant_t;
+
+/* How a receiver is told the topic. */
+typedef enum gv_fanout_topic {
+    GV_FANOUT_TOPIC,           /* as it is */
+    GV_FANOUT_TOPIC_AND_ALIAS, /* with the alias that will stand for it */
+    GV_FANOUT_ALIAS,           /* by its alias alone */
+} gv_fanout_topic_t;
+
+/* What decides which variant a receiver gets. */
+typedef struct gv_fanout_form {
+    gv_mqtt_version_t version;
+    gv_fanout_topic_t topic; /* before v5 it is as it is */
+    bool has_id;             /* QoS > 0 */
+    const uint32_t *ids;     /* subscription identifiers */
+    size_t id_count;
+} gv_fanout_form_t;
+
+#define GV_FANOUT_VARIANTS 8 /* v3 and v5 with three ways to say the topic; with and without id */
 
 /* A session that matched more than once. */
 typedef struct gv_fanout_target {
@@ -44,9 +63,16 @@ typedef struct gv_fanout {
     gv_publish_t *publish;
     uint32_t expiry_s;
     bool has_expiry;
-    bool is_shared;     /* the payload goes by reference */
-    bool has_congested; /* some receiver is behind; set by who delivers */
-    gv_fanout_variant_t variants[4];
+    bool is_shared;         /* the payload goes by reference */
+    bool has_congested;     /* some receiver is behind; set by who delivers */
+    bool is_journaled;      /* some receiver is persistent: it is in the journal */
+    bool has_refused;       /* some receiver is persistent, and there was no room on the disk */
+    bool is_joined;         /* nobody refuses it: the store takes it for all, or for none */
+    uint32_t journal_stamp; /* the journal's part it is in, and as which of its messages */
+    uint32_t journal_body;
+    uint64_t topic_hash; /* 0: nobody has asked for it */
+    uint32_t made;       /* a bit for each variant: it is this message's */
+    gv_fanout_variant_t variants[GV_FANOUT_VARIANTS];
     gv_fanout_variant_t odd; /* with subscription identifiers: made for one receiver */
     /* collecting */
     gv_fanout_target_t *targets;
@@ -69,18 +95,30 @@ void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms
  * (gv_fanout_patch()) and copies; NULL when the packet would be larger than MQTT allows or memory
  * is short.
  */
-const gv_fanout_variant_t *gv_fanout_encode(gv_fanout_t *fanout, gv_mqtt_version_t version,
-                                            bool has_id, const uint32_t *ids, size_t id_count);
+const gv_fanout_variant_t *gv_fanout_encode(gv_fanout_t *fanout, const gv_fanout_form_t *form);
 
-/* Sets the bits of the first byte and the packet id. */
+/* The hash of the message's topic, computed once a message. */
+static inline uint64_t gv_fanout_topic_hash(gv_fanout_t *fanout, uint64_t seed)
+{
+    if (fanout->topic_hash == 0) {
+        fanout->topic_hash = gv_bytes_hash(fanout->publish->topic, seed);
+    }
+    return fanout->topic_hash;
+}
+
+/* Sets the bits of the first byte, the packet id and, in a variant that has one, the alias. */
 static inline void gv_fanout_patch(const gv_fanout_variant_t *variant, uint8_t qos, bool retain,
-                                   bool dup, uint16_t packet_id)
+                                   bool dup, uint16_t packet_id, uint16_t alias)
 {
     variant->bytes[0] =
         (uint8_t)(GV_MQTT_PUBLISH << 4 | (dup ? 8 : 0) | qos << 1 | (retain ? 1 : 0));
     if (qos > 0) {
         variant->bytes[variant->id_offset] = (uint8_t)(packet_id >> 8);
         variant->bytes[variant->id_offset + 1] = (uint8_t)packet_id;
+    }
+    if (alias > 0) {
+        variant->bytes[variant->alias_offset] = (uint8_t)(alias >> 8);
+        variant->bytes[variant->alias_offset + 1] = (uint8_t)alias;
     }
 }
 

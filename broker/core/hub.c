@@ -19,7 +19,15 @@ typedef struct pending {
     uint32_t missing;
     uint32_t generation;
     uint32_t next_free; /* index + 1 */
+    uint32_t uncounted; /* outgoing: of those missing, those the shard does not wait for */
+    uint8_t reason;     /* outgoing: the worst so far */
 } pending_t;
+
+/* What the number in a ticket of the hub's says: which table it is in. */
+enum {
+    OF_INCOMING,
+    OF_OUTGOING,
+};
 
 typedef struct pending_table {
     pending_t *items;
@@ -83,6 +91,10 @@ struct gv_hub {
     gv_delivery_t *applied;   /* to be told to the cluster at the turn's end */
     size_t applied_count;
     size_t applied_capacity;
+    gv_list_t waiting; /* parcels of routes that the cluster has not answered */
+    uint8_t *restored; /* filters to announce: size u16, text */
+    size_t restored_size;
+    size_t restored_capacity;
     uint64_t hash_seed;
     uint16_t shard_count;
     gv_hub_stats_t stats;
@@ -106,6 +118,7 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
     hub->shard_count = options->shard_count;
     gv_rng_init(&hub->rng, options->random_seed, GV_HUB_INDEX);
     gv_matches_init(&hub->matches);
+    gv_list_init(&hub->waiting);
     gv_office_init(&hub->office, hub, GV_HUB_INDEX, (uint16_t)(options->shard_count + 1),
                    on_returned, &hub->ports);
     *hub_out = hub;
@@ -128,10 +141,15 @@ void gv_hub_free(gv_hub_t **hubp)
     gv_hub_t *hub = *hubp;
     *hubp = NULL;
     gv_office_deinit(&hub->office);
+    for (gv_link_t *link; (link = gv_list_take_first(&hub->waiting)) != NULL;) {
+        gv_parcel_t *parcel = gv_container_of(link, gv_parcel_t, link);
+        gv_parcel_free(&parcel);
+    }
     gv_matches_deinit(&hub->matches);
     gv_free(hub->outgoing.items);
     gv_free(hub->incoming.items);
     gv_free(hub->applied);
+    gv_free(hub->restored);
     gv_free(hub);
 }
 
@@ -179,26 +197,69 @@ static uint32_t value_of(gv_router_local_t local, bool is_shared)
     return is_shared ? 1 + (uint32_t)weight : 1;
 }
 
+static void set_route(gv_hub_t *hub, gv_bytes_t filter, uint16_t shard, uint32_t slot,
+                      uint32_t weight)
+{
+    gv_route_target_t target = {
+        .kind = GV_ROUTE_SHARD, .index = (uint8_t)shard, .slot = slot, .weight = weight};
+    gv_err_t err = gv_router_set(hub->router, filter, target);
+    GV_ASSERT(err == GV_OK); /* the shard has checked levels and length */
+}
+
+static void announce(gv_hub_t *hub, gv_bytes_t filter)
+{
+    if (hub->has_cluster) {
+        bool is_shared = gv_bytes_has_prefix(filter, GV_BYTES_LITERAL("$share/"));
+        uint32_t value = value_of(gv_router_local_weight(hub->router, filter), is_shared);
+        hub->cluster.route_set(hub->cluster.arg, filter, value);
+    }
+}
+
 static void take_route(gv_hub_t *hub, uint16_t shard, gv_entry_t *entry)
 {
     gv_entry_route_t route;
     memcpy(&route, gv_parcel_extra(entry), sizeof(route));
     gv_bytes_t filter = gv_parcel_publish(entry).topic;
     if (route.is_set != 0) {
-        gv_route_target_t target = {.kind = GV_ROUTE_SHARD,
-                                    .index = (uint8_t)shard,
-                                    .slot = route.slot,
-                                    .weight = route.weight};
-        gv_err_t err = gv_router_set(hub->router, filter, target);
-        GV_ASSERT(err == GV_OK); /* the shard has checked levels and length */
+        set_route(hub, filter, shard, route.slot, route.weight);
     } else {
         (void)gv_router_unset(hub->router, filter, GV_ROUTE_SHARD, (uint8_t)shard);
     }
-    if (hub->has_cluster) {
-        bool is_shared = gv_bytes_has_prefix(filter, GV_BYTES_LITERAL("$share/"));
-        uint32_t value = value_of(gv_router_local_weight(hub->router, filter), is_shared);
-        hub->cluster.route_set(hub->cluster.arg, filter, value);
+    announce(hub, filter);
+}
+
+void gv_hub_restore_route(gv_hub_t *hub, uint16_t shard, gv_bytes_t filter, uint32_t slot,
+                          uint32_t weight)
+{
+    set_route(hub, filter, shard, slot, weight);
+    show_router(hub);
+    if (!hub->has_cluster) {
+        return;
     }
+    size_t needed = hub->restored_size + sizeof(uint16_t) + filter.size;
+    if (needed > hub->restored_capacity) {
+        hub->restored_capacity = needed * 2;
+        hub->restored = gv_xrealloc(hub->restored, hub->restored_capacity);
+    }
+    gv_writer_t w = gv_writer(hub->restored + hub->restored_size, needed - hub->restored_size);
+    gv_writer_u16(&w, (uint16_t)filter.size);
+    gv_writer_put(&w, filter);
+    GV_ASSERT(!w.failed);
+    hub->restored_size = needed;
+}
+
+void gv_hub_announce_restored(gv_hub_t *hub)
+{
+    gv_reader_t r = gv_reader(gv_bytes(hub->restored, hub->restored_size));
+    while (gv_reader_left(&r) > 0) {
+        uint16_t size = gv_reader_u16(&r);
+        announce(hub, gv_reader_take(&r, size));
+    }
+    GV_ASSERT(!r.failed);
+    gv_free(hub->restored);
+    hub->restored = NULL;
+    hub->restored_size = 0;
+    hub->restored_capacity = 0;
 }
 
 /*
@@ -216,7 +277,9 @@ void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time)
     if (!in_time) {
         gv_counter_add(&hub->stats.barriers_late, 1);
     }
-    answer_routes(hub, (gv_parcel_t *)(uintptr_t)token);
+    gv_parcel_t *parcel = (gv_parcel_t *)(uintptr_t)token;
+    gv_list_remove(&parcel->link);
+    answer_routes(hub, parcel);
 }
 
 /* ---- messages to other nodes ----------------------------------------------------------------- */
@@ -267,6 +330,8 @@ static void forward(gv_hub_t *hub, gv_entry_t *entry)
         pending_t *pending = &hub->outgoing.items[index];
         pending->ticket = entry->ticket;
         pending->missing = (uint32_t)__builtin_popcountll(head.nodes);
+        pending->uncounted = 0;
+        pending->reason = 0;
         token = (uint64_t)pending->generation << 32 | index;
         entry->flags |= GV_ENTRY_DEFERRED;
     }
@@ -292,7 +357,7 @@ static void forward(gv_hub_t *hub, gv_entry_t *entry)
     }
 }
 
-static void incoming_done(gv_hub_t *hub, const gv_ticket_t *ticket);
+static void answered(gv_hub_t *hub, const gv_ticket_t *ticket, uint8_t reason);
 
 void gv_hub_take_forward(gv_letter_t *letter)
 {
@@ -300,7 +365,7 @@ void gv_hub_take_forward(gv_letter_t *letter)
     gv_hub_t *hub = parcel->to;
     for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         if (e->kind == GV_ENTRY_CONFIRM) {
-            incoming_done(hub, &e->ticket);
+            answered(hub, &e->ticket, e->qos);
         } else {
             GV_ASSERT(e->kind == GV_ENTRY_NODES);
             GV_ASSERT(hub->has_cluster);
@@ -310,24 +375,63 @@ void gv_hub_take_forward(gv_letter_t *letter)
     gv_office_return(&hub->office, parcel);
 }
 
-void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t result)
+/* One of those a publish has gone to has it, or will never have it. */
+static void outgoing_done(gv_hub_t *hub, uint32_t index, uint32_t generation, uint8_t reason)
 {
-    pending_t *pending = pending_at(&hub->outgoing, (uint32_t)token, (uint32_t)(token >> 32));
+    pending_t *pending = pending_at(&hub->outgoing, index, generation);
     if (pending == NULL) {
         return;
     }
-    gv_counter_add(&hub->stats.forward_gone, result == GV_FORWARD_GONE);
-    gv_counter_add(&hub->stats.forward_full, result == GV_FORWARD_FULL);
+    pending->reason = reason > pending->reason ? reason : pending->reason;
+    pending->missing--;
+    if (pending->uncounted > 0) {
+        pending->uncounted--;
+        return;
+    }
     /* The reason travels where a message's QoS would. */
-    gv_publish_t nothing = {.qos = result == GV_FORWARD_FULL ? 0x97 : 0};
+    gv_publish_t nothing = {.qos = pending->reason};
     gv_entry_t *entry = gv_office_append(&hub->office, pending->ticket.shard, &nothing, 0);
     GV_ASSERT(entry != NULL);
     entry->kind = GV_ENTRY_CONFIRM;
     entry->ticket = pending->ticket;
-    pending->missing--;
     if (pending->missing == 0) {
-        pending_give_back(&hub->outgoing, (uint32_t)token);
+        pending_give_back(&hub->outgoing, index);
     }
+}
+
+static bool pass_on(gv_hub_t *hub, const gv_publish_t *publish, gv_bytes_t share_filter,
+                    const gv_ticket_t *ticket);
+static gv_publish_t publish_of(const gv_hub_t *hub, const gv_forward_t *message);
+
+/* A node has died with messages for members of groups there: others get them, and confirm. */
+static void give_lost(gv_hub_t *hub, uint64_t token, const gv_forward_t *lost)
+{
+    gv_ticket_t ticket = {.client = (uint32_t)token,
+                          .generation = (uint32_t)(token >> 32),
+                          .number = OF_OUTGOING,
+                          .shard = GV_HUB_INDEX};
+    pending_t *pending = pending_at(&hub->outgoing, ticket.client, ticket.generation);
+    gv_publish_t publish = publish_of(hub, lost);
+    for (size_t i = 0; i < lost->shared_count; i++) {
+        bool is_awaited = pass_on(hub, &publish, lost->shared[i], &ticket) && pending != NULL;
+        if (is_awaited) {
+            pending->missing++;
+            pending->uncounted++;
+        }
+    }
+    gv_publish_done(&publish);
+}
+
+void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t result,
+                         const gv_forward_t *lost)
+{
+    gv_counter_add(&hub->stats.forward_gone, result == GV_FORWARD_GONE);
+    gv_counter_add(&hub->stats.forward_full, result == GV_FORWARD_FULL);
+    if (lost != NULL) {
+        give_lost(hub, token, lost);
+    }
+    outgoing_done(hub, (uint32_t)token, (uint32_t)(token >> 32),
+                  result == GV_FORWARD_FULL ? 0x97 : 0);
 }
 
 /* ---- messages from other nodes --------------------------------------------------------------- */
@@ -357,6 +461,16 @@ static void incoming_done(gv_hub_t *hub, const gv_ticket_t *ticket)
     }
 }
 
+/* What a node has confirmed cannot be refused; a message that was given to another member can. */
+static void answered(gv_hub_t *hub, const gv_ticket_t *ticket, uint8_t reason)
+{
+    if (ticket->number == OF_OUTGOING) {
+        outgoing_done(hub, ticket->client, ticket->generation, reason);
+    } else {
+        incoming_done(hub, ticket);
+    }
+}
+
 /* One entry for a shard; false when there is no memory for it. */
 static bool give(gv_hub_t *hub, uint16_t shard, gv_publish_t *publish, gv_entry_kind_t kind,
                  const gv_ticket_t *ticket, bool wants_confirm)
@@ -383,26 +497,30 @@ static bool give(gv_hub_t *hub, uint16_t shard, gv_publish_t *publish, gv_entry_
 }
 
 /*
- * The last member of a group here had left when the message came, and the sender had not heard of
- * it yet: a member elsewhere is to have it.  The cluster cannot be called now, so the hub writes to
- * itself what a shard writes whose member has left.
- *
- * The sender's confirmation does not wait for what becomes of it: nodes confirm in the order of
- * arrival, and two that pass messages to each other would wait for each other.
+ * A message did not find a member of a group where it was sent: one elsewhere is to have it.  The
+ * cluster cannot be called now, so the hub writes to itself what a shard writes whose member has
+ * left.  With a ticket it is answered when the message is safe; false: no memory.
  */
-static void pass_on(gv_hub_t *hub, const gv_publish_t *publish, gv_bytes_t share_filter)
+static bool pass_on(gv_hub_t *hub, const gv_publish_t *publish, gv_bytes_t share_filter,
+                    const gv_ticket_t *ticket)
 {
     gv_entry_t *entry = gv_office_append(&hub->office, own_desk(hub), publish, share_filter.size);
     if (entry == NULL) {
         gv_counter_add(&hub->stats.shares_without_member, 1);
-        return;
+        return false;
     }
     entry->kind = GV_ENTRY_REGIVE;
     entry->slot_count = (uint32_t)share_filter.size;
+    if (ticket != NULL) {
+        entry->ticket = *ticket;
+        entry->flags |= GV_ENTRY_WANTS_CONFIRM;
+    }
     memcpy(gv_parcel_extra(entry), share_filter.data, share_filter.size);
+    return true;
 }
 
-void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message)
+/* A message of another node as it is here. */
+static gv_publish_t publish_of(const gv_hub_t *hub, const gv_forward_t *message)
 {
     gv_publish_t publish = {
         .topic = message->topic,
@@ -420,6 +538,12 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
             gv_msgbuf_unref(&kept);
         }
     }
+    return publish;
+}
+
+void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message)
+{
+    gv_publish_t publish = publish_of(hub, message);
     gv_counter_add(&hub->stats.received, 1);
     hub->ports.read_begin(hub->ports.arg);
     gv_router_match_local(hub->router, publish.topic, &hub->matches);
@@ -427,7 +551,12 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
         bool has_member = gv_router_pick_share(hub->router, message->shared[i], 0,
                                                gv_rng_u32(&hub->rng), &hub->matches);
         if (!has_member) {
-            pass_on(hub, &publish, message->shared[i]);
+            /*
+             * The last member here has left, and the sender had not heard of it yet.  Its
+             * confirmation does not wait for what becomes of the message: nodes confirm in the
+             * order of arrival, and two that pass messages to each other would wait for each other.
+             */
+            (void)pass_on(hub, &publish, message->shared[i], NULL);
         }
     }
     hub->ports.read_end(hub->ports.arg);
@@ -460,6 +589,8 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
 static void give_again(gv_hub_t *hub, gv_entry_t *entry)
 {
     static const gv_ticket_t nobody = {.client = UINT32_MAX};
+    bool is_awaited = (entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0;
+    const gv_ticket_t *ticket = is_awaited ? &entry->ticket : &nobody;
     gv_publish_t publish = gv_parcel_publish(entry);
     gv_bytes_t filter = gv_bytes(gv_parcel_extra(entry), entry->slot_count);
     uint64_t alive = atomic_load_explicit(hub->nodes_alive, memory_order_relaxed);
@@ -471,13 +602,17 @@ static void give_again(gv_hub_t *hub, gv_entry_t *entry)
     if (!gv_router_pick_share(hub->router, filter, alive, gv_rng_u32(&hub->rng), matches)) {
         gv_counter_add(&hub->stats.shares_without_member, 1);
     } else if (matches->hit_count > 0) {
-        (void)give(hub, matches->hits[0].shard, &publish, GV_ENTRY_SLOTS, &nobody, false);
+        bool is_given =
+            give(hub, matches->hits[0].shard, &publish, GV_ENTRY_SLOTS, ticket, is_awaited);
+        entry->flags |= is_given && is_awaited ? GV_ENTRY_DEFERRED : 0;
     } else {
         gv_forward_t message = forward_of(hub, &publish);
         message.shared = &matches->node_shares[0].filter;
         message.shared_count = 1;
+        uint64_t token = is_awaited ? (uint64_t)ticket->generation << 32 | ticket->client : 0;
         hub->cluster.publish(hub->cluster.arg, &message,
-                             (uint64_t)1 << matches->node_shares[0].node, 0);
+                             (uint64_t)1 << matches->node_shares[0].node, token);
+        entry->flags |= is_awaited ? GV_ENTRY_DEFERRED : 0;
     }
     hub->ports.read_end(hub->ports.arg);
 }
@@ -508,6 +643,7 @@ void gv_hub_take_routes(gv_letter_t *letter)
     show_router(hub);
     if (hub->has_cluster) {
         /* Back when the other nodes have the rows, or the wait is over. */
+        gv_list_append(&hub->waiting, &parcel->link);
         hub->cluster.barrier(hub->cluster.arg, (uint64_t)(uintptr_t)parcel);
     } else {
         answer_routes(hub, parcel);
@@ -520,7 +656,7 @@ static void on_returned(gv_letter_t *letter)
     gv_hub_t *hub = parcel->from;
     for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         if ((e->flags & GV_ENTRY_WANTS_CONFIRM) != 0 && (e->flags & GV_ENTRY_DEFERRED) == 0) {
-            incoming_done(hub, &e->ticket);
+            answered(hub, &e->ticket, (e->flags & GV_ENTRY_REFUSED) != 0 ? 0x97 : 0);
         }
     }
     gv_office_reuse(&hub->office, parcel);

@@ -67,6 +67,13 @@ void gv_hub_free(gv_hub_t **hubp);
 /* Before the start: who the shards are; and, if there is a cluster, how to reach it. */
 void gv_hub_connect(gv_hub_t *hub, void *const *shards, const gv_hub_cluster_t *cluster);
 
+/* Before the loops run: a shard has this filter, from the store. */
+void gv_hub_restore_route(gv_hub_t *hub, uint16_t shard, gv_bytes_t filter, uint32_t slot,
+                          uint32_t weight);
+
+/* On the cluster loop, when the cluster has just started: announces what was restored. */
+void gv_hub_announce_restored(gv_hub_t *hub);
+
 /* Sends what has gathered; at the end of each turn. */
 void gv_hub_turn_end(gv_hub_t *hub);
 
@@ -78,7 +85,8 @@ void gv_hub_take_forward(gv_letter_t *letter);
 void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t value);
 void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event);
 void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message);
-void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t result);
+void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t result,
+                         const gv_forward_t *lost);
 void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time);
 
 const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub);

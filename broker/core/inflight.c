@@ -118,6 +118,17 @@ gv_flight_t *gv_inflight_resend(gv_inflight_t *inflight, uint16_t *packet_id_out
     return NULL;
 }
 
+bool gv_inflight_has_share(const gv_inflight_t *inflight, uint32_t share)
+{
+    for (uint64_t n = inflight->_head; n != inflight->_tail; n++) {
+        const gv_flight_t *flight = at(inflight, n);
+        if (flight->stage == GV_STAGE_AWAITS_PUBACK && flight->share == share) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void gv_inflight_clear(gv_inflight_t *inflight)
 {
     for (uint64_t n = inflight->_head; n != inflight->_tail; n++) {

@@ -78,6 +78,9 @@ void gv_inflight_rewind(gv_inflight_t *inflight);
 /* The next in order of sending that is unsent, with its id; it counts as sent then.  Or NULL. */
 gv_flight_t *gv_inflight_resend(gv_inflight_t *inflight, uint16_t *packet_id_out);
 
+/* Whether a message of this group awaits its PUBACK. */
+bool gv_inflight_has_share(const gv_inflight_t *inflight, uint32_t share);
+
 void gv_inflight_clear(gv_inflight_t *inflight);
 
 /* ---- incoming QoS 2 -------------------------------------------------------------------------- */

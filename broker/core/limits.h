@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bucket.h"
 #include "broker/core/queue.h"
 
 typedef struct gv_limits {
@@ -20,10 +21,16 @@ typedef struct gv_limits {
     uint32_t subscriptions_max; /* per session */
     uint32_t keepalive_max_s;   /* 0: as the client likes */
     uint32_t connect_timeout_ms;
-    uint32_t session_expiry_max_s; /* 0xffffffff: as the client likes */
-    uint16_t receive_max;          /* unacknowledged QoS > 0 publishes we take at a time */
-    uint16_t inflight_max;         /* and give at a time, if the client does not say less */
-    uint16_t topic_alias_max;
+    gv_rate_t connects;              /* CONNECTs of the whole node */
+    gv_rate_t client_messages;       /* PUBLISH packets of one client */
+    gv_rate_t client_bytes;          /* and all its packets [bytes] */
+    uint32_t session_expiry_max_s;   /* 0xffffffff: as the client likes */
+    uint16_t receive_max;            /* unacknowledged QoS > 0 publishes we take at a time */
+    uint16_t inflight_max;           /* and give at a time, if the client does not say less */
+    uint16_t topic_alias_max;        /* topic aliases a client may use */
+    uint16_t topic_alias_send_max;   /* and we use to a client, if it does not take less */
+    uint32_t topic_alias_bytes_max;  /* topics behind the aliases of one connection, each way */
+    uint64_t topic_alias_memory_max; /* all that aliases of all connections of the node take */
     uint32_t queue_messages_max;
     uint64_t queue_bytes_max;
     gv_queue_policy_t queue_policy;
@@ -31,4 +38,7 @@ typedef struct gv_limits {
     uint64_t output_bytes_soft;      /* above it its publishers are slowed */
     uint32_t slow_reader_timeout_ms; /* without any progress */
     bool retain_available;
+    bool overlaps_each;        /* a session that matches n times gets n copies, not one */
+    bool client_events;        /* clients that come and go are told on $SYS/brokers/... */
+    bool payload_format_check; /* payloads that claim to be UTF-8 have to be */
 } gv_limits_t;

@@ -36,12 +36,17 @@ typedef struct gv_publish {
     bool retain; /* as the publisher set it */
 } gv_publish_t;
 
-/* What a node says about itself: not for other nodes, not for the disk, not for clients to publish.
- */
+/* What a node says about itself: not for the disk, not for clients to publish. */
 static inline bool gv_topic_is_own(gv_bytes_t topic)
 {
     return topic.size > 0 && topic.data[0] == '$' &&
            gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$SYS/"));
+}
+
+/* And not for other nodes: only what has the node's name in it makes sense there. */
+static inline bool gv_topic_stays_here(gv_bytes_t topic)
+{
+    return gv_topic_is_own(topic) && !gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$SYS/brokers/"));
 }
 
 /*

@@ -3,6 +3,7 @@
  * CONNECT and DISCONNECT: whose connection this is, where it belongs, and what becomes of the
  * session that was there before.
  */
+#include "base/alloc.h"
 #include "base/log.h"
 #include "broker/core/shard_p.h"
 
@@ -17,15 +18,38 @@ static void send_connack(gv_client_t *client, const gv_mqtt_peer_t *peer,
     gv__client_commit(client, gv_mqtt_encode_connack(connack, peer, &w));
 }
 
-static gv_step_t refuse_connect(gv_client_t *client, gv_mqtt_version_t version,
-                                gv_mqtt_reason_t reason)
+/* What the client has said about the packets it takes. */
+static gv_mqtt_peer_t peer_of(const gv_mqtt_connect_t *connect)
+{
+    const gv_mqtt_props_t *props = &connect->props;
+    gv_mqtt_peer_t peer = {.version = connect->version};
+    if (gv_mqtt_props_has(props, GV_MQTT_PROP_MAXIMUM_PACKET_SIZE)) {
+        peer.packet_size_max = props->maximum_packet_size;
+    }
+    if (gv_mqtt_props_has(props, GV_MQTT_PROP_REQUEST_PROBLEM_INFORMATION)) {
+        peer.is_terse = props->request_problem_information == 0;
+    }
+    return peer;
+}
+
+gv_step_t gv__connect_refuse(gv_client_t *client, gv_mqtt_version_t version,
+                             gv_mqtt_reason_t reason)
 {
     gv_counter_add(&client->shard->stats.connections_refused, 1);
     gv_log_peer(GV_LOG_INFO, "connect_refused", "peer='%s' version='%s' reason='%s'",
                 client->conn->peer, gv_mqtt_version_text(version),
                 gv_mqtt_reason_text((uint8_t)reason));
-    gv_mqtt_peer_t peer = {.version = version};
+    gv_mqtt_peer_t peer = client->peer;
+    peer.version = version;
     gv_mqtt_connack_t connack = {.reason = reason, .props = GV_MQTT_PROPS_NONE};
+    gv__explain(&connack.props, &peer, gv__why(GV_MQTT_CONNACK, reason));
+    gv_bytes_t elsewhere = gv__drain_reference(client->shard, reason);
+    if (elsewhere.size > 0) {
+        gv_mqtt_props_set_bytes(&connack.props, GV_MQTT_PROP_SERVER_REFERENCE, elsewhere);
+    }
+    if (gv_mqtt_encode_connack(&connack, &peer, NULL) == 0) {
+        connack.props = GV_MQTT_PROPS_NONE; /* too large for it: the reason alone */
+    }
     send_connack(client, &peer, &connack);
     gv__client_end(client, GV_MQTT_SUCCESS, false);
     return GV_STEP_END;
@@ -51,34 +75,31 @@ static void assign_id(gv_shard_t *shard, uint8_t id[ASSIGNED_ID_SIZE])
              gv_session_find(shard, view) != NULL);
 }
 
-/* GV_MQTT_SUCCESS, or why this client may not come in. */
+/* GV_MQTT_SUCCESS, or why this client may not come in, whoever it is. */
 static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_connect_t *connect)
 {
     const gv_shard_t *shard = client->shard;
     if (connect->client_id.size > shard->limits->client_id_size_max) {
         return GV_MQTT_CLIENT_ID_INVALID;
     }
-    if (gv_mqtt_props_has(&connect->props, GV_MQTT_PROP_AUTHENTICATION_METHOD)) {
-        return GV_MQTT_BAD_AUTHENTICATION_METHOD;
-    }
-    if (!client->conn->anonymous_allowed) {
-        return GV_MQTT_NOT_AUTHORIZED;
-    }
-    if (shard->is_draining) {
-        return GV_MQTT_SERVER_UNAVAILABLE;
-    }
-    if (connect->has_will && connect->will.retain && !shard->limits->retain_available) {
-        return GV_MQTT_RETAIN_NOT_SUPPORTED;
-    }
-    return GV_MQTT_SUCCESS;
+    const gv_mqtt_will_t *will = &connect->will;
+    return connect->has_will ? gv__judge_message(shard->limits, will->topic, &will->props,
+                                                 will->payload, will->retain)
+                             : GV_MQTT_SUCCESS;
 }
 
 /* ---- its session ----------------------------------------------------------------------------- */
 
+/* What there was of this client id. */
+typedef enum found {
+    FOUND_NOTHING,
+    FOUND_SESSION,
+    FOUND_STORED, /* and ended, as the client wished: it is still on the disk */
+} found_t;
+
 /* Closes an older connection of the same id [MQTT-3.1.4-3] and ends a session not wanted any more.
  */
-static gv_session_t *session_for(gv_shard_t *shard, gv_bytes_t id, bool clean_start,
-                                 bool *is_present)
+static gv_session_t *session_for(gv_shard_t *shard, gv_bytes_t id, bool clean_start, found_t *found)
 {
     gv_session_t *session = gv_session_find(shard, id);
     if (session != NULL && session->client != NULL) {
@@ -86,10 +107,14 @@ static gv_session_t *session_for(gv_shard_t *shard, gv_bytes_t id, bool clean_st
         gv__client_end(session->client, GV_MQTT_SESSION_TAKEN_OVER, true);
         session = gv_session_find(shard, id);
     }
+    *found = session != NULL ? FOUND_SESSION : FOUND_NOTHING;
     if (session != NULL && clean_start) {
+        *found = session->durable != NULL ? FOUND_STORED : FOUND_NOTHING;
         gv_session_end(&session);
     }
-    *is_present = session != NULL;
+    if (session == NULL && !gv_journal_is_stored(shard->journal, shard->ended_stamp)) {
+        *found = FOUND_STORED; /* it may be this client's that has ended just now */
+    }
     return session != NULL ? session : gv_session_new(shard, id);
 }
 
@@ -146,21 +171,46 @@ static gv_err_t keep_will(gv_session_t *session, const gv_mqtt_connect_t *connec
 
 /* ---- what was agreed ------------------------------------------------------------------------- */
 
+/* The number of the terms that the limits of this moment make. */
+static uint16_t terms_now(gv_shard_t *shard)
+{
+    const gv_limits_t *limits = shard->limits;
+    gv_terms_t now = {
+        .packet_size_max = limits->packet_size_max,
+        .receive_max = limits->receive_max,
+        .topic_alias_max = limits->topic_alias_max,
+    };
+    uint32_t i = shard->terms_count;
+    while (i > 0 && memcmp(&shard->terms[i - 1], &now, sizeof(now)) != 0) {
+        i--;
+    }
+    if (i > 0) {
+        return (uint16_t)(i - 1);
+    }
+    if (shard->terms_count <= UINT16_MAX) {
+        shard->terms_count++;
+        shard->terms = gv_xrealloc(shard->terms, shard->terms_count * sizeof(now));
+    }
+    /* After so many different reloads the newest replace each other. */
+    shard->terms[shard->terms_count - 1] = now;
+    return (uint16_t)(shard->terms_count - 1);
+}
+
 static void agree(gv_client_t *client, const gv_mqtt_connect_t *connect)
 {
     const gv_limits_t *limits = client->shard->limits;
     const gv_mqtt_props_t *props = &connect->props;
-    client->peer.version = connect->version;
+    client->peer = peer_of(connect);
+    client->terms = terms_now(client->shard);
     client->inflight_max = limits->inflight_max;
     if (gv_mqtt_props_has(props, GV_MQTT_PROP_RECEIVE_MAXIMUM) &&
         props->receive_maximum < client->inflight_max) {
         client->inflight_max = props->receive_maximum;
     }
-    if (gv_mqtt_props_has(props, GV_MQTT_PROP_MAXIMUM_PACKET_SIZE)) {
-        client->peer.packet_size_max = props->maximum_packet_size;
-    }
-    if (gv_mqtt_props_has(props, GV_MQTT_PROP_REQUEST_PROBLEM_INFORMATION)) {
-        client->peer.is_terse = props->request_problem_information == 0;
+    if (gv_mqtt_props_has(props, GV_MQTT_PROP_TOPIC_ALIAS_MAXIMUM)) {
+        client->alias_max = props->topic_alias_maximum < limits->topic_alias_send_max
+                                ? props->topic_alias_maximum
+                                : limits->topic_alias_send_max;
     }
     client->keep_alive_s = connect->keep_alive_s;
     uint32_t max_s = limits->keepalive_max_s;
@@ -170,18 +220,39 @@ static void agree(gv_client_t *client, const gv_mqtt_connect_t *connect)
     }
 }
 
+/*
+ * CONNACK says that the session of before is gone: it goes out when that is durable, or a crash
+ * would bring the session back.
+ */
+static void send_connack_when_stored(gv_client_t *client, const gv_mqtt_connack_t *connack)
+{
+    size_t size = gv_mqtt_encode_connack(connack, &client->peer, NULL);
+    gv_msgbuf_t *bytes = NULL;
+    if (size == 0 || gv_msgbuf_new(size, &bytes) != GV_OK) {
+        return;
+    }
+    gv_writer_t w = gv_writer(gv_msgbuf_data(bytes), size);
+    (void)gv_mqtt_encode_connack(connack, &client->peer, &w);
+    gv_msgbuf_seal(bytes);
+    gv__client_pause(client, GV_PAUSE_STORE);
+    gv_ticket_t ticket = gv__client_ticket(client, 0);
+    gv_journal_then_send(client->shard->journal, &ticket, bytes);
+}
+
 static void tell(gv_client_t *client, const gv_mqtt_connect_t *connect, gv_bytes_t assigned_id,
-                 bool is_present)
+                 found_t found, gv_bytes_t auth_data)
 {
     const gv_limits_t *limits = client->shard->limits;
-    gv_mqtt_connack_t connack = {.session_present = is_present, .props = GV_MQTT_PROPS_NONE};
+    const gv_terms_t *terms = gv__client_terms(client);
+    gv_mqtt_connack_t connack = {.session_present = found == FOUND_SESSION,
+                                 .props = GV_MQTT_PROPS_NONE};
     gv_mqtt_props_t *props = &connack.props;
     if (connect->version >= GV_MQTT_V5) {
-        gv_mqtt_props_set_number(props, GV_MQTT_PROP_RECEIVE_MAXIMUM, limits->receive_max);
-        gv_mqtt_props_set_number(props, GV_MQTT_PROP_MAXIMUM_PACKET_SIZE, limits->packet_size_max);
-        if (limits->topic_alias_max > 0) {
+        gv_mqtt_props_set_number(props, GV_MQTT_PROP_RECEIVE_MAXIMUM, terms->receive_max);
+        gv_mqtt_props_set_number(props, GV_MQTT_PROP_MAXIMUM_PACKET_SIZE, terms->packet_size_max);
+        if (terms->topic_alias_max > 0) {
             gv_mqtt_props_set_number(props, GV_MQTT_PROP_TOPIC_ALIAS_MAXIMUM,
-                                     limits->topic_alias_max);
+                                     terms->topic_alias_max);
         }
         uint32_t wanted_s = gv_mqtt_props_has(&connect->props, GV_MQTT_PROP_SESSION_EXPIRY)
                                 ? connect->props.session_expiry_s
@@ -198,8 +269,71 @@ static void tell(gv_client_t *client, const gv_mqtt_connect_t *connect, gv_bytes
         if (assigned_id.size > 0) {
             gv_mqtt_props_set_bytes(props, GV_MQTT_PROP_ASSIGNED_CLIENT_ID, assigned_id);
         }
+        gv_bytes_t method = gv__auth_method(client);
+        if (method.size > 0) { /* [MQTT-4.12.0-5] */
+            gv_mqtt_props_set_bytes(props, GV_MQTT_PROP_AUTHENTICATION_METHOD, method);
+            gv_mqtt_props_set_bytes(props, GV_MQTT_PROP_AUTHENTICATION_DATA, auth_data);
+        }
     }
-    send_connack(client, &client->peer, &connack);
+    if (found == FOUND_STORED) {
+        send_connack_when_stored(client, &connack);
+    } else {
+        send_connack(client, &client->peer, &connack);
+    }
+}
+
+/* Whoever it is may come in. */
+static gv_step_t welcome(gv_client_t *client, const gv_mqtt_connect_t *connect,
+                         gv_bytes_t auth_data)
+{
+    gv_shard_t *shard = client->shard;
+    uint8_t assigned[ASSIGNED_ID_SIZE];
+    gv_bytes_t id = connect->client_id;
+    gv_bytes_t assigned_id = GV_BYTES_EMPTY;
+    if (id.size == 0) {
+        assign_id(shard, assigned);
+        assigned_id = gv_bytes(assigned, sizeof(assigned));
+        id = assigned_id;
+    }
+    uint32_t expiry_s = expiry_of(shard, connect);
+    if (expiry_s > 0 && gv_journal_refuses(shard->journal) &&
+        (connect->clean_start || gv_session_find(shard, id) == NULL)) {
+        return gv__connect_refuse(client, connect->version, GV_MQTT_QUOTA_EXCEEDED);
+    }
+    found_t found = FOUND_NOTHING;
+    gv_session_t *session = session_for(shard, id, connect->clean_start, &found);
+    session->expiry_s = expiry_s;
+    session->is_persistent = session->expiry_s > 0;
+    if (keep_will(session, connect) != GV_OK) {
+        session->expiry_s = found == FOUND_SESSION ? session->expiry_s : 0;
+        if (found != FOUND_SESSION) {
+            gv_session_end(&session);
+        }
+        return gv__connect_refuse(client, connect->version, GV_MQTT_QUOTA_EXCEEDED);
+    }
+    agree(client, connect);
+    client->state = GV_CLIENT_CONNECTED;
+    client->session = session;
+    gv_session_attach(session, client);
+    gv__durable_connect(session);
+    gv_counter_add(&shard->stats.connections, 1);
+    gv_counter_add(&shard->stats.connections_total, 1);
+    tell(client, connect, assigned_id, found, auth_data);
+    gv__presence_connected(client, connect);
+    gv__client_watch(client);
+    if (found == FOUND_SESSION) {
+        gv__resend(session);
+    }
+    return GV_STEP_NEXT;
+}
+
+gv_step_t gv__connect_accept(gv_client_t *client, const gv_mqtt_connect_t *connect,
+                             gv_bytes_t auth_data)
+{
+    gv_mqtt_reason_t drains = gv__drain_refusal(client->shard);
+    gv_mqtt_reason_t reason = drains != GV_MQTT_SUCCESS ? drains : judge(client, connect);
+    return reason == GV_MQTT_SUCCESS ? welcome(client, connect, auth_data)
+                                     : gv__connect_refuse(client, connect->version, reason);
 }
 
 gv_step_t gv__on_connect(gv_client_t *client, const gv_mqtt_frame_t *frame)
@@ -208,7 +342,10 @@ gv_step_t gv__on_connect(gv_client_t *client, const gv_mqtt_frame_t *frame)
     gv_mqtt_connect_t connect;
     gv_mqtt_reason_t reason = GV_MQTT_SUCCESS;
     if (gv_mqtt_decode_connect(frame, &connect, &reason) != GV_OK) {
-        return refuse_connect(client, connect.version, reason);
+        return gv__connect_refuse(client, connect.version, reason);
+    }
+    if (client->has_login) {
+        return gv__auth_password_checked(client, &connect);
     }
     if (connect.client_id.size > 0) {
         uint16_t home = gv_shard_home(connect.client_id, shard->hash_seed, shard->count);
@@ -219,42 +356,31 @@ gv_step_t gv__on_connect(gv_client_t *client, const gv_mqtt_frame_t *frame)
             return GV_STEP_MOVED;
         }
     }
+    client->peer = peer_of(&connect);
+    reason = gv__drain_refusal(shard);
+    if (reason != GV_MQTT_SUCCESS) {
+        return gv__connect_refuse(client, connect.version, reason);
+    }
+    if (!gv_bucket_try(shard->connects, &shard->limits->connects, shard->now_ms)) {
+        gv_counter_add(&shard->stats.connects_rate_refused, 1);
+        return gv__connect_refuse(client, connect.version, GV_MQTT_CONNECTION_RATE_EXCEEDED);
+    }
     reason = judge(client, &connect);
     if (reason != GV_MQTT_SUCCESS) {
-        return refuse_connect(client, connect.version, reason);
+        return gv__connect_refuse(client, connect.version, reason);
     }
-
-    uint8_t assigned[ASSIGNED_ID_SIZE];
-    gv_bytes_t id = connect.client_id;
-    gv_bytes_t assigned_id = GV_BYTES_EMPTY;
-    if (id.size == 0) {
-        assign_id(shard, assigned);
-        assigned_id = gv_bytes(assigned, sizeof(assigned));
-        id = assigned_id;
+    if (gv_mqtt_props_has(&connect.props, GV_MQTT_PROP_AUTHENTICATION_METHOD)) {
+        return gv__auth_begin(client, &connect, frame);
     }
-    bool is_present = false;
-    gv_session_t *session = session_for(shard, id, connect.clean_start, &is_present);
-    session->expiry_s = expiry_of(shard, &connect);
-    session->is_persistent = session->expiry_s > 0;
-    if (keep_will(session, &connect) != GV_OK) {
-        session->expiry_s = is_present ? session->expiry_s : 0;
-        if (!is_present) {
-            gv_session_end(&session);
-        }
-        return refuse_connect(client, connect.version, GV_MQTT_QUOTA_EXCEEDED);
+    if (connect.has_password && gv__auth_wants_passwords(shard)) {
+        return gv__auth_password(client, &connect);
     }
-    agree(client, &connect);
-    client->state = GV_CLIENT_CONNECTED;
-    client->session = session;
-    gv_session_attach(session, client);
-    gv_counter_add(&shard->stats.connections, 1);
-    gv_counter_add(&shard->stats.connections_total, 1);
-    tell(client, &connect, assigned_id, is_present);
-    gv__client_watch(client);
-    if (is_present) {
-        gv__resend(session);
+    if (!client->conn->anonymous_allowed) {
+        return gv__connect_refuse(client, connect.version,
+                                  connect.has_username ? GV_MQTT_BAD_CREDENTIALS
+                                                       : GV_MQTT_NOT_AUTHORIZED);
     }
-    return GV_STEP_NEXT;
+    return welcome(client, &connect, GV_BYTES_EMPTY);
 }
 
 gv_step_t gv__on_disconnect(gv_client_t *client, const gv_mqtt_frame_t *frame)

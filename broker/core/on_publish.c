@@ -8,35 +8,17 @@
 /* Puts the topic of an alias into *topic, or remembers it.  GV_MQTT_SUCCESS or why not. */
 static gv_mqtt_reason_t resolve_alias(gv_client_t *client, uint16_t alias, gv_bytes_t *topic)
 {
-    if (alias > client->shard->limits->topic_alias_max) {
+    if (alias > gv__client_terms(client)->topic_alias_max) {
         return GV_MQTT_TOPIC_ALIAS_INVALID;
     }
     if (topic->size == 0) {
-        if (alias > client->alias_count || client->aliases[alias - 1] == NULL) {
-            return GV_MQTT_PROTOCOL_ERROR;
-        }
-        *topic = gv_msgbuf_bytes(client->aliases[alias - 1]);
-        return GV_MQTT_SUCCESS;
+        *topic = gv_aliases_topic(client->aliases, alias);
+        return topic->size == 0 ? GV_MQTT_PROTOCOL_ERROR : GV_MQTT_SUCCESS;
     }
-    if (alias > client->alias_count) {
-        uint16_t count = client->shard->limits->topic_alias_max;
-        gv_msgbuf_t **aliases = gv_xcalloc(count, sizeof(*aliases));
-        for (uint16_t i = 0; i < client->alias_count; i++) {
-            aliases[i] = client->aliases[i];
-        }
-        gv_free(client->aliases);
-        client->aliases = aliases;
-        client->alias_count = count;
-    }
-    gv_msgbuf_t *text = NULL;
-    if (gv_msgbuf_new(topic->size, &text) != GV_OK) {
-        return GV_MQTT_QUOTA_EXCEEDED;
-    }
-    memcpy(gv_msgbuf_data(text), topic->data, topic->size);
-    gv_msgbuf_seal(text);
-    gv_msgbuf_unref(&client->aliases[alias - 1]);
-    client->aliases[alias - 1] = text;
-    return GV_MQTT_SUCCESS;
+    const gv_shard_t *shard = client->shard;
+    gv_err_t err = gv_aliases_learn(&client->aliases, &shard->alias_budget, alias,
+                                    gv__client_terms(client)->topic_alias_max, *topic);
+    return err == GV_OK ? GV_MQTT_SUCCESS : GV_MQTT_QUOTA_EXCEEDED;
 }
 
 /* ---- PUBLISH --------------------------------------------------------------------------------- */
@@ -50,18 +32,19 @@ static bool has_too_many_levels(gv_bytes_t topic, uint32_t levels_max)
     return levels > levels_max;
 }
 
-/* What is not the packet's fault but not allowed here. */
-static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_publish_t *packet,
-                              gv_bytes_t topic)
+gv_mqtt_reason_t gv__judge_message(const gv_limits_t *limits, gv_bytes_t topic,
+                                   const gv_mqtt_props_t *props, gv_bytes_t payload, bool retain)
 {
-    const gv_limits_t *limits = client->shard->limits;
     if (topic.size > limits->topic_size_max ||
         (topic.size > limits->topic_levels_max &&
          has_too_many_levels(topic, limits->topic_levels_max))) {
         return GV_MQTT_TOPIC_NAME_INVALID;
     }
-    if (packet->retain && !limits->retain_available) {
+    if (retain && !limits->retain_available) {
         return GV_MQTT_RETAIN_NOT_SUPPORTED;
+    }
+    if (!gv__payload_is_as_promised(limits, props, payload)) {
+        return GV_MQTT_PAYLOAD_FORMAT_INVALID;
     }
     /* Topics the server speaks on itself [MQTT-4.7.2-1 and its note]. */
     if (gv_topic_is_own(topic) || gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$share/"))) {
@@ -74,10 +57,13 @@ static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_publish_t
 static gv_step_t turn_down(gv_client_t *client, const gv_mqtt_publish_t *packet,
                            gv_mqtt_reason_t reason)
 {
-    if (reason == GV_MQTT_RETAIN_NOT_SUPPORTED) {
-        return gv__client_refuse(client, reason);
+    bool has_answer = packet->qos > 0;
+    if (reason == GV_MQTT_RETAIN_NOT_SUPPORTED ||
+        (reason == GV_MQTT_PAYLOAD_FORMAT_INVALID && !has_answer)) {
+        return gv__client_refuse(client, reason); /* sections 3.2.2.3.5 and 3.3.2.3.2 */
     }
-    if (packet->qos == 0) {
+    gv_counter_add(&client->shard->stats.dropped_refused, 1);
+    if (!has_answer) {
         return GV_STEP_NEXT;
     }
     gv_ack_t ack = {
@@ -121,8 +107,12 @@ static gv_routed_t route(gv_client_t *client, gv_publish_t *publish,
                          const gv_mqtt_publish_t *packet, const gv_ticket_t *ticket)
 {
     gv_shard_t *shard = client->shard;
+    gv_route_wish_t wish = packet->qos > 0 ? GV_ROUTE_CONFIRM : GV_ROUTE_PLAIN;
+    if (packet->qos == 2 && client->session->durable != NULL) {
+        wish = GV_ROUTE_JOINED;
+    }
     if (packet->props.present == 0 || gv_mqtt_props_travel_as_is(&packet->props)) {
-        return gv__route(shard, publish, ticket, packet->qos > 0);
+        return gv__route(shard, publish, ticket, wish);
     }
     size_t size = gv_mqtt_props_travel_size(&packet->props);
     uint8_t small[512];
@@ -134,11 +124,35 @@ static gv_routed_t route(gv_client_t *client, gv_publish_t *publish,
     gv_writer_t w = gv_writer(block, size);
     gv_mqtt_props_travel_write(&packet->props, &w);
     publish->props = gv_bytes(block, size);
-    gv_routed_t routed = gv__route(shard, publish, ticket, packet->qos > 0);
+    gv_routed_t routed = gv__route(shard, publish, ticket, wish);
     if (block != small) {
         gv_free(block);
     }
     return routed;
+}
+
+/*
+ * Received before and not yet released: answered again, not routed again [MQTT-4.3.3-10].  It may
+ * be on its way to the disk still; what is written after it is durable after it.
+ */
+static void answer_again(gv_client_t *client, uint16_t packet_id)
+{
+    gv_ack_t ack = {.packet_id = packet_id, .type = GV_MQTT_PUBREC};
+    if (client->session->durable != NULL) {
+        gv_ticket_t ticket = gv__client_ticket(client, gv__acks_next(client));
+        gv_journal_then_again(client->shard->journal, client->session, &ticket, packet_id);
+        ack.missing = 1;
+    }
+    gv__acks_push(client, ack);
+}
+
+/* The packet id is taken, until PUBREL: durable together with what the message causes. */
+static void take_id(gv_session_t *session, uint16_t packet_id)
+{
+    gv_received_ids_add(&gv_session_flow(session)->received, packet_id);
+    if (session->durable != NULL) {
+        gv_journal_dirty(session->shard->journal, session->durable, GV_DIRTY_RECEIVED);
+    }
 }
 
 gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
@@ -155,11 +169,11 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
         return gv__client_refuse(client, reason);
     }
     if (packet.qos > 0 && client->peer.version >= GV_MQTT_V5 &&
-        client->receiving >= shard->limits->receive_max) {
+        client->receiving >= gv__client_terms(client)->receive_max) {
         /* [MQTT-3.3.4-7]: it knows how many it may send; QoS 2 counts until PUBCOMP. */
         return gv__client_refuse(client, GV_MQTT_RECEIVE_MAXIMUM_EXCEEDED);
     }
-    if (packet.qos > 0 && gv__acks_waiting(client) >= shard->limits->receive_max) {
+    if (packet.qos > 0 && gv__acks_waiting(client) >= gv__client_terms(client)->receive_max) {
         gv__client_pause(client, GV_PAUSE_ACKS);
         return GV_STEP_AGAIN;
     }
@@ -174,25 +188,36 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
     gv_counter_add(&shard->stats.received_bytes, frame->size);
     if (packet.qos == 2 &&
         gv_received_ids_has(&client->session->flow->received, packet.packet_id)) {
-        /* Received before and not yet released: answered again, not routed again [MQTT-4.3.3-10].
-         */
-        gv__acks_push(client, (gv_ack_t){.packet_id = packet.packet_id, .type = GV_MQTT_PUBREC});
+        answer_again(client, packet.packet_id);
         return GV_STEP_NEXT;
     }
     if (packet.qos > 0) {
         client->receiving++;
     }
-    reason = judge(client, &packet, topic);
+    reason = gv__judge_message(shard->limits, topic, &packet.props, packet.payload, packet.retain);
     if (reason != GV_MQTT_SUCCESS) {
         return turn_down(client, &packet, reason);
     }
+    bool is_kept = packet.qos == 2 && client->session->durable != NULL;
+    if (is_kept && gv_journal_refuses(shard->journal)) {
+        /* Before it goes anywhere: what is sent again must not reach some a second time. */
+        gv_counter_add(&shard->stats.dropped_store_full, 1);
+        gv__acks_push(client, (gv_ack_t){.packet_id = packet.packet_id,
+                                         .type = GV_MQTT_PUBREC,
+                                         .reason = GV_MQTT_QUOTA_EXCEEDED});
+        return GV_STEP_NEXT;
+    }
     if (packet.qos == 2) {
-        gv_received_ids_add(&gv_session_flow(client->session)->received, packet.packet_id);
+        take_id(client->session, packet.packet_id);
     }
     gv_publish_t publish;
     build(&publish, client, &packet, topic);
     gv_ticket_t ticket = gv__client_ticket(client, gv__acks_next(client));
     gv_routed_t routed = route(client, &publish, &packet, &ticket);
+    if (is_kept) {
+        gv_journal_then_received(shard->journal, client->session, &ticket, packet.packet_id);
+        routed.missing++;
+    }
     if (packet.qos > 0) {
         gv_ack_t ack = {
             .packet_id = packet.packet_id,
@@ -217,12 +242,22 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
 
 static void on_pubrel(gv_client_t *client, const gv_mqtt_ack_t *ack)
 {
-    bool was_there = gv_received_ids_remove(&client->session->flow->received, ack->packet_id);
+    gv_session_t *session = client->session;
+    bool was_there = gv_received_ids_remove(&session->flow->received, ack->packet_id);
     if (was_there) {
         gv__received_done(client);
     }
-    gv__client_send_ack(client, GV_MQTT_PUBCOMP, ack->packet_id,
-                        was_there ? GV_MQTT_SUCCESS : GV_MQTT_PACKET_ID_NOT_FOUND);
+    gv_mqtt_reason_t reason = was_there ? GV_MQTT_SUCCESS : GV_MQTT_PACKET_ID_NOT_FOUND;
+    if (session->durable == NULL) {
+        gv__client_send_ack(client, GV_MQTT_PUBCOMP, ack->packet_id, reason);
+        return;
+    }
+    /* Also for an id that is not there: an earlier release may be on its way to the disk. */
+    gv_journal_t *journal = session->shard->journal;
+    if (was_there) {
+        gv_journal_dirty(journal, session->durable, GV_DIRTY_RECEIVED);
+    }
+    gv_journal_then_ack(journal, session, GV_MQTT_PUBCOMP, ack->packet_id, (uint8_t)reason);
 }
 
 static void on_pubrec(gv_client_t *client, const gv_mqtt_ack_t *ack)
@@ -264,6 +299,8 @@ gv_step_t gv__on_ack(gv_client_t *client, const gv_mqtt_frame_t *frame)
     }
     if (frame->type == GV_MQTT_PUBREL) {
         on_pubrel(client, &ack);
+    } else if (client->session->durable != NULL) {
+        gv__durable_ack(client->session, &ack, frame->type);
     } else if (frame->type == GV_MQTT_PUBREC) {
         on_pubrec(client, &ack);
     } else {

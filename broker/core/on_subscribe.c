@@ -8,15 +8,19 @@
  * are asked for only then: one stored before is found by asking, one stored later comes through the
  * route.
  */
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 
 /* Longest SUBACK or UNSUBACK that is written without a buffer of its own. */
 #define ACK_ROOM ((size_t)8192)
 
-static void send_suback(gv_client_t *client, uint16_t packet_id, gv_bytes_t codes, bool is_unsuback)
+static void send_suback(gv_client_t *client, uint16_t packet_id, gv_bytes_t codes, gv_bytes_t why,
+                        bool is_unsuback)
 {
     gv_mqtt_suback_t suback = {.packet_id = packet_id, .codes = codes, .props = GV_MQTT_PROPS_NONE};
+    gv__explain(&suback.props, &client->peer, why);
     size_t (*encode)(const gv_mqtt_suback_t *, const gv_mqtt_peer_t *, gv_writer_t *) =
         is_unsuback ? gv_mqtt_encode_unsuback : gv_mqtt_encode_suback;
     size_t size = encode(&suback, &client->peer, NULL);
@@ -59,6 +63,9 @@ static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_subscript
         levels > GV_ROUTER_LEVELS_MAX) {
         return GV_MQTT_TOPIC_FILTER_INVALID;
     }
+    if (client->session->durable != NULL && gv_journal_refuses(client->shard->journal)) {
+        return GV_MQTT_QUOTA_EXCEEDED;
+    }
     if (client->session->subscription_count >= limits->subscriptions_max &&
         existing(client, entry->text) == NULL) {
         return GV_MQTT_QUOTA_EXCEEDED;
@@ -96,11 +103,13 @@ static gv_mqtt_reason_t subscribe(gv_client_t *client, const gv_mqtt_subscriptio
         if (is_shared) {
             session->shared_count++;
             filter->online++;
+            gv__left_group_forget(session->flow, filter->slot + 1);
         }
         if (filter->count == 1 || is_shared) {
             gv__route_set(shard, filter);
         }
     }
+    gv__durable_subscribed(session, *out);
     *wants_retained =
         !is_shared && (entry->retain_handling == GV_MQTT_RETAIN_SEND ||
                        (entry->retain_handling == GV_MQTT_RETAIN_SEND_IF_NEW && is_new));
@@ -131,25 +140,66 @@ static void note_want(gv_shard_t *shard, const gv_client_t *client,
     memcpy(gv_parcel_extra(entry), &replay, sizeof(replay));
 }
 
-static void note_suback(gv_shard_t *shard, const gv_client_t *client, uint16_t packet_id,
-                        gv_bytes_t codes)
+/* Names what has to be durable before a persistent session is answered. */
+static uint32_t stamp_of(const gv_client_t *client)
 {
-    gv_publish_t carrier = {.payload = codes};
+    return client->session->durable == NULL ? 0 : gv_journal_stamp(client->shard->journal);
+}
+
+/* Answers, or has the journal answer when what was changed is durable. */
+static void answer(gv_client_t *client, uint32_t stamp, uint16_t packet_id, gv_bytes_t codes,
+                   gv_bytes_t why, bool is_unsuback)
+{
+    gv_journal_t *journal = client->shard->journal;
+    if (stamp == 0 || gv_journal_is_stored(journal, stamp)) {
+        gv__suback_stored(client, packet_id, codes, why, is_unsuback);
+        return;
+    }
+    gv_ticket_t ticket = gv__client_ticket(client, 0);
+    gv_journal_then_suback(journal, stamp, &ticket, packet_id, codes, why, is_unsuback);
+}
+
+static void note_suback(gv_shard_t *shard, const gv_client_t *client, uint16_t packet_id,
+                        gv_bytes_t codes, gv_bytes_t why)
+{
+    gv_publish_t carrier = {.topic = why, .payload = codes};
     gv_entry_t *entry = gv_office_append(&shard->office, gv__desk_routes(shard), &carrier,
                                          sizeof(gv_entry_suback_t));
     GV_ASSERT(entry != NULL);
     entry->kind = GV_ENTRY_SUBACK;
     entry->ticket = gv__client_ticket(client, 0);
-    gv_entry_suback_t suback = {.packet_id = packet_id};
+    gv_entry_suback_t suback = {.packet_id = packet_id, .stamp = stamp_of(client)};
     memcpy(gv_parcel_extra(entry), &suback, sizeof(suback));
 }
+
+/* A Reason String of ours, and how much of a filter it shows [bytes]. */
+enum {
+    FILTER_SHOWN_MAX = 100,
+    WHY_SIZE = 256
+};
 
 /* What a SUBSCRIBE asks for, with the codes and the retained messages it is owed. */
 typedef struct order {
     uint8_t *codes;
     gv_subscription_t **wants;
     size_t want_count;
+    char why[WHY_SIZE]; /* about the first filter that is refused; "" while there is none */
 } order_t;
+
+/* The filter, cut where it is long and another character begins, and what is wrong with it. */
+static void explain(order_t *order, gv_bytes_t text, gv_mqtt_reason_t reason)
+{
+    gv_bytes_t why = gv__why(GV_MQTT_SUBACK, reason);
+    size_t size = text.size < FILTER_SHOWN_MAX ? text.size : FILTER_SHOWN_MAX;
+    while (size > 0 && size < text.size && (text.data[size] & 0xc0) == 0x80) {
+        size--;
+    }
+    if (order->why[0] == '\0' && why.size > 0) {
+        (void)snprintf(order->why, sizeof(order->why), "%.*s%s: %.*s", (int)size,
+                       (const char *)text.data, size < text.size ? "..." : "", (int)why.size,
+                       (const char *)why.data);
+    }
+}
 
 static void carry_out(gv_client_t *client, const gv_mqtt_subscribe_t *packet, order_t *order)
 {
@@ -162,6 +212,9 @@ static void carry_out(gv_client_t *client, const gv_mqtt_subscribe_t *packet, or
         gv_subscription_t *subscription = NULL;
         bool wants_retained = false;
         order->codes[i] = (uint8_t)subscribe(client, &entry, id, &subscription, &wants_retained);
+        if (order->codes[i] >= GV_MQTT_UNSPECIFIED_ERROR) {
+            explain(order, entry.text, (gv_mqtt_reason_t)order->codes[i]);
+        }
         if (wants_retained) {
             order->wants[order->want_count++] = subscription;
         }
@@ -221,15 +274,15 @@ gv_step_t gv__on_subscribe(gv_client_t *client, const gv_mqtt_frame_t *frame)
     carry_out(client, &packet, &order);
 
     gv_bytes_t codes = gv_bytes(order.codes, packet.count);
+    client->subscribes_waiting++;
     if (shard->routes_out == 0) {
-        send_suback(client, packet.packet_id, codes, false);
+        answer(client, stamp_of(client), packet.packet_id, codes, gv_bytes_text(order.why), false);
         for (size_t i = 0; i < order.want_count; i++) {
             gv__retained_want(shard, gv__replay_for(client, order.wants[i]),
                               gv_filter_text(order.wants[i]->filter));
         }
     } else {
-        note_suback(shard, client, packet.packet_id, codes);
-        client->subscribes_waiting++;
+        note_suback(shard, client, packet.packet_id, codes, gv_bytes_text(order.why));
         for (size_t i = 0; i < order.want_count; i++) {
             note_want(shard, client, order.wants[i]);
         }
@@ -249,7 +302,17 @@ void gv__subscribe_done(gv_shard_t *shard, gv_entry_t *entry)
     }
     gv_entry_suback_t suback;
     memcpy(&suback, gv_parcel_extra(entry), sizeof(suback));
-    send_suback(client, suback.packet_id, gv_parcel_publish(entry).payload, false);
+    gv_publish_t carrier = gv_parcel_publish(entry);
+    answer(client, suback.stamp, suback.packet_id, carrier.payload, carrier.topic, false);
+}
+
+void gv__suback_stored(gv_client_t *client, uint16_t packet_id, gv_bytes_t codes, gv_bytes_t why,
+                       bool is_unsuback)
+{
+    send_suback(client, packet_id, codes, why, is_unsuback);
+    if (is_unsuback) {
+        return;
+    }
     GV_ASSERT(client->subscribes_waiting > 0);
     client->subscribes_waiting--;
     if (client->subscribes_waiting == 0) {
@@ -291,7 +354,8 @@ gv_step_t gv__on_unsubscribe(gv_client_t *client, const gv_mqtt_frame_t *frame)
     for (gv_mqtt_subscription_t entry; gv_mqtt_entries_next(&entries, &entry); i++) {
         codes[i] = (uint8_t)unsubscribe(client, &entry);
     }
-    send_suback(client, packet.packet_id, gv_bytes(codes, packet.count), true);
+    answer(client, stamp_of(client), packet.packet_id, gv_bytes(codes, packet.count),
+           GV_BYTES_EMPTY, true);
     gv_free(codes);
     return GV_STEP_NEXT;
 }

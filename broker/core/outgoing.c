@@ -5,37 +5,64 @@
  */
 #include "broker/core/shard_p.h"
 
-static bool is_online(const gv_session_t *session)
+bool gv__window_is_open(const gv_session_t *session, uint32_t open)
 {
-    return session->client != NULL && session->client->state == GV_CLIENT_CONNECTED;
+    const gv_client_t *client = session->client;
+    return open < client->inflight_max &&
+           gv_outbuf_size(gv__client_out(client)) < client->shard->limits->output_bytes_max;
+}
+
+static bool fits(const gv_client_t *client, size_t size)
+{
+    return client->peer.packet_size_max == 0 || size <= client->peer.packet_size_max;
+}
+
+/* The alias a client that takes some is told instead of the topic, or with it. */
+static gv_alias_choice_t choose_alias(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout)
+{
+    if (client->alias_max == 0) {
+        return (gv_alias_choice_t){.number = 0};
+    }
+    return gv_aliases_choose(&client->aliases, &shard->alias_budget, client->alias_max,
+                             fanout->publish->topic,
+                             gv_fanout_topic_hash(fanout, shard->hash_seed));
 }
 
 static bool window_is_open(const gv_session_t *session)
 {
-    const gv_client_t *client = session->client;
-    return gv_inflight_open(&session->flow->inflight) < client->inflight_max &&
-           gv_inflight_has_id(&session->flow->inflight) &&
-           gv_outbuf_size(gv__client_out(client)) < client->shard->limits->output_bytes_max;
+    const gv_inflight_t *inflight = &session->flow->inflight;
+    return gv__window_is_open(session, gv_inflight_open(inflight)) && gv_inflight_has_id(inflight);
 }
 
-/* Puts one PUBLISH into the output.  False: too large for this client, or no memory. */
-static bool send(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
-                 const gv_manner_t *manner, bool dup, uint16_t packet_id)
+bool gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
+                      const gv_manner_t *manner, bool dup, uint16_t packet_id)
 {
-    const gv_fanout_variant_t *variant = gv_fanout_encode(
-        fanout, client->peer.version, manner->qos > 0, manner->ids, manner->id_count);
+    gv_fanout_form_t form = {.version = client->peer.version,
+                             .has_id = manner->qos > 0,
+                             .ids = manner->ids,
+                             .id_count = manner->id_count};
+    gv_alias_choice_t alias = choose_alias(shard, client, fanout);
+    if (alias.number != 0) {
+        form.topic = alias.is_new ? GV_FANOUT_TOPIC_AND_ALIAS : GV_FANOUT_ALIAS;
+    }
+    gv_publish_t *publish = fanout->publish;
+    size_t referenced = fanout->is_shared ? publish->payload.size : 0;
+    const gv_fanout_variant_t *variant = gv_fanout_encode(fanout, &form);
+    if (alias.is_new && variant != NULL && !fits(client, variant->size + referenced)) {
+        /* Perhaps it is the introduction that is too much. */
+        alias = (gv_alias_choice_t){.number = 0};
+        form.topic = GV_FANOUT_TOPIC;
+        variant = gv_fanout_encode(fanout, &form);
+    }
     if (variant == NULL) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return false;
     }
-    gv_publish_t *publish = fanout->publish;
-    size_t referenced = fanout->is_shared ? publish->payload.size : 0;
-    if (client->peer.packet_size_max != 0 &&
-        variant->size + referenced > client->peer.packet_size_max) {
+    if (!fits(client, variant->size + referenced)) {
         gv_counter_add(&shard->stats.dropped_too_large, 1);
         return false;
     }
-    gv_fanout_patch(variant, manner->qos, manner->retain, dup, packet_id);
+    gv_fanout_patch(variant, manner->qos, manner->retain, dup, packet_id, alias.number);
     gv_outbuf_t *out = gv__client_out(client);
     if (referenced > 0) {
         gv_msgbuf_t *kept = NULL;
@@ -50,13 +77,16 @@ static bool send(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
     } else {
         gv_outbuf_append(out, shard->pool, gv_bytes(variant->bytes, variant->size));
     }
+    if (alias.is_new) {
+        gv_aliases_introduce(client->aliases, &shard->alias_budget, alias, publish->topic,
+                             gv_fanout_topic_hash(fanout, shard->hash_seed));
+    }
     gv_counter_add(&shard->stats.sent[manner->qos], 1);
     gv__client_output(client);
     return true;
 }
 
-/* A subscriber far behind slows its publishers, as long as it moves at all. */
-static void look_for_congestion(gv_shard_t *shard, gv_fanout_t *fanout, const gv_client_t *client)
+void gv__look_for_congestion(gv_shard_t *shard, gv_fanout_t *fanout, const gv_client_t *client)
 {
     const uint64_t still_moving_ms = 1000;
     if (gv_outbuf_size(gv__client_out(client)) > shard->limits->output_bytes_soft &&
@@ -68,7 +98,7 @@ static void look_for_congestion(gv_shard_t *shard, gv_fanout_t *fanout, const gv
 static void deliver_qos0(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
                          const gv_manner_t *manner)
 {
-    if (!is_online(session)) {
+    if (!gv__is_online(session)) {
         gv_counter_add(&shard->stats.dropped_offline, 1);
         return;
     }
@@ -77,8 +107,8 @@ static void deliver_qos0(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
         gv_counter_add(&shard->stats.dropped_slow_reader, 1);
         return;
     }
-    (void)send(shard, client, fanout, manner, false, 0);
-    look_for_congestion(shard, fanout, client);
+    (void)gv__send_publish(shard, client, fanout, manner, false, 0);
+    gv__look_for_congestion(shard, fanout, client);
 }
 
 /* Sends a QoS > 0 message within the window; the window must be open. */
@@ -89,7 +119,7 @@ static void send_in_window(gv_shard_t *shard, gv_session_t *session, gv_fanout_t
     gv_stage_t stage = manner->qos == 1 ? GV_STAGE_AWAITS_PUBACK : GV_STAGE_AWAITS_PUBREC;
     gv_inflight_t *inflight = &gv_session_flow(session)->inflight;
     uint16_t packet_id = gv_inflight_start(inflight, stage, &flight);
-    if (!send(shard, session->client, fanout, manner, false, packet_id)) {
+    if (!gv__send_publish(shard, session->client, fanout, manner, false, packet_id)) {
         /* Not sent, so the id was never used [MQTT-3.1.2-25]. */
         gv_inflight_cancel(inflight, flight);
         return;
@@ -138,12 +168,15 @@ static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanou
     size_t size = gv_msgbuf_bytes(delivery.kept).size;
     bool is_full = session->flow->queue.count >= limits->queue_messages_max ||
                    session->flow->queue.bytes + size > limits->queue_bytes_max;
-    if (is_full && limits->queue_policy == GV_QUEUE_DROP_OLDEST) {
+    /* What is larger than the whole queue is not worth all that waits there. */
+    if (is_full && limits->queue_policy == GV_QUEUE_DROP_OLDEST &&
+        size <= limits->queue_bytes_max) {
         make_room(shard, session, size);
     } else if (is_full) {
         gv_counter_add(&shard->stats.dropped_queue_full, 1);
         gv_queued_drop(&delivery);
-        if (limits->queue_policy == GV_QUEUE_DISCONNECT && is_online(session)) {
+        if (limits->queue_policy == GV_QUEUE_DISCONNECT && gv__is_online(session)) {
+            gv_counter_add(&shard->stats.queue_full_closed, 1);
             gv__client_end_later(session->client, GV_MQTT_QUOTA_EXCEEDED);
         }
         return;
@@ -151,8 +184,8 @@ static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanou
     delivery.more_ids = gv_queued_more_ids(manner->ids, manner->id_count);
     gv_queue_push(&gv_session_flow(session)->queue, delivery);
     gv_counter_add(&shard->stats.queued_messages, 1);
-    /* Half a queue is the sign to slow down: what the publisher still has on its way fits in. */
-    if (is_online(session) && session->flow->queue.count > limits->queue_messages_max / 2 &&
+    /* Early, because a hundred publishers have much on the way when they are told to slow down. */
+    if (gv__is_online(session) && session->flow->queue.count > limits->queue_messages_max / 8 &&
         shard->now_ms - session->client->last_input_ms < 1000) {
         fanout->has_congested = true;
     }
@@ -164,11 +197,13 @@ void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
     shard->work++;
     if (manner->qos == 0) {
         deliver_qos0(shard, session, fanout, manner);
-    } else if (is_online(session) && session->flow->queue.count == 0 &&
+    } else if (session->durable != NULL) {
+        gv__durable_deliver(shard, session, fanout, manner);
+    } else if (gv__is_online(session) && session->flow->queue.count == 0 &&
                session->flow->inflight.unsent == 0 && window_is_open(session)) {
         send_in_window(shard, session, fanout, manner);
-        look_for_congestion(shard, fanout, session->client);
-    } else if (!is_online(session) && !session->is_persistent) {
+        gv__look_for_congestion(shard, fanout, session->client);
+    } else if (!gv__is_online(session) && !session->is_persistent) {
         gv_counter_add(&shard->stats.dropped_offline, 1);
     } else {
         enqueue(shard, session, fanout, manner);
@@ -207,21 +242,26 @@ static void resend(gv_shard_t *shard, gv_session_t *session, gv_flight_t *flight
                           .retain = flight->retain};
     manner.ids = ids_of(flight->more_ids, &flight->id, &manner.id_count);
     gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
-    if (!send(shard, client, &shard->fanout, &manner, true, packet_id)) {
+    if (!gv__send_publish(shard, client, &shard->fanout, &manner, true, packet_id)) {
         gv_inflight_finish(&session->flow->inflight, flight);
     }
 }
 
 void gv__pump(gv_session_t *session)
 {
+    if (session->durable != NULL) {
+        gv__durable_pump(session);
+        return;
+    }
     gv_shard_t *shard = session->shard;
     uint16_t packet_id = 0;
-    while (session->flow->inflight.unsent > 0 && is_online(session) && window_is_open(session)) {
+    while (session->flow->inflight.unsent > 0 && gv__is_online(session) &&
+           window_is_open(session)) {
         gv_flight_t *flight = gv_inflight_resend(&session->flow->inflight, &packet_id);
         resend(shard, session, flight, packet_id);
     }
     while (session->flow->queue.count > 0 && session->flow->inflight.unsent == 0 &&
-           is_online(session) && window_is_open(session)) {
+           gv__is_online(session) && window_is_open(session)) {
         gv_queued_t delivery = gv_queue_take(&session->flow->queue);
         gv_counter_sub(&shard->stats.queued_messages, 1);
         gv_publish_t publish = gv_publish_of(delivery.kept);
@@ -240,61 +280,12 @@ void gv__pump(gv_session_t *session)
 
 void gv__resend(gv_session_t *session)
 {
+    if (session->durable != NULL) {
+        gv__durable_resend(session);
+        return;
+    }
     if (session->flow->inflight.count > 0) {
         gv_inflight_rewind(&session->flow->inflight);
     }
     gv__pump(session);
-}
-
-/* ---- to other members of a group ----------------------------------------------------------- */
-
-void gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, const gv_filter_t *filter)
-{
-    gv_bytes_t text = gv_filter_text(filter);
-    gv_entry_t *entry =
-        gv_office_append(&shard->office, gv__desk_routes(shard), publish, text.size);
-    if (entry == NULL) {
-        gv_counter_add(&shard->stats.dropped_no_memory, 1);
-        return;
-    }
-    entry->kind = GV_ENTRY_REGIVE;
-    entry->slot_count = (uint32_t)text.size;
-    memcpy(gv_parcel_extra(entry), text.data, text.size);
-}
-
-static void give_away(gv_shard_t *shard, gv_msgbuf_t *kept, uint32_t share)
-{
-    gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, share - 1);
-    if (filter == NULL) {
-        gv_counter_add(&shard->stats.dropped_offline, 1);
-        return;
-    }
-    gv_publish_t publish = gv_publish_of(kept);
-    gv__give_to_group(shard, &publish, filter);
-}
-
-void gv__give_to_others(gv_session_t *session)
-{
-    gv_shard_t *shard = session->shard;
-    gv_flow_t *flow = session->flow;
-    uint16_t packet_id = 0;
-    if (flow->inflight.count > 0) {
-        gv_inflight_rewind(&flow->inflight);
-    }
-    for (gv_flight_t *flight; (flight = gv_inflight_resend(&flow->inflight, &packet_id)) != NULL;) {
-        if (flight->share != 0 && flight->stage == GV_STAGE_AWAITS_PUBACK && flight->kept != NULL) {
-            give_away(shard, flight->kept, flight->share);
-            gv_inflight_finish(&flow->inflight, flight);
-        }
-    }
-    for (uint32_t left = flow->queue.count; left > 0; left--) {
-        gv_queued_t queued = gv_queue_take(&flow->queue);
-        if (queued.share == 0) {
-            gv_queue_push(&flow->queue, queued); /* round once: the order stays */
-            continue;
-        }
-        give_away(shard, queued.kept, queued.share);
-        gv_queued_drop(&queued);
-        gv_counter_sub(&shard->stats.queued_messages, 1);
-    }
 }

@@ -53,6 +53,8 @@ enum {
     GV_ENTRY_CONGESTED = 4,     /* set by the receiver: some subscriber is behind, slow down */
     GV_ENTRY_RETAINED = 8,      /* the publisher set RETAIN */
     GV_ENTRY_NO_MATCH = 16,     /* set by the receiver: nobody there had a matching session */
+    GV_ENTRY_REFUSED = 32, /* set by the receiver: no room on the disk for a persistent session */
+    GV_ENTRY_JOINED = 64,  /* becomes durable together with what the sender knows as `join` */
 };
 
 typedef struct gv_entry {
@@ -66,7 +68,7 @@ typedef struct gv_entry {
     uint8_t qos;
     uint8_t _reserved[3];
     uint32_t slot_count; /* SLOTS: how many */
-    uint32_t _reserved2;
+    uint32_t join;       /* with the ticket's shard it is unique */
     gv_ticket_t ticket;
     uint64_t expires_at_ms;
     uint64_t publisher;
@@ -90,8 +92,8 @@ typedef struct gv_entry_route {
 
 typedef struct gv_entry_suback {
     uint16_t packet_id;
-    uint16_t code_count;
-    uint32_t _reserved;
+    uint16_t _reserved;
+    uint32_t stamp; /* the part of the journal that has to be durable first; 0: none */
 } gv_entry_suback_t;
 
 typedef struct gv_entry_nodes {

@@ -12,6 +12,8 @@
 #include "base/letter.h"
 #include "base/msgbuf.h"
 #include "base/outbuf.h"
+#include "broker/core/auth.h"
+#include "proto/mqtt/packet.h"
 
 typedef struct gv_client gv_client_t;
 typedef struct gv_shard gv_shard_t;
@@ -46,6 +48,22 @@ typedef struct gv_conn_ports {
     void (*move)(gv_conn_t *conn, uint16_t shard);
 } gv_conn_ports_t;
 
+/* A client has come or gone, and somebody listens.  Everything is borrowed for the call. */
+typedef struct gv_presence {
+    gv_bytes_t topic; /* to tell it on */
+    gv_bytes_t client_id;
+    gv_bytes_t username; /* when it comes, and has said one */
+    const char *peer;
+    gv_mqtt_version_t version;
+    gv_mqtt_reason_t reason; /* when it goes */
+    uint32_t expiry_s;       /* of its session */
+    uint16_t keep_alive_s;
+    bool is_connected; /* it comes */
+    bool is_lost;      /* it goes without a word from either side */
+    bool has_username;
+    bool clean_start;
+} gv_presence_t;
+
 typedef struct gv_ports {
     void *arg;
     /* Letters of one sender to one receiver arrive in order.  `to` is a shard or GV_HUB_INDEX. */
@@ -54,12 +72,9 @@ typedef struct gv_ports {
     void (*read_begin)(void *arg);
     void (*read_end)(void *arg);
     uint64_t (*monotonic_ms)(void *arg);
-    /*
-     * Makes a retained message durable (kept == NULL: that there is none).  True: the shard will be
-     * told by gv_shard_retain_stored() with the same ticket.  False: there is no disk to wait for.
-     * Topics of one shard become durable in the order of the calls.
-     */
-    bool (*retain_store)(void *arg, gv_bytes_t topic, gv_msgbuf_t *kept, const void *ticket,
-                         size_t ticket_size);
+    uint64_t (*realtime_ms)(void *arg);
+    /* To be published by gv_shard_publish(), later: it does not call back. */
+    void (*presence)(void *arg, const gv_presence_t *presence);
     const gv_conn_ports_t *conn;
+    gv_auth_ports_t auth;
 } gv_ports_t;

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 #include "proto/mqtt/topic.h"
+#include "storage/retained_store.h"
 
 /* Messages per replay and turn: some tens of microseconds' work. */
 #define SLICE 256U
@@ -237,40 +238,94 @@ void gv__take_replay(gv_shard_t *shard, gv_entry_t *entry)
 
 /* ---- storing --------------------------------------------------------------------------------- */
 
-bool gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket)
+/* A stamp above all that this shard has given, near the time of day (design 6.2, P7). */
+static uint64_t next_stamp(gv_shard_t *shard)
 {
+    uint64_t now = gv__to_realtime(shard, shard->now_ms) << 16;
+    shard->hlc = now > shard->hlc ? now : shard->hlc + 1;
+    return shard->hlc;
+}
+
+static void store(gv_shard_t *shard, const gv_publish_t *publish, const gv_msgbuf_t *kept)
+{
+    gv_batch_t *tables = gv_journal_change(shard->journal, GV_CHANGE_RETAINED, 0, publish->topic);
+    if (kept == NULL) {
+        gv_retained_delete(tables, publish->topic);
+        return;
+    }
+    gv_stored_retained_t record = {
+        .topic = publish->topic,
+        .payload = publish->payload,
+        .properties = publish->props,
+        .qos = publish->qos,
+        .hlc = next_stamp(shard),
+    };
+    if (publish->expires_at_ms != 0) {
+        record.expires_at_ms = gv__to_realtime(shard, publish->expires_at_ms);
+    }
+    memcpy(record.node_id, shard->node_id, sizeof(record.node_id));
+    gv_retained_put(tables, &record);
+}
+
+void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic)
+{
+    gv_msgbuf_t *kept = gv_retained_find(&shard->retained, topic);
+    gv_publish_t publish = {.topic = topic};
+    if (kept != NULL) {
+        publish = gv_publish_of(kept);
+    }
+    store(shard, &publish, kept);
+}
+
+gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
+                              bool is_joined)
+{
+    bool is_own = gv_topic_is_own(publish->topic);
     gv_msgbuf_t *kept = NULL;
     if (publish->payload.size == 0) {
         /* [MQTT-3.3.1-6, -7]: an empty one clears, and is not kept itself. */
         if (!gv_retained_remove(&shard->retained, publish->topic)) {
-            return false;
+            return GV_RETAIN_DONE;
         }
+    } else if (!is_own && !is_joined && gv_journal_refuses(shard->journal)) {
+        gv_counter_add(&shard->stats.dropped_store_full, 1);
+        return GV_RETAIN_REFUSED;
     } else if (gv_publish_keep(publish, &kept) != GV_OK) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
-        return false;
+        return GV_RETAIN_REFUSED;
     } else {
         gv_retained_set(&shard->retained, kept);
     }
     atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
-    if (gv_topic_is_own(publish->topic)) {
+    if (is_own) {
         gv_msgbuf_unref(&kept);
-        return false;
+        return GV_RETAIN_DONE;
     }
-    static const gv_ticket_t nobody = {.client = UINT32_MAX};
-    const gv_ticket_t *waiting = ticket != NULL ? ticket : &nobody;
-    bool is_later = shard->ports.retain_store(shard->ports.arg, publish->topic, kept, waiting,
-                                              sizeof(*waiting));
+    store(shard, publish, kept);
     gv_msgbuf_unref(&kept);
-    return is_later && ticket != NULL;
+    if (ticket == NULL) {
+        return GV_RETAIN_DONE;
+    }
+    gv_journal_then_confirm(shard->journal, ticket);
+    return GV_RETAIN_LATER;
 }
 
 void gv__take_retain(gv_shard_t *shard, gv_entry_t *entry)
 {
     gv_publish_t publish = gv_parcel_publish(entry);
     bool is_borrowed = publish.kept != NULL;
-    bool wants_confirm = (entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0;
-    if (gv__retain(shard, &publish, wants_confirm ? &entry->ticket : NULL)) {
+    bool is_awaited = (entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0;
+    bool is_joined = (entry->flags & GV_ENTRY_JOINED) != 0;
+    gv__take_join(shard, entry);
+    switch (gv__retain(shard, &publish, is_awaited ? &entry->ticket : NULL, is_joined)) {
+    case GV_RETAIN_DONE:
+        break;
+    case GV_RETAIN_LATER:
         entry->flags |= GV_ENTRY_DEFERRED;
+        break;
+    case GV_RETAIN_REFUSED:
+        entry->flags |= GV_ENTRY_REFUSED;
+        break;
     }
     if (!is_borrowed) {
         gv_publish_done(&publish);

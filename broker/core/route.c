@@ -37,6 +37,17 @@ static void deliver_one(gv_shard_t *shard, const gv_subscription_t *subscription
     gv__deliver(shard, subscription->session, &shard->fanout, &manner);
 }
 
+/* Whether the online session takes a message at once. */
+static bool has_room(const gv_session_t *session)
+{
+    uint32_t max = session->client->inflight_max;
+    if (session->durable != NULL) {
+        const gv_backlog_t *backlog = &session->durable->backlog;
+        return gv_backlog_waiting(backlog) == 0 && backlog->open < max;
+    }
+    return session->flow->queue.count == 0 && gv_inflight_open(&session->flow->inflight) < max;
+}
+
 /*
  * One member of a shared group: the next in turn that is online and has room in its window, else
  * the next online one, else the next [MQTT-4.8.2-4, -5].
@@ -51,8 +62,7 @@ static void deliver_shared(gv_shard_t *shard, gv_filter_t *filter)
         if (client == NULL) {
             continue;
         }
-        if (member->session->flow->queue.count == 0 &&
-            gv_inflight_open(&member->session->flow->inflight) < client->inflight_max) {
+        if (has_room(member->session)) {
             chosen = member;
         } else if (online == NULL) {
             online = member;
@@ -113,7 +123,7 @@ static gv_filter_t *filter_at(gv_shard_t *shard, uint32_t slot)
     gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, slot);
     if (filter != NULL && filter->count == 0) {
         if (filter->is_shared) {
-            gv__give_to_group(shard, shard->fanout.publish, filter);
+            gv__give_to_group(shard, shard->fanout.publish, gv_filter_text(filter));
         }
         return NULL;
     }
@@ -122,15 +132,18 @@ static gv_filter_t *filter_at(gv_shard_t *shard, uint32_t slot)
 
 /* Gives the message to the sessions on these filters.  True if there was one. */
 static bool deliver_slots(gv_shard_t *shard, gv_publish_t *publish, const uint32_t *slots,
-                          size_t count, bool *is_congested)
+                          size_t count, bool is_joined, bool *is_congested)
 {
     gv_fanout_begin(&shard->fanout, publish, shard->now_ms);
+    shard->fanout.is_joined = is_joined;
     bool has_matched = false;
-    if (count == 1) {
-        gv_filter_t *filter = filter_at(shard, slots[0]);
-        if (filter != NULL) {
-            has_matched = true;
-            deliver_filter(shard, filter);
+    if (count == 1 || shard->limits->overlaps_each) {
+        for (size_t i = 0; i < count; i++) {
+            gv_filter_t *filter = filter_at(shard, slots[i]);
+            if (filter != NULL) {
+                has_matched = true;
+                deliver_filter(shard, filter);
+            }
         }
     } else {
         /* Several filters may lead to one session, which is to get one copy. */
@@ -156,36 +169,68 @@ static bool deliver_slots(gv_shard_t *shard, gv_publish_t *publish, const uint32
 
 /* ---- to others ------------------------------------------------------------------------------- */
 
-static void send_to_shard(gv_shard_t *shard, uint16_t to, gv_publish_t *publish,
-                          const gv_ticket_t *ticket, bool wants_confirm, gv_routed_t *routed)
+/* A message on its way, as all that send it on need to know it. */
+typedef struct passage {
+    gv_publish_t *publish;
+    const gv_ticket_t *ticket;
+    gv_route_wish_t wish;
+    gv_routed_t routed;
+} passage_t;
+
+/*
+ * What a shard is to do besides taking the message.
+ *
+ * Joined is a QoS 2 message of a persistent publisher: its packet id is in the open part of this
+ * shard's journal, and the message will be in those of others.  All of that becomes durable at
+ * once, or a retry after a crash would be lost for some or doubled for others (P2).  Each of the
+ * others is joined with this shard's part, and so with all.
+ */
+static void set_wish(gv_shard_t *shard, passage_t *passage, gv_entry_t *entry)
+{
+    entry->ticket = *passage->ticket;
+    if (passage->wish != GV_ROUTE_PLAIN) {
+        entry->flags |= GV_ENTRY_WANTS_CONFIRM;
+        passage->routed.missing++;
+    }
+    if (passage->wish == GV_ROUTE_JOINED) {
+        entry->flags |= GV_ENTRY_JOINED;
+        entry->join = ++shard->next_join;
+        gv_journal_join(shard->journal, gv__join_of(shard->index, entry->join));
+    }
+}
+
+/* Its receivers there get nothing: the publisher is not told that they did. */
+static void give_up(gv_shard_t *shard, passage_t *passage)
+{
+    gv_counter_add(&shard->stats.dropped_no_memory, 1);
+    passage->routed.has_failed = true;
+}
+
+static void send_to_shard(gv_shard_t *shard, uint16_t to, passage_t *passage)
 {
     const gv_matches_t *matches = &shard->matches;
     size_t count = 0;
     for (size_t i = 0; i < matches->hit_count; i++) {
         count += matches->hits[i].shard == to;
     }
-    gv_entry_t *entry = gv_office_append(&shard->office, to, publish, count * sizeof(uint32_t));
+    gv_entry_t *entry =
+        gv_office_append(&shard->office, to, passage->publish, count * sizeof(uint32_t));
     if (entry == NULL) {
-        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        give_up(shard, passage);
         return;
     }
     entry->kind = GV_ENTRY_SLOTS;
     entry->slot_count = (uint32_t)count;
-    entry->ticket = *ticket;
     uint32_t *slots = gv_parcel_extra(entry);
     for (size_t i = 0; i < matches->hit_count; i++) {
         if (matches->hits[i].shard == to) {
             *slots++ = matches->hits[i].slot;
         }
     }
-    if (wants_confirm) {
-        entry->flags |= GV_ENTRY_WANTS_CONFIRM;
-        routed->missing++;
-    }
+    set_wish(shard, passage, entry);
 }
 
-static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, gv_publish_t *publish,
-                          const gv_ticket_t *ticket, bool wants_confirm, gv_routed_t *routed)
+static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, passage_t *passage)
 {
     const gv_matches_t *matches = &shard->matches;
     size_t extra = sizeof(gv_entry_nodes_t);
@@ -193,13 +238,14 @@ static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, gv_publish_t *publi
         nodes |= (uint64_t)1 << matches->node_shares[i].node;
         extra += GV_ENTRY_SHARE_HEAD + matches->node_shares[i].filter.size;
     }
-    gv_entry_t *entry = gv_office_append(&shard->office, gv__desk_forward(shard), publish, extra);
+    gv_entry_t *entry =
+        gv_office_append(&shard->office, gv__desk_forward(shard), passage->publish, extra);
     if (entry == NULL) {
-        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        give_up(shard, passage);
         return;
     }
     entry->kind = GV_ENTRY_NODES;
-    entry->ticket = *ticket;
+    entry->ticket = *passage->ticket;
     gv_entry_nodes_t head = {.nodes = nodes, .share_count = (uint32_t)matches->node_share_count};
     gv_writer_t w = gv_writer(gv_parcel_extra(entry), extra);
     gv_writer_put(&w, gv_bytes(&head, sizeof(head)));
@@ -209,32 +255,32 @@ static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, gv_publish_t *publi
         gv_writer_put(&w, matches->node_shares[i].filter);
     }
     GV_ASSERT(!w.failed);
-    if (wants_confirm) {
+    if (passage->wish != GV_ROUTE_PLAIN) {
         entry->flags |= GV_ENTRY_WANTS_CONFIRM;
-        routed->missing = (uint16_t)(routed->missing + __builtin_popcountll(nodes));
+        passage->routed.missing = (uint16_t)(passage->routed.missing + __builtin_popcountll(nodes));
     }
 }
 
-static void keep_retained(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
-                          bool wants_confirm, gv_routed_t *routed)
+static void keep_retained(gv_shard_t *shard, passage_t *passage)
 {
-    uint16_t home = gv__retained_home(shard, publish->topic);
+    uint16_t home = gv__retained_home(shard, passage->publish->topic);
     if (home == shard->index) {
-        routed->missing =
-            (uint16_t)(routed->missing + gv__retain(shard, publish, wants_confirm ? ticket : NULL));
+        const gv_ticket_t *ticket = passage->wish != GV_ROUTE_PLAIN ? passage->ticket : NULL;
+        gv_retain_result_t result =
+            gv__retain(shard, passage->publish, ticket, passage->wish == GV_ROUTE_JOINED);
+        if (result == GV_RETAIN_LATER) {
+            passage->routed.missing++;
+        }
+        passage->routed.has_failed |= result == GV_RETAIN_REFUSED;
         return;
     }
-    gv_entry_t *entry = gv_office_append(&shard->office, home, publish, 0);
+    gv_entry_t *entry = gv_office_append(&shard->office, home, passage->publish, 0);
     if (entry == NULL) {
-        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        give_up(shard, passage);
         return;
     }
     entry->kind = GV_ENTRY_RETAIN;
-    entry->ticket = *ticket;
-    if (wants_confirm) {
-        entry->flags |= GV_ENTRY_WANTS_CONFIRM;
-        routed->missing++;
-    }
+    set_wish(shard, passage, entry);
 }
 
 /* The slots of this shard among the hits, in scratch memory. */
@@ -255,72 +301,137 @@ static size_t own_slots(gv_shard_t *shard, const uint32_t **slots_out)
     return count;
 }
 
+/* One shared buffer instead of a copy for each thread it goes to. */
+static void share_large(gv_publish_t *publish)
+{
+    gv_msgbuf_t *kept = NULL;
+    if (publish->payload.size >= GV_PAYLOAD_SHARED_MIN && publish->kept == NULL &&
+        gv_publish_keep(publish, &kept) == GV_OK) {
+        gv_msgbuf_unref(&kept);
+    }
+}
+
+static void deliver_here(gv_shard_t *shard, passage_t *passage)
+{
+    const uint32_t *slots = NULL;
+    size_t count = own_slots(shard, &slots);
+    bool is_joined = passage->wish == GV_ROUTE_JOINED;
+    (void)deliver_slots(shard, passage->publish, slots, count, is_joined,
+                        &passage->routed.is_congested);
+    if (shard->fanout.has_refused) {
+        passage->routed.has_failed = true;
+    }
+    if (shard->fanout.is_journaled && passage->wish != GV_ROUTE_PLAIN) {
+        gv_journal_confirm_body(shard->journal, &shard->fanout, passage->ticket);
+        passage->routed.missing++;
+    }
+}
+
 gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
-                      bool wants_confirm)
+                      gv_route_wish_t wish)
 {
     static const gv_ticket_t nobody = {.client = UINT32_MAX};
-    const gv_ticket_t *from = ticket != NULL ? ticket : &nobody;
-    gv_routed_t routed = {0};
+    passage_t passage = {
+        .publish = publish, .ticket = ticket != NULL ? ticket : &nobody, .wish = wish};
     gv_matches_t *matches = &shard->matches;
-    uint64_t alive = gv_topic_is_own(publish->topic)
+    uint64_t alive = gv_topic_stays_here(publish->topic)
                          ? 0
                          : atomic_load_explicit(shard->nodes_alive, memory_order_relaxed);
     gv_router_match(shard->router, publish->topic, alive, gv_rng_u32(&shard->rng), matches);
 
+    uint64_t own = (uint64_t)1 << shard->index;
     uint64_t nodes = matches->nodes & alive;
-    routed.has_matched = matches->hit_count > 0 || nodes != 0 || matches->node_share_count > 0;
+    passage.routed.has_matched =
+        matches->hit_count > 0 || nodes != 0 || matches->node_share_count > 0;
     if (publish->retain) {
         /* All nodes keep retained messages, whoever subscribes there. */
         nodes = alive;
     }
-    bool is_large = publish->payload.size >= GV_PAYLOAD_SHARED_MIN;
-    bool goes_far = (matches->shards & ~((uint64_t)1 << shard->index)) != 0 || nodes != 0 ||
-                    matches->node_share_count > 0 || publish->retain;
-    if (is_large && goes_far && publish->kept == NULL) {
-        gv_msgbuf_t *kept = NULL;
-        if (gv_publish_keep(publish, &kept) == GV_OK) {
-            gv_msgbuf_unref(&kept);
-        }
+    bool goes_to_nodes = nodes != 0 || matches->node_share_count > 0;
+    if ((matches->shards & ~own) != 0 || goes_to_nodes || publish->retain) {
+        share_large(publish);
     }
-    for (uint64_t left = matches->shards; left != 0; left &= left - 1) {
-        uint16_t to = (uint16_t)__builtin_ctzll(left);
-        if (to != shard->index) {
-            send_to_shard(shard, to, publish, from, wants_confirm, &routed);
-        }
+    for (uint64_t left = matches->shards & ~own; left != 0; left &= left - 1) {
+        send_to_shard(shard, (uint16_t)__builtin_ctzll(left), &passage);
     }
-    if (nodes != 0 || matches->node_share_count > 0) {
-        send_to_nodes(shard, nodes, publish, from, wants_confirm, &routed);
+    if (goes_to_nodes) {
+        send_to_nodes(shard, nodes, &passage);
     }
     if (publish->retain) {
-        keep_retained(shard, publish, from, wants_confirm, &routed);
+        keep_retained(shard, &passage);
     }
-    if ((matches->shards & (uint64_t)1 << shard->index) != 0) {
-        const uint32_t *slots = NULL;
-        size_t count = own_slots(shard, &slots);
-        bool is_congested = false;
-        (void)deliver_slots(shard, publish, slots, count, &is_congested);
-        routed.is_congested = is_congested;
+    if ((matches->shards & own) != 0) {
+        deliver_here(shard, &passage);
     }
     gv_publish_done(publish);
-    return routed;
+    return passage.routed;
 }
 
 /* ---- from others ----------------------------------------------------------------------------- */
+
+void gv__take_join(gv_shard_t *shard, const gv_entry_t *entry)
+{
+    if ((entry->flags & GV_ENTRY_JOINED) != 0) {
+        gv_journal_join(shard->journal, gv__join_of(entry->ticket.shard, entry->join));
+    }
+}
+
+/* The sender is confirmed when what was journaled is durable; joined it is, even if it is nothing.
+ */
+static void confirm_later(gv_shard_t *shard, gv_entry_t *entry)
+{
+    if ((entry->flags & GV_ENTRY_JOINED) != 0) {
+        gv_journal_then_confirm(shard->journal, &entry->ticket);
+        entry->flags |= GV_ENTRY_DEFERRED;
+    } else if (shard->fanout.is_journaled) {
+        gv_journal_confirm_body(shard->journal, &shard->fanout, &entry->ticket);
+        entry->flags |= GV_ENTRY_DEFERRED;
+    }
+}
 
 void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry)
 {
     gv_publish_t publish = gv_parcel_publish(entry);
     bool is_borrowed = publish.kept != NULL;
     bool is_congested = false;
-    if (!deliver_slots(shard, &publish, gv_parcel_extra(entry), entry->slot_count, &is_congested)) {
+    gv__take_join(shard, entry);
+    bool is_joined = (entry->flags & GV_ENTRY_JOINED) != 0;
+    if (!deliver_slots(shard, &publish, gv_parcel_extra(entry), entry->slot_count, is_joined,
+                       &is_congested)) {
         entry->flags |= GV_ENTRY_NO_MATCH;
     }
-    if (is_congested) {
+    if (is_congested || gv_journal_is_full(shard->journal)) {
         entry->flags |= GV_ENTRY_CONGESTED;
+    }
+    if (shard->fanout.has_refused) {
+        entry->flags |= GV_ENTRY_REFUSED;
+    } else if ((entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0) {
+        confirm_later(shard, entry);
     }
     if (!is_borrowed) {
         gv_publish_done(&publish);
     }
+}
+
+bool gv__pass_to_shard(gv_shard_t *shard, gv_publish_t *publish, uint16_t to, uint32_t slot)
+{
+    if (to == shard->index) {
+        bool is_congested = false;
+        (void)deliver_slots(shard, publish, &slot, 1, true, &is_congested);
+        return true;
+    }
+    gv_entry_t *entry = gv_office_append(&shard->office, to, publish, sizeof(slot));
+    if (entry == NULL) {
+        return false;
+    }
+    entry->kind = GV_ENTRY_SLOTS;
+    entry->slot_count = 1;
+    memcpy(gv_parcel_extra(entry), &slot, sizeof(slot));
+    entry->ticket = (gv_ticket_t){.client = UINT32_MAX, .shard = shard->index};
+    entry->flags |= GV_ENTRY_JOINED;
+    entry->join = ++shard->next_join;
+    gv_journal_join(shard->journal, gv__join_of(shard->index, entry->join));
+    return true;
 }
 
 /* ---- the router's table ---------------------------------------------------------------------- */

@@ -34,6 +34,7 @@ static void drop_flow(gv_session_t *session)
         gv_queue_clear(&session->flow->queue);
         gv_inflight_clear(&session->flow->inflight);
         gv_received_ids_clear(&session->flow->received);
+        gv__left_groups_clear(session->flow);
         gv_free(session->flow);
         session->flow = nothing();
     }
@@ -87,8 +88,9 @@ static void publish_will(gv_session_t *session)
         /* gv__route() drops the view's reference, so it gets one of its own. */
         publish.kept = gv_msgbuf_ref(session->will);
     }
-    (void)gv__route(shard, &publish, NULL, false);
+    (void)gv__route(shard, &publish, NULL, GV_ROUTE_PLAIN);
     gv_msgbuf_unref(&session->will);
+    gv__durable_will_gone(session);
 }
 
 static void on_due(gv_timer_t *timer)
@@ -114,10 +116,11 @@ gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id)
 {
     GV_ASSERT(id.size > 0);
     GV_ASSERT(id.size <= UINT16_MAX);
-    gv_session_t *session = gv_xcalloc(1, sizeof(*session) + id.size);
+    /* The id begins inside the padding at the structure's end. */
+    size_t size = offsetof(gv_session_t, id) + id.size;
+    gv_session_t *session = gv_xcalloc(1, size > sizeof(*session) ? size : sizeof(*session));
     session->shard = shard;
-    /* The shard's index keeps uids of different shards apart. */
-    session->uid = (uint64_t)(shard->index + 1) << 48 | ++shard->next_uid;
+    session->uid = shard->uid_base | ++shard->next_uid;
     gv_list_init(&session->subscriptions);
     session->flow = nothing();
     session->id_size = (uint16_t)id.size;
@@ -133,6 +136,7 @@ void gv_session_unsubscribe(gv_session_t *session, gv_subscription_t *subscripti
 {
     gv_shard_t *shard = session->shard;
     gv_filter_t *filter = subscription->filter;
+    gv__durable_unsubscribed(session, gv_filter_text(filter));
     if (filter->is_shared) {
         session->shared_count--;
         filter->online -= session->client != NULL ? 1U : 0U;
@@ -143,6 +147,12 @@ void gv_session_unsubscribe(gv_session_t *session, gv_subscription_t *subscripti
         gv__route_unset(shard, filter);
     } else if (filter->is_shared && filter->online != filter->announced) {
         gv__route_set(shard, filter);
+    }
+    if (filter->is_shared && session->durable != NULL) {
+        gv__durable_give(session, GV_GIVE_LEFT, gv_filter_text(filter));
+    } else if (filter->is_shared &&
+               (session->flow->inflight.count > 0 || session->flow->queue.count > 0)) {
+        gv__leave_group(session, filter);
     }
 }
 
@@ -176,15 +186,16 @@ void gv_session_detach(gv_session_t *session, bool is_will_due)
     GV_ASSERT(session->client != NULL);
     session->client = NULL;
     count_shared(session, false);
-    if (session->flow->inflight.count > 0 || session->flow->queue.count > 0) {
-        gv__give_to_others(session);
-    }
     if (!is_will_due) {
         gv_msgbuf_unref(&session->will);
+        gv__durable_will_gone(session);
     }
     if (session->expiry_s == 0) {
         gv_session_end(&session);
         return;
+    }
+    if (session->flow->inflight.count > 0 || session->flow->queue.count > 0) {
+        gv__give_to_others(session, false);
     }
     uint64_t will_at_ms = 0;
     if (session->will != NULL && session->will_delay_s == 0) {
@@ -192,16 +203,29 @@ void gv_session_detach(gv_session_t *session, bool is_will_due)
     } else if (session->will != NULL) {
         will_at_ms = shard->now_ms + (uint64_t)session->will_delay_s * 1000;
     }
-    if (session->expiry_s == GV_EXPIRY_NEVER && will_at_ms == 0) {
+    if (session->durable != NULL) {
+        gv__durable_left(session, will_at_ms);
+        if (!gv__drain_is_final(shard)) { /* else the others are going too */
+            gv__durable_give(session, GV_GIVE_AWAY, GV_BYTES_EMPTY);
+        }
+    }
+    uint64_t ends_at_ms = 0;
+    if (session->expiry_s != GV_EXPIRY_NEVER) {
+        ends_at_ms = shard->now_ms + (uint64_t)session->expiry_s * 1000;
+    }
+    gv__session_away(session, will_at_ms, ends_at_ms);
+}
+
+void gv__session_away(gv_session_t *session, uint64_t will_at_ms, uint64_t ends_at_ms)
+{
+    if (will_at_ms == 0 && ends_at_ms == 0) {
         return;
     }
     gv_away_t *away = GV_NEW(gv_away_t);
     gv_timer_init(&away->timer, on_due);
     away->session = session;
     away->will_at_ms = will_at_ms;
-    if (session->expiry_s != GV_EXPIRY_NEVER) {
-        away->ends_at_ms = shard->now_ms + (uint64_t)session->expiry_s * 1000;
-    }
+    away->ends_at_ms = ends_at_ms;
     session->away = away;
     start_timer(away);
 }
@@ -209,6 +233,9 @@ void gv_session_detach(gv_session_t *session, bool is_will_due)
 static void session_free(gv_session_t *session)
 {
     gv_shard_t *shard = session->shard;
+    if (session->durable != NULL) {
+        gv__durable_free(session);
+    }
     drop_flow(session);
     drop_away(session);
     gv_msgbuf_unref(&session->will);
@@ -226,10 +253,14 @@ void gv_session_end(gv_session_t **sessionp)
     /* The end of the session is also the end of the will's delay [MQTT-3.1.3-9]. */
     publish_will(session);
     if (session->flow->inflight.count > 0 || session->flow->queue.count > 0) {
-        gv__give_to_others(session); /* the group may have a member elsewhere */
+        gv__give_to_others(session, true); /* the group may have a member elsewhere */
     }
     for (gv_link_t *link; (link = gv_list_first(&session->subscriptions)) != NULL;) {
         gv_session_unsubscribe(session, gv_container_of(link, gv_subscription_t, link));
+    }
+    if (session->durable != NULL) {
+        gv__durable_give(session, GV_GIVE_OVER, GV_BYTES_EMPTY);
+        gv__durable_end(session);
     }
     gv_counter_sub(&shard->stats.queued_messages, session->flow->queue.count);
     gv_counter_sub(&shard->stats.sessions, 1);

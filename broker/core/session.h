@@ -24,24 +24,37 @@
 
 #define GV_EXPIRY_NEVER 0xffffffffU
 
+/* A shared group the client has left while messages of it were in flight. */
+typedef struct gv_left_group {
+    struct gv_left_group *next;
+    uint32_t share; /* as in gv_queued_t; the slot may be another filter's by now */
+    uint16_t size;  /* of the text [bytes] */
+    uint8_t text[];
+} gv_left_group_t;
+
 /* QoS > 0 state of both directions.  Most sessions of a large node have none, and no memory for it.
  */
 typedef struct gv_flow {
     gv_queue_t queue;
     gv_inflight_t inflight;
     gv_received_ids_t received;
+    gv_left_group_t *left; /* usually none */
 } gv_flow_t;
 
 /* What an offline session waits for. */
 typedef struct gv_away gv_away_t;
 
+/* What outlives the process: durable.h. */
+typedef struct gv_durable gv_durable_t;
+
 struct gv_session {
     gv_client_t *client; /* NULL while offline */
     gv_shard_t *shard;
-    gv_flow_t *flow;   /* for reading: never NULL; for writing: gv_session_flow() */
-    gv_away_t *away;   /* NULL while online, or when nothing is due */
-    gv_msgbuf_t *will; /* NULL: none */
-    uint64_t uid;      /* on this node; never 0, never used again */
+    gv_flow_t *flow;       /* for reading: never NULL; for writing: gv_session_flow() */
+    gv_away_t *away;       /* NULL while online, or when nothing is due */
+    gv_durable_t *durable; /* NULL for a session that ends with its connection */
+    gv_msgbuf_t *will;     /* NULL: none */
+    uint64_t uid;          /* on this node; never 0, never used again */
     gv_list_t subscriptions;
     uint32_t subscription_count;
     uint32_t shared_count; /* of these, in shared groups */

@@ -21,6 +21,12 @@ static gv_bytes_t session_key(const void *value)
     return gv_session_id(value);
 }
 
+static gv_bytes_t durable_key(const void *value)
+{
+    const gv_durable_t *durable = value;
+    return gv_bytes(&durable->session->uid, sizeof(durable->session->uid));
+}
+
 void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
 {
     GV_ASSERT(options->count > 0);
@@ -29,20 +35,29 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     gv_shard_t *shard = GV_NEW(gv_shard_t);
     shard->index = options->index;
     shard->count = options->count;
-    shard->limits = options->limits;
     shard->router = options->router;
     shard->nodes_alive = options->nodes_alive;
+    shard->connects = options->connects;
     shard->wheel = options->wheel;
     shard->pool = options->pool;
     shard->hash_seed = options->hash_seed;
     shard->ports = options->ports;
+    shard->presence_prefix = options->presence_prefix;
+    gv_shard_set_limits(shard, options->limits);
+    shard->hlc = options->hlc_floor;
+    memcpy(shard->node_id, options->node_id, sizeof(shard->node_id));
+    shard->uid_base = options->start_number << 40 | (uint64_t)options->index << 32;
+    gv_journal_new(shard, &options->journal, &shard->journal);
+    gv_map_init(&shard->durables, durable_key, options->hash_seed);
     gv_rng_init(&shard->rng, options->random_seed, options->index);
     gv_matches_init(&shard->matches);
     gv_subscriptions_init(&shard->subscriptions, options->hash_seed);
     gv_map_init(&shard->sessions, session_key, options->hash_seed);
+    gv__logins_init(shard);
     gv_retained_init(&shard->retained, options->hash_seed);
     gv__replays_init(shard);
     gv__resting_init(shard);
+    gv__drain_init(shard);
     gv_list_init(&shard->waiting);
     gv_list_init(&shard->ending);
     gv_office_init(&shard->office, shard, shard->index, (uint16_t)(shard->count + 2),
@@ -70,16 +85,22 @@ void gv_shard_free(gv_shard_t **shardp)
     for (gv_session_t *session; (session = gv_map_next(&shard->sessions, &cursor)) != NULL;) {
         gv_session_discard(&session);
     }
+    gv_journal_free(&shard->journal);
+    gv_map_deinit(&shard->durables);
     gv__replays_deinit(shard);
     gv__resting_deinit(shard);
+    gv_timer_stop(&shard->drain_timer);
     gv_office_deinit(&shard->office);
     gv_fanout_deinit(&shard->fanout);
     gv_subscriptions_deinit(&shard->subscriptions);
     gv_map_deinit(&shard->sessions);
+    gv__logins_deinit(shard);
     gv_retained_deinit(&shard->retained);
     gv_matches_deinit(&shard->matches);
     gv_free(shard->slots);
     gv_free(shard->clients);
+    gv_free(shard->paces);
+    gv_free(shard->terms);
     gv_free(shard);
 }
 
@@ -100,7 +121,14 @@ void gv_shard_turn_end(gv_shard_t *shard)
     shard->work = 0;
     gv__replays_run(shard);
     gv__shard_end_clients(shard);
+    gv_journal_turn_end(shard->journal);
     gv_office_send(&shard->office);
+}
+
+void gv_shard_finish(gv_shard_t *shard)
+{
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    gv_journal_finish(shard->journal);
 }
 
 /* ---- letters --------------------------------------------------------------------------------- */
@@ -144,6 +172,7 @@ void gv_shard_take(gv_letter_t *letter)
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     shard->ports.read_begin(shard->ports.arg);
     for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
+        gv_journal_breathe(shard->journal);
         take_entry(shard, e);
     }
     shard->ports.read_end(shard->ports.arg);
@@ -169,7 +198,9 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
         }
         if ((entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0 &&
             (entry->flags & GV_ENTRY_DEFERRED) == 0) {
-            gv__acks_confirm(client, entry->ticket.number, GV_MQTT_SUCCESS);
+            gv__acks_confirm(client, entry->ticket.number,
+                             (entry->flags & GV_ENTRY_REFUSED) != 0 ? GV_MQTT_QUOTA_EXCEEDED
+                                                                    : GV_MQTT_SUCCESS);
         }
         return;
     }
@@ -189,7 +220,7 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
         /* It may have come back and left again meanwhile: the router knows the slot until then. */
         filter->unsets_out--;
         if (filter->is_leaving && filter->unsets_out == 0) {
-            gv_subscriptions_release(&shard->subscriptions, filter);
+            gv_subscriptions_release(&shard->subscriptions, filter, shard->now_ms);
         }
         return;
     }
@@ -212,7 +243,7 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
 
 /* There is credit again.  Who finds that there is not enough for him waits in the list once more.
  */
-static void resume_waiting(gv_shard_t *shard)
+void gv__resume_waiting(gv_shard_t *shard)
 {
     gv_list_t list;
     gv_list_init(&list);
@@ -234,33 +265,48 @@ void gv_shard_returned(gv_letter_t *letter)
     shard->ports.read_end(shard->ports.arg);
     gv_office_reuse(&shard->office, parcel);
     if (!gv_office_is_full(&shard->office)) {
-        resume_waiting(shard);
+        gv__resume_waiting(shard);
     }
 }
 
-/* ---- retained messages and the disk ---------------------------------------------------------- */
+/* ---- confirmations --------------------------------------------------------------------------- */
 
-void gv_shard_retain_stored(gv_shard_t *shard, const void *ticket, gv_err_t err)
+void gv__confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason)
 {
-    gv_ticket_t to;
-    memcpy(&to, ticket, sizeof(to));
-    if (to.client == UINT32_MAX) {
-        return;
+    if (ticket->client == UINT32_MAX) {
+        return; /* nobody's */
     }
-    gv_mqtt_reason_t reason = err == GV_OK ? GV_MQTT_SUCCESS : GV_MQTT_QUOTA_EXCEEDED;
-    if (to.shard == shard->index) {
-        gv_client_t *client = gv__client_of(shard, &to);
+    if (ticket->shard == shard->index) {
+        gv_client_t *client = gv__client_of(shard, ticket);
         if (client != NULL && client->state == GV_CLIENT_CONNECTED) {
-            gv__acks_confirm(client, to.number, reason);
+            gv__acks_confirm(client, ticket->number, reason);
         }
         return;
     }
     gv_publish_t nothing = {.qos = (uint8_t)reason};
-    gv_entry_t *entry = gv_office_append(
-        &shard->office, to.shard == GV_HUB_INDEX ? gv__desk_forward(shard) : to.shard, &nothing, 0);
+    uint16_t desk = ticket->shard == GV_HUB_INDEX ? gv__desk_forward(shard) : ticket->shard;
+    gv_entry_t *entry = gv_office_append(&shard->office, desk, &nothing, 0);
     GV_ASSERT(entry != NULL);
     entry->kind = GV_ENTRY_CONFIRM;
-    entry->ticket = to;
+    entry->ticket = *ticket;
+}
+
+/* ---- the time of day ---------------------------------------------------------------------------
+ */
+
+uint64_t gv__to_realtime(const gv_shard_t *shard, uint64_t monotonic_ms)
+{
+    return shard->ports.realtime_ms(shard->ports.arg) + monotonic_ms - shard->now_ms;
+}
+
+uint64_t gv__from_realtime(const gv_shard_t *shard, uint64_t realtime_ms)
+{
+    uint64_t now_ms = shard->ports.realtime_ms(shard->ports.arg);
+    if (realtime_ms >= now_ms) {
+        return shard->now_ms + (realtime_ms - now_ms);
+    }
+    uint64_t ago_ms = now_ms - realtime_ms;
+    return shard->now_ms > ago_ms ? shard->now_ms - ago_ms : 1;
 }
 
 void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept)
@@ -276,29 +322,20 @@ void gv_shard_publish(gv_shard_t *shard, gv_publish_t *publish)
 {
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     shard->ports.read_begin(shard->ports.arg);
-    (void)gv__route(shard, publish, NULL, false);
+    (void)gv__route(shard, publish, NULL, GV_ROUTE_PLAIN);
     shard->ports.read_end(shard->ports.arg);
 }
 
 /* ---- from outside ---------------------------------------------------------------------------- */
 
-void gv_shard_drain(gv_shard_t *shard)
-{
-    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
-    shard->is_draining = true;
-    shard->ports.read_begin(shard->ports.arg);
-    for (uint32_t i = 0; i < shard->client_count; i++) {
-        gv_client_t *client = shard->clients[i].client;
-        if (client != NULL) {
-            gv__client_end(client, GV_MQTT_SERVER_SHUTTING_DOWN, true);
-        }
-    }
-    shard->ports.read_end(shard->ports.arg);
-}
-
 void gv_shard_set_limits(gv_shard_t *shard, const gv_limits_t *limits)
 {
     shard->limits = limits;
+    shard->alias_budget = (gv_alias_budget_t){
+        .connection_max = limits->topic_alias_bytes_max,
+        .total_max = limits->topic_alias_memory_max / shard->count,
+        .used = &shard->stats.alias_bytes,
+    };
 }
 
 const gv_shard_stats_t *gv_shard_stats(const gv_shard_t *shard)

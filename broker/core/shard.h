@@ -14,24 +14,29 @@
  * alive, and letters.
  */
 
+#include "base/bucket.h"
 #include "base/clock.h"
 #include "base/stats.h"
 #include "base/timerwheel.h"
+#include "broker/core/journal.h"
 #include "broker/core/limits.h"
 #include "broker/core/parcel.h"
 #include "broker/core/ports.h"
 #include "broker/core/router.h"
+#include "proto/mqtt/reason.h"
 
 /* Counters of one shard; anybody may read them (base/stats.h). */
 typedef struct gv_shard_stats {
     gv_counter_t connections; /* with a session: gauge */
     gv_counter_t connections_total;
     gv_counter_t connections_refused;
-    gv_counter_t sessions;        /* gauge */
-    gv_counter_t subscriptions;   /* gauge */
-    gv_counter_t retained;        /* gauge */
-    gv_counter_t queued_messages; /* gauge */
-    gv_counter_t received[3];     /* PUBLISH packets by QoS */
+    gv_counter_t authentications_failed; /* exchanges, also on connections that lived */
+    gv_counter_t sessions;               /* gauge */
+    gv_counter_t subscriptions;          /* gauge */
+    gv_counter_t retained;               /* gauge */
+    gv_counter_t queued_messages;        /* gauge */
+    gv_counter_t alias_bytes;            /* memory of topic aliases: gauge */
+    gv_counter_t received[3];            /* PUBLISH packets by QoS */
     gv_counter_t sent[3];
     gv_counter_t received_bytes;
     gv_counter_t dropped_slow_reader; /* QoS 0 for a connection whose output is full */
@@ -40,12 +45,29 @@ typedef struct gv_shard_stats {
     gv_counter_t dropped_too_large;
     gv_counter_t dropped_offline; /* QoS 0 for a session that is away */
     gv_counter_t dropped_no_memory;
+    gv_counter_t dropped_refused;    /* the publisher was not allowed to, or broke a limit */
+    gv_counter_t dropped_store_full; /* for persistent sessions, without room on the disk */
+    gv_counter_t dropped_damaged;    /* waiting messages that could not be read back */
+    gv_counter_t journal_failures;   /* commits that failed */
+    gv_counter_t segments_cleaned;   /* of the log, to make room */
+    gv_counter_t queued_bytes;       /* gauges: messages of persistent sessions, ... */
+    gv_counter_t pending_bytes;      /* ... what is not durable yet, ... */
+    gv_counter_t log_segments;       /* ... this shard's part of the log, ... */
+    gv_counter_t log_bytes;
+    gv_counter_t log_live_bytes;
+    gv_counter_t log_head; /* ... its oldest and newest segment, 0: none, ... */
+    gv_counter_t log_tail;
+    gv_counter_t image_bytes; /* ... and segments in memory */
     gv_counter_t protocol_errors;
     gv_counter_t keepalive_timeouts;
     gv_counter_t slow_readers_closed;
+    gv_counter_t queue_full_closed; /* as queue_policy wants it */
     gv_counter_t takeovers;
+    gv_counter_t drained; /* clients sent away by a drain */
     gv_counter_t wills;
     gv_counter_t publishers_slowed;
+    gv_counter_t publishers_paced;      /* pauses of clients above their rate */
+    gv_counter_t connects_rate_refused; /* CONNECTs above the node's rate */
 } gv_shard_stats_t;
 
 typedef struct gv_shard_options {
@@ -56,8 +78,14 @@ typedef struct gv_shard_options {
     const gv_limits_t *limits; /* lives as long as the shard, or until gv_shard_set_limits() */
     const gv_router_t *router;
     const _Atomic uint64_t *nodes_alive; /* bitmap of node indices that may be routed to */
+    gv_bucket_t *connects;               /* of limits->connects: one for all shards of the node */
     gv_timerwheel_t *wheel;
     gv_chunkpool_t *pool;
+    gv_bytes_t presence_prefix; /* "$SYS/brokers/NODE/clients/", outlives the shard; empty: none */
+    gv_journal_options_t journal;
+    uint64_t start_number; /* of this start of the node: never the same again (identity.h) */
+    uint64_t hlc_floor;    /* stamps of retained messages are above it */
+    uint8_t node_id[GV_NODE_ID_SIZE];
     gv_ports_t ports;
 } gv_shard_options_t;
 
@@ -79,19 +107,38 @@ void gv_shard_turn_end(gv_shard_t *shard);
 void gv_shard_take(gv_letter_t *letter);     /* a parcel to work through */
 void gv_shard_returned(gv_letter_t *letter); /* one of ours, back */
 
-/* A retained message is on disk, or will not be (err).  From ports.retain_store(). */
-void gv_shard_retain_stored(gv_shard_t *shard, const void *ticket, gv_err_t err);
-
 /* Puts a retained message into place before the node starts. */
 void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept);
 
 /*
- * Publishes a message of the node itself ($SYS/...), which stays on this node and off the disk.
+ * Publishes a message of the node itself ($SYS/...), which stays off the disk and, unless it is one
+ * of $SYS/brokers/..., on this node.
  */
 void gv_shard_publish(gv_shard_t *shard, gv_publish_t *publish);
 
-/* Closes all clients with a reason (0x8B: shutting down); their sessions stay. */
-void gv_shard_drain(gv_shard_t *shard);
+/* Hands what is not on disk yet to the store, the last thing before that is closed. */
+void gv_shard_finish(gv_shard_t *shard);
+
+/* How clients are sent away. */
+typedef struct gv_drain {
+    gv_mqtt_reason_t reason; /* 0x8B shutting down, 0x9C use another server, 0x9D server moved */
+    gv_bytes_t server_reference; /* with 0x9C and 0x9D; empty: none */
+    gv_rate_t clients;           /* that may be sent away by all shards; no rate: all at once */
+    gv_bucket_t *bucket;         /* of that rate, shared by the shards */
+    bool is_final;               /* the node ends: who has not connected yet goes, too */
+} gv_drain_t;
+
+/*
+ * Begins to send all clients away, and refuses new ones; their sessions stay.  `drain` is borrowed
+ * until gv_shard_undrain() or another gv_shard_drain(), which begins anew.
+ */
+void gv_shard_drain(gv_shard_t *shard, const gv_drain_t *drain);
+
+/* Takes clients again; those that have been sent away know nothing of it. */
+void gv_shard_undrain(gv_shard_t *shard);
+
+/* The password of a CONNECT that waits has been checked (auth.h). */
+void gv_shard_password_checked(gv_shard_t *shard, const gv_ticket_t *ticket, bool is_good);
 
 void gv_shard_set_limits(gv_shard_t *shard, const gv_limits_t *limits);
 

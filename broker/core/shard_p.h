@@ -4,7 +4,9 @@
 /* What the files of broker/core share about a shard and a client; nobody else includes this. */
 
 #include "base/rng.h"
+#include "broker/core/aliases.h"
 #include "broker/core/client.h"
+#include "broker/core/durable.h"
 #include "broker/core/fanout.h"
 #include "broker/core/office.h"
 #include "broker/core/replay.h"
@@ -12,6 +14,7 @@
 #include "broker/core/session.h"
 #include "broker/core/shard.h"
 #include "proto/mqtt/packet.h"
+#include "proto/mqtt/utf8.h"
 
 /* ---- acknowledgements that wait -------------------------------------------------------------- */
 
@@ -34,6 +37,7 @@ typedef struct gv_ack_fifo {
 
 typedef enum gv_client_state {
     GV_CLIENT_WAITS_FOR_CONNECT,
+    GV_CLIENT_AUTHENTICATES, /* CONNECT has come, CONNACK waits for an exchange of AUTH packets */
     GV_CLIENT_CONNECTED,
     GV_CLIENT_CLOSING, /* nothing more is read or written */
 } gv_client_state_t;
@@ -44,7 +48,23 @@ enum {
     GV_PAUSE_CREDIT = 2,     /* other threads are behind */
     GV_PAUSE_ACKS = 4,       /* as many publishes unacknowledged as we take */
     GV_PAUSE_SUBSCRIBE = 8,  /* a SUBSCRIBE is on its way to the router; PUBLISH waits for it */
+    GV_PAUSE_RATE = 16,      /* it has sent faster than it may */
+    GV_PAUSE_OUTPUT = 32,    /* it does not read what we answer */
+    GV_PAUSE_PASSWORD = 64,  /* its CONNECT waits until its password is checked */
+    GV_PAUSE_STORE = 128,    /* its CONNACK waits for the disk */
 };
+
+/*
+ * What a client has been told in CONNACK, and therefore may rely on: a reload changes the limits,
+ * not what was agreed before.  Clients hold a number, for few different terms are ever in use.
+ */
+typedef struct gv_terms {
+    uint32_t packet_size_max;
+    uint16_t receive_max;
+    uint16_t topic_alias_max;
+} gv_terms_t;
+
+_Static_assert(sizeof(gv_terms_t) == 8, "they are compared as bytes");
 
 struct gv_client {
     gv_conn_t *conn;
@@ -53,13 +73,15 @@ struct gv_client {
     gv_timer_t timer;      /* CONNECT must come; then keep alive */
     gv_mqtt_peer_t peer;
     uint8_t ending_reason; /* while in shard->ending */
+    bool has_login;        /* it is in shard->logins */
+    uint16_t terms;        /* in shard->terms */
     uint64_t last_input_ms;
     gv_ack_fifo_t *acks;   /* NULL until one has to wait */
-    gv_msgbuf_t **aliases; /* topics by alias - 1, or NULL */
+    gv_aliases_t *aliases; /* NULL until the first */
     gv_link_t link;        /* in shard->waiting while paused for credit, or in shard->ending */
     uint32_t index;        /* in shard->clients */
     uint16_t subscribes_waiting; /* SUBSCRIBEs the hub has not answered */
-    uint16_t alias_count;
+    uint16_t alias_max;          /* topic aliases it takes from us */
     uint16_t keep_alive_s;
     uint16_t inflight_max; /* QoS > 0 messages it takes at a time */
     uint16_t receiving;    /* QoS > 0 publishes without their PUBACK or PUBCOMP */
@@ -90,6 +112,8 @@ typedef struct gv_resting {
     gv_timer_t timer;
 } gv_resting_t;
 
+typedef struct gv_pace gv_pace_t;
+
 typedef struct gv_client_slot {
     gv_client_t *client; /* NULL while free */
     uint32_t generation;
@@ -98,8 +122,10 @@ typedef struct gv_client_slot {
 
 struct gv_shard {
     const gv_limits_t *limits;
+    gv_alias_budget_t alias_budget; /* as the limits say */
     const gv_router_t *router;
     const _Atomic uint64_t *nodes_alive;
+    gv_bucket_t *connects;
     gv_timerwheel_t *wheel;
     gv_chunkpool_t *pool;
     uint64_t now_ms;
@@ -111,6 +137,10 @@ struct gv_shard {
     gv_office_t office;
     gv_subscriptions_t subscriptions;
     gv_map_t sessions;
+    gv_map_t durables; /* gv_durable_t by the uid of its session */
+    gv_journal_t *journal;
+    uint32_t ended_stamp; /* the journal's part in which the last stored session has ended */
+    gv_map_t logins; /* of clients that authenticate or have: gv_login_t by index of the client */
     gv_retained_t retained;
     gv_replays_t replays;
     gv_rng_t rng;
@@ -118,18 +148,34 @@ struct gv_shard {
     uint32_t client_count; /* slots ever used */
     uint32_t client_capacity;
     uint32_t client_free; /* first free slot + 1, or 0 */
+    gv_terms_t *terms;    /* all that were in force since the start; only grows */
+    uint32_t terms_count;
+    gv_pace_t **paces; /* by slot; nobody has one until there is a limit */
+    uint32_t pace_capacity;
     gv_list_t waiting;    /* clients paused for credit */
     gv_resting_t resting; /* publishers that pause because a subscriber is behind */
     gv_list_t ending;     /* clients to end when this turn's deliveries are done */
-    uint64_t next_uid;
+    uint64_t uid_base;    /* of this start and shard */
+    uint32_t next_uid;
+    uint32_t next_join;
+    uint64_t hlc; /* the last stamp given to a retained message */
+    uint8_t node_id[GV_NODE_ID_SIZE];
     uint64_t hash_seed;
     uint32_t routes_out; /* route entries the hub has not answered yet */
     uint16_t index;
     uint16_t count;
-    bool is_draining;
+    gv_bytes_t presence_prefix;
+    const gv_drain_t *drain; /* NULL: clients are welcome */
+    gv_timer_t drain_timer;
+    uint32_t drain_left; /* slots of clients not looked at yet */
     gv_ports_t ports;
     gv_shard_stats_t stats;
 };
+
+static inline const gv_terms_t *gv__client_terms(const gv_client_t *client)
+{
+    return &client->shard->terms[client->terms];
+}
 
 /* Desks of a shard's office: one per shard (its own stays empty), then these. */
 static inline uint16_t gv__desk_forward(const gv_shard_t *shard)
@@ -140,6 +186,34 @@ static inline uint16_t gv__desk_routes(const gv_shard_t *shard)
 {
     return (uint16_t)(shard->count + 1);
 }
+
+/* The loop's clock against the time of day; both in milliseconds. */
+uint64_t gv__to_realtime(const gv_shard_t *shard, uint64_t monotonic_ms);
+uint64_t gv__from_realtime(const gv_shard_t *shard, uint64_t realtime_ms);
+
+/* Starts the clocks of an offline session: its will is due then, and it ends then; 0: never. */
+void gv__session_away(gv_session_t *session, uint64_t will_at_ms, uint64_t ends_at_ms);
+
+/* Whether this second of the time of day has come; 0 never does. */
+static inline bool gv__is_past(const gv_shard_t *shard, uint32_t realtime_s)
+{
+    return realtime_s != 0 && (uint64_t)realtime_s * 1000 <= gv__to_realtime(shard, shard->now_ms);
+}
+
+/* Whether a client that has been welcomed is there. */
+static inline bool gv__is_online(const gv_session_t *session)
+{
+    return session->client != NULL && session->client->state == GV_CLIENT_CONNECTED;
+}
+
+/* The persistent session with this uid, or NULL. */
+gv_session_t *gv__durable_session(gv_shard_t *shard, uint64_t uid);
+
+/* A session becomes durable, without a word to the disk. */
+gv_durable_t *gv__durable_new(gv_session_t *session);
+
+/* There is credit again: clients that waited for it go on. */
+void gv__resume_waiting(gv_shard_t *shard);
 
 /* ---- client.c -------------------------------------------------------------------------------- */
 
@@ -191,6 +265,45 @@ void gv__shard_end_clients(gv_shard_t *shard);
 uint8_t *gv__client_reserve(gv_client_t *client, size_t size);
 void gv__client_commit(gv_client_t *client, size_t size);
 
+/* ---- drain.c --------------------------------------------------------------------------------- */
+
+void gv__drain_init(gv_shard_t *shard);
+/* Where else to go, for a packet with this reason; empty: nothing is known, or it does not say. */
+gv_bytes_t gv__drain_reference(const gv_shard_t *shard, gv_mqtt_reason_t reason);
+/* Why a CONNECT is refused; GV_MQTT_SUCCESS while clients are welcome. */
+gv_mqtt_reason_t gv__drain_refusal(const gv_shard_t *shard);
+/* The node is about to end. */
+static inline bool gv__drain_is_final(const gv_shard_t *shard)
+{
+    return shard->drain != NULL && shard->drain->is_final;
+}
+
+/* ---- why.c ----------------------------------------------------------------------------------- */
+
+/* A static sentence on why a reply has this reason; empty: the reason says it all. */
+gv_bytes_t gv__why(gv_mqtt_type_t reply, gv_mqtt_reason_t reason);
+/* Adds it as the Reason String, for a client that has not said that it wants none. */
+void gv__explain(gv_mqtt_props_t *props, const gv_mqtt_peer_t *peer, gv_bytes_t why);
+
+/* ---- presence.c ------------------------------------------------------------------------------ */
+
+/* Tell who wants to know; in a read section, with the session attached. */
+void gv__presence_connected(const gv_client_t *client, const gv_mqtt_connect_t *connect);
+void gv__presence_disconnected(const gv_client_t *client, gv_mqtt_reason_t reason, bool is_lost);
+
+/* ---- pace.c ---------------------------------------------------------------------------------- */
+
+/* Whether clients have to keep to a rate. */
+static inline bool gv__pace_is_limited(const gv_shard_t *shard)
+{
+    return (shard->limits->client_messages.per_second | shard->limits->client_bytes.per_second) !=
+           0;
+}
+
+/* Pays for a packet that has been worked through; pauses the client while it is in debt. */
+void gv__pace_charge(gv_client_t *client, const gv_mqtt_frame_t *frame);
+void gv__pace_forget(gv_client_t *client);
+
 /* ---- packets, one family a file -------------------------------------------------------------- */
 
 typedef enum gv_step {
@@ -200,18 +313,89 @@ typedef enum gv_step {
     GV_STEP_MOVED, /* the connection has moved; the client is freed */
 } gv_step_t;
 
+/*
+ * Whether a client may publish this, or have it published as its will.  GV_MQTT_SUCCESS, or what is
+ * not the packet's fault but not allowed here.
+ */
+gv_mqtt_reason_t gv__judge_message(const gv_limits_t *limits, gv_bytes_t topic,
+                                   const gv_mqtt_props_t *props, gv_bytes_t payload, bool retain);
+
 gv_step_t gv__on_connect(gv_client_t *client, const gv_mqtt_frame_t *frame);
 gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame);
 gv_step_t gv__on_ack(gv_client_t *client, const gv_mqtt_frame_t *frame);
 gv_step_t gv__on_subscribe(gv_client_t *client, const gv_mqtt_frame_t *frame);
 gv_step_t gv__on_unsubscribe(gv_client_t *client, const gv_mqtt_frame_t *frame);
 gv_step_t gv__on_disconnect(gv_client_t *client, const gv_mqtt_frame_t *frame);
+gv_step_t gv__on_auth(gv_client_t *client, const gv_mqtt_frame_t *frame);
 
 /* Ends the connection because of a decoding error; always GV_STEP_END. */
 gv_step_t gv__client_refuse(gv_client_t *client, gv_mqtt_reason_t reason);
 
-/* A SUBSCRIBE's routes are in force: sends SUBACK. */
+/* False: the Payload Format Indicator says UTF-8, the payload is something else, and we care. */
+static inline bool gv__payload_is_as_promised(const gv_limits_t *limits,
+                                              const gv_mqtt_props_t *props, gv_bytes_t payload)
+{
+    return !gv_mqtt_props_has(props, GV_MQTT_PROP_PAYLOAD_FORMAT) || props->payload_format == 0 ||
+           !limits->payload_format_check || gv_mqtt_payload_is_utf8(payload);
+}
+
+/* ---- authentication (on_auth.c) -------------------------------------------------------------- */
+
+typedef struct gv_login gv_login_t;
+
+/* Largest packet taken between CONNECT and CONNACK [bytes]. */
+#define GV_AUTH_PACKET_SIZE_MAX 4096U
+
+void gv__logins_init(gv_shard_t *shard);
+void gv__logins_deinit(gv_shard_t *shard);
+
+/*
+ * A CONNECT with an authentication method: the first step of the exchange.  Ends in
+ * gv__connect_accept(), gv__connect_refuse(), or in waiting for AUTH.
+ */
+gv_step_t gv__auth_begin(gv_client_t *client, const gv_mqtt_connect_t *connect,
+                         const gv_mqtt_frame_t *frame);
+
+/* Whether a CONNECT with a password has to have a right one. */
+bool gv__auth_wants_passwords(const gv_shard_t *shard);
+
+/* Such a CONNECT: it waits until its password is checked, and is offered again then. */
+gv_step_t gv__auth_password(gv_client_t *client, const gv_mqtt_connect_t *connect);
+
+/* It is offered again. */
+gv_step_t gv__auth_password_checked(gv_client_t *client, const gv_mqtt_connect_t *connect);
+
+/* A packet between CONNECT and CONNACK. */
+gv_step_t gv__auth_packet(gv_client_t *client, const gv_mqtt_frame_t *frame);
+
+/* The method that was agreed on in CONNECT; empty if none was. */
+gv_bytes_t gv__auth_method(const gv_client_t *client);
+
+/* Who the client has shown to be; empty if it has not. */
+gv_bytes_t gv__auth_user(const gv_client_t *client);
+
+/* The connection ends: so does an exchange, and what is known of the user. */
+void gv__auth_forget(gv_client_t *client);
+
+/* ---- connecting (on_connect.c) --------------------------------------------------------------- */
+
+/*
+ * The client may come in: makes or finds its session and sends CONNACK with `auth_data`.  Checks
+ * once more what may have changed since CONNECT came.
+ */
+gv_step_t gv__connect_accept(gv_client_t *client, const gv_mqtt_connect_t *connect,
+                             gv_bytes_t auth_data);
+
+/* CONNACK with an error, and the end; always GV_STEP_END. */
+gv_step_t gv__connect_refuse(gv_client_t *client, gv_mqtt_version_t version,
+                             gv_mqtt_reason_t reason);
+
+/* A SUBSCRIBE's routes are in force: sends SUBACK, unless the disk is still to be waited for. */
 void gv__subscribe_done(gv_shard_t *shard, gv_entry_t *entry);
+
+/* What a SUBSCRIBE or UNSUBSCRIBE has changed is durable: its SUBACK or UNSUBACK goes out. */
+void gv__suback_stored(gv_client_t *client, uint16_t packet_id, gv_bytes_t codes, gv_bytes_t why,
+                       bool is_unsuback);
 
 /* ---- acknowledgements (ack_fifo.c) ----------------------------------------------------------- */
 
@@ -225,28 +409,64 @@ uint32_t gv__acks_waiting(const gv_client_t *client);
 /* A publish of the client is over: it may send another [MQTT-3.3.4-7]. */
 void gv__received_done(gv_client_t *client);
 
+/*
+ * One confirmation for the publish of this ticket, wherever its publisher is: on this shard, on
+ * another, or on another node (the hub's).
+ */
+void gv__confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason);
+
 /* ---- routing (route.c) ----------------------------------------------------------------------- */
 
 typedef struct gv_routed {
     uint16_t missing;  /* confirmations that will come for the ticket */
     bool has_matched;  /* somebody had a matching subscription */
     bool is_congested; /* a subscriber here is behind */
-    bool has_failed;   /* it went nowhere, for want of memory */
+    bool has_failed;   /* somebody does not get it, for want of memory or of room on the disk */
 } gv_routed_t;
+
+/* What the publisher waits for. */
+typedef enum gv_route_wish {
+    GV_ROUTE_PLAIN,   /* nothing */
+    GV_ROUTE_CONFIRM, /* confirmations: QoS > 0 */
+    GV_ROUTE_JOINED,  /* these, and all that becomes durable of the message does so together with
+                         its packet id, which is in the open part of this shard's journal */
+} gv_route_wish_t;
 
 /*
  * Sends a message to all who want it, and drops the view's reference.  `ticket` names the publisher
- * (NULL: nobody, as for a will): it is told of congestion, and with wants_confirm it gets as many
+ * (NULL: nobody, as for a will): it is told of congestion, and if it wishes it gets as many
  * confirmations as the result says are missing.
  */
 gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
-                      bool wants_confirm);
+                      gv_route_wish_t wish);
+
+/* A join's name on the whole node: numbered by the shard that the publisher is on. */
+static inline uint64_t gv__join_of(uint16_t shard, uint32_t join)
+{
+    return (uint64_t)(shard + 1) << 32 | join;
+}
+
+/* If the entry is joined, the open part of the journal is. */
+void gv__take_join(gv_shard_t *shard, const gv_entry_t *entry);
+
+/*
+ * Gives a message to the subscribers of one filter; what they need on disk becomes durable together
+ * with the open part of this shard's journal.  False: no memory, and nothing has happened.
+ */
+bool gv__pass_to_shard(gv_shard_t *shard, gv_publish_t *publish, uint16_t to, uint32_t slot);
 
 /* A message from another thread for filters of this shard. */
 void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry);
 
-/* Stores or clears a retained message of this shard.  True: the ticket is confirmed later. */
-bool gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket);
+typedef enum gv_retain_result {
+    GV_RETAIN_DONE,
+    GV_RETAIN_LATER,   /* the ticket is confirmed when it is durable */
+    GV_RETAIN_REFUSED, /* no room */
+} gv_retain_result_t;
+
+/* Stores or clears a retained message of this shard; ticket: who waits for it, or NULL. */
+gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
+                              bool is_joined);
 
 /* Tells the router about a filter of this shard. */
 void gv__route_set(gv_shard_t *shard, gv_filter_t *filter);
@@ -269,6 +489,8 @@ gv_entry_replay_t gv__replay_for(const gv_client_t *client, const gv_subscriptio
 void gv__retained_want(gv_shard_t *shard, gv_entry_replay_t to, gv_bytes_t filter);
 void gv__take_want(gv_shard_t *shard, gv_entry_t *entry);
 void gv__take_replay(gv_shard_t *shard, gv_entry_t *entry);
+/* The retained message of a topic was changed, and that did not become durable: once more. */
+void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic);
 void gv__take_retain(gv_shard_t *shard, gv_entry_t *entry);
 
 /* ---- outgoing.c ------------------------------------------------------------------------------ */
@@ -282,18 +504,37 @@ typedef struct gv_manner {
     bool retain;
 } gv_manner_t;
 
+/* Whether a client with so many unacknowledged messages takes another one now. */
+bool gv__window_is_open(const gv_session_t *session, uint32_t open);
+
+/* Puts one PUBLISH into the output.  False: too large for this client, or no memory. */
+bool gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
+                      const gv_manner_t *manner, bool dup, uint16_t packet_id);
+
+/* A subscriber far behind slows its publishers, as long as it moves at all. */
+void gv__look_for_congestion(gv_shard_t *shard, gv_fanout_t *fanout, const gv_client_t *client);
+
 /* Gives the fanout's message to a session: sends, queues, or drops and counts. */
 void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
                  const gv_manner_t *manner);
 
 /*
- * A member of shared groups has left: what it has not acknowledged (QoS 1) or not been sent goes to
- * another member, wherever it is [MQTT-4.8.2-5 says no to what it has begun at QoS 2].
+ * A member of shared groups is gone: what it has not acknowledged (QoS 1) or not been sent goes to
+ * another member, wherever it is [MQTT-4.8.2-5 says no to what it has begun at QoS 2].  What is in
+ * flight of groups it had left before waits for its return, unless the session is over.
  */
-void gv__give_to_others(gv_session_t *session);
+void gv__give_to_others(gv_session_t *session, bool is_over);
+
+/*
+ * The client has unsubscribed: what it has not been sent goes to another member at once, what is in
+ * flight is finished with it [MQTT-3.10.4-3].  The group is remembered in case that never happens.
+ */
+void gv__leave_group(gv_session_t *session, const gv_filter_t *filter);
+void gv__left_group_forget(gv_flow_t *flow, uint32_t share);
+void gv__left_groups_clear(gv_flow_t *flow);
 
 /* The hub chooses: it knows the members everywhere, and has heard of those that left here. */
-void gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, const gv_filter_t *filter);
+void gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_t group);
 
 /* Sends what waits, as far as the window allows. */
 void gv__pump(gv_session_t *session);

@@ -4,6 +4,14 @@
 #include "base/alloc.h"
 #include "broker/core/session.h"
 
+/* How long an index rests before it is used again. */
+#define REST_MS 1000U
+
+typedef struct gv_free_slot {
+    uint64_t released_ms;
+    uint32_t index;
+} gv_free_slot_t;
+
 static gv_bytes_t text_of(const void *value)
 {
     return gv_filter_text(value);
@@ -38,11 +46,11 @@ gv_filter_t *gv_subscriptions_find(const gv_subscriptions_t *table, gv_bytes_t t
 
 /* ---- slots ----------------------------------------------------------------------------------- */
 
-static void remember_free(gv_subscriptions_t *table, uint32_t index)
+static void remember_free(gv_subscriptions_t *table, gv_free_slot_t slot)
 {
     if (table->_free_count == table->_free_capacity) {
         uint32_t capacity = table->_free_capacity == 0 ? 64 : table->_free_capacity * 2;
-        uint32_t *ring = gv_xcalloc(capacity, sizeof(*ring));
+        gv_free_slot_t *ring = gv_xcalloc(capacity, sizeof(*ring));
         for (uint32_t i = 0; i < table->_free_count; i++) {
             ring[i] = table->_free[(table->_free_head + i) % table->_free_capacity];
         }
@@ -52,19 +60,19 @@ static void remember_free(gv_subscriptions_t *table, uint32_t index)
         table->_free_capacity = capacity;
     }
     uint32_t at = (table->_free_head + table->_free_count) % table->_free_capacity;
-    table->_free[at] = index;
+    table->_free[at] = slot;
     table->_free_count++;
 }
 
 static gv_err_t take_index(gv_subscriptions_t *table, uint32_t *index_out)
 {
-    /* A slot rests for as long as possible: the oldest free one is used first, and not before there
-     * are a good many, so that a generation comes round only after thousands of uses. */
-    if (table->_free_count > 64 || table->_index_count == GV_FILTERS_MAX) {
-        if (table->_free_count == 0) {
+    const gv_free_slot_t *oldest = table->_free_count > 0 ? &table->_free[table->_free_head] : NULL;
+    bool has_rested = oldest != NULL && table->_released_ms - oldest->released_ms >= REST_MS;
+    if (has_rested || table->_index_count == GV_FILTERS_MAX) {
+        if (!has_rested) {
             return GV_ERR_LIMIT;
         }
-        *index_out = table->_free[table->_free_head];
+        *index_out = oldest->index;
         table->_free_head = (table->_free_head + 1) % table->_free_capacity;
         table->_free_count--;
         return GV_OK;
@@ -100,14 +108,16 @@ static gv_err_t filter_new(gv_subscriptions_t *table, gv_bytes_t text, bool is_s
     return GV_OK;
 }
 
-void gv_subscriptions_release(gv_subscriptions_t *table, gv_filter_t *filter)
+void gv_subscriptions_release(gv_subscriptions_t *table, gv_filter_t *filter, uint64_t now_ms)
 {
     GV_ASSERT(filter->count == 0);
+    GV_ASSERT(now_ms >= table->_released_ms);
+    table->_released_ms = now_ms;
     uint32_t index = filter->slot & (GV_FILTERS_MAX - 1);
     GV_ASSERT(table->_by_index[index] == filter);
     table->_by_index[index] = NULL;
     table->_generations[index]++;
-    remember_free(table, index);
+    remember_free(table, (gv_free_slot_t){.released_ms = now_ms, .index = index});
     void *removed = gv_map_remove(&table->_by_text, gv_filter_text(filter));
     GV_ASSERT(removed == filter);
     gv_free(filter->_many);

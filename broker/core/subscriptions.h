@@ -12,6 +12,12 @@
  *
  *     slot = generation (8 bits) | index (24 bits)
  *
+ * A generation is the same again after 256 uses of its index, and an index rests for a second after
+ * each.  What carries a slot (a match, a parcel on its way, a replay) would have to be older than
+ * four minutes, of which this shard has been running and another thread has not, to find a
+ * stranger.  Sessions keep slots for longer, but of groups only that they belong to (see
+ * gv_left_group_t).
+ *
  * A shared subscription `$share/group/filter` is a filter of its own with members.
  *
  * Threads: the shard's.  Memory: about 40 bytes and the text per filter, 48 per subscription.
@@ -75,10 +81,11 @@ typedef struct gv_subscriptions {
     uint8_t *_generations;
     uint32_t _index_count;
     uint32_t _index_capacity;
-    uint32_t *_free; /* ring of indices to use again, oldest first */
+    struct gv_free_slot *_free; /* ring of indices to use again, oldest first */
     uint32_t _free_head;
     uint32_t _free_count;
     uint32_t _free_capacity;
+    uint64_t _released_ms; /* the newest release: as good a clock as is needed here */
     size_t subscription_count;
 } gv_subscriptions_t;
 
@@ -116,7 +123,7 @@ gv_subscription_t *gv_subscriptions_of(const gv_filter_t *filter, const gv_sessi
 void gv_subscriptions_remove(gv_subscriptions_t *table, gv_subscription_t *subscription);
 
 /* Frees a filter that has no members and that the router does not know any more. */
-void gv_subscriptions_release(gv_subscriptions_t *table, gv_filter_t *filter);
+void gv_subscriptions_release(gv_subscriptions_t *table, gv_filter_t *filter, uint64_t now_ms);
 
 /* All filters, in no particular order; *cursor starts at 0; NULL ends it. */
 gv_filter_t *gv_subscriptions_next(const gv_subscriptions_t *table, uint32_t *cursor);

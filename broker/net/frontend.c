@@ -19,7 +19,7 @@
 /* How far the progress of a silent connection's output may be out of date [ms]. */
 #define PROGRESS_EVERY_MS 500U
 
-/* Packets that wait behind the largest one: one read's worth. */
+/* Packets that wait behind an unfinished one: one read's worth. */
 #define INPUT_BEHIND_PACKET 65536U
 
 /* The core's own pauses are one reason for the stream. */
@@ -31,7 +31,6 @@ struct gv_frontend {
     gv_loop_t *loop;
     gv_shard_t *shard;
     gv_frontend_t *const *frontends;
-    uint32_t packet_size_max;
     gv_list_t writing; /* connections that had output since the last look at their progress */
     gv_timer_t progress_timer;
     gv__layers_place_t place; /* its scratch is made with the first connection that needs it */
@@ -55,9 +54,8 @@ typedef struct connection {
     gv_link_t writing_link;
     gv__layers_t *layers; /* NULL: the stream's bytes are the core's */
     moving_t *moving;     /* from gv_conn_ports_t.move until it has arrived */
-    char *peer_proxied;   /* the client's address, when a PROXY header has told it */
     bool waits_for_proxy;
-    char peer[];
+    char peer[]; /* who has connected; conn.peer is another when a PROXY header has told it */
 } connection_t;
 
 static connection_t *connection_of(gv_stream_t *stream)
@@ -70,12 +68,15 @@ static connection_t *connection_of_conn(gv_conn_t *conn)
     return gv_container_of(conn, connection_t, conn);
 }
 
-static const char *peer_of(const connection_t *connection)
-{
-    return connection->peer_proxied != NULL ? connection->peer_proxied : connection->peer;
-}
-
 /* ---- the connection's end ------------------------------------------------------------------- */
+
+/* conn.peer is constant to the core; when it is not part of the connection it is ours to free. */
+static void peer_free(connection_t *connection)
+{
+    if (connection->conn.peer != connection->peer) {
+        gv_free((void *)(uintptr_t)connection->conn.peer);
+    }
+}
 
 static void connection_free(connection_t *connection)
 {
@@ -84,7 +85,7 @@ static void connection_free(connection_t *connection)
     }
     gv__layers_free(&connection->layers);
     gv_free(connection->moving);
-    gv_free(connection->peer_proxied);
+    peer_free(connection);
     gv_free(connection);
 }
 
@@ -198,8 +199,10 @@ static GV_LOOP_ONLY size_t take_proxy_header(connection_t *connection, gv_bytes_
         return bytes.size;
     }
     connection->waits_for_proxy = false;
-    connection->peer_proxied = proxied_peer(&header);
-    connection->conn.peer = peer_of(connection);
+    char *peer = proxied_peer(&header);
+    if (peer != NULL) {
+        connection->conn.peer = peer;
+    }
     return header.size;
 }
 
@@ -352,6 +355,8 @@ static void port_expect(gv_conn_t *conn, size_t size)
     if (connection->layers != NULL) {
         gv__layers_expect(connection->layers, size);
     } else {
+        /* The core has judged this size: how large packets may be is not for us to know. */
+        gv_stream_set_input_max(&connection->stream, (uint32_t)size + INPUT_BEHIND_PACKET);
         gv_stream_expect(&connection->stream, (uint32_t)size);
     }
 }
@@ -385,19 +390,18 @@ const gv_conn_ports_t *gv_frontend_ports(void)
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-static gv_stream_options_t stream_options(const gv_frontend_t *frontend,
-                                          const connection_t *connection)
+static gv_stream_options_t stream_options(const connection_t *connection)
 {
     if (connection->layers != NULL) { /* they leave nothing but a PROXY header in the stream */
         return (gv_stream_options_t){.drain_mark = GV__LAYERS_OUTPUT_MARK};
     }
-    return (gv_stream_options_t){.input_max = frontend->packet_size_max + INPUT_BEHIND_PACKET};
+    return (gv_stream_options_t){.input_max = 2 * INPUT_BEHIND_PACKET};
 }
 
 /* Makes the connection one of this front end's; on an error the socket stays the caller's. */
 static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_socket_t *socket)
 {
-    gv_stream_options_t options = stream_options(frontend, connection);
+    gv_stream_options_t options = stream_options(connection);
     gv_err_t err =
         gv_stream_open(&connection->stream, frontend->loop, &stream_ops, &options, socket);
     if (err != GV_OK) {
@@ -415,7 +419,7 @@ static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_so
         .out = connection->layers != NULL ? gv__layers_out(connection->layers)
                                           : &connection->stream.out,
         .progress_ms = gv_loop_now_ms(frontend->loop),
-        .peer = peer_of(connection),
+        .peer = connection->conn.peer,
         .anonymous_allowed = connection->door->anonymous_allowed,
     };
     gv_client_open(frontend->shard, &connection->conn);
@@ -428,12 +432,16 @@ static GV_LOOP_ONLY gv_err_t make_connection(const gv_frontend_t *frontend, cons
 {
     char text[GV_ADDRESS_TEXT_SIZE];
     size_t text_size = strlen(gv_address_text(peer, text)) + 1;
-    connection_t *connection = gv_try_alloc(sizeof(*connection) + text_size);
+    /* The text begins inside the padding at the structure's end. */
+    size_t size = offsetof(connection_t, peer) + text_size;
+    connection_t *connection =
+        gv_try_alloc(size > sizeof(connection_t) ? size : sizeof(connection_t));
     if (connection == NULL) {
         return GV_ERR_NOMEM;
     }
     *connection = (connection_t){.door = door, .waits_for_proxy = door->proxy_protocol};
     memcpy(connection->peer, text, text_size);
+    connection->conn.peer = connection->peer;
     gv_err_t err = GV_OK;
     if (door->tls != NULL || door->ws_path != NULL) {
         err = gv__layers_new(door, gv_loop_index(frontend->loop), &connection->stream,
@@ -494,7 +502,6 @@ void gv_frontend_new(const gv_frontend_options_t *options, gv_frontend_t **front
     frontend->loop = options->loop;
     frontend->shard = options->shard;
     frontend->frontends = options->frontends;
-    frontend->packet_size_max = options->packet_size_max;
     frontend->place = (gv__layers_place_t){.loop = options->loop, .stats = &frontend->stats};
     gv_list_init(&frontend->writing);
     gv_timer_init(&frontend->progress_timer, on_progress_timer);
@@ -511,12 +518,6 @@ void gv_frontend_free(gv_frontend_t **frontendp)
     GV_ASSERT(gv_counter_get(&frontend->stats.connections) == 0);
     gv_free(frontend->place.scratch);
     gv_free(frontend);
-}
-
-void gv_frontend_set_packet_size_max(gv_frontend_t *frontend, uint32_t size_max)
-{
-    gv_loop_assert_current(frontend->loop);
-    frontend->packet_size_max = size_max;
 }
 
 const gv_frontend_stats_t *gv_frontend_stats(const gv_frontend_t *frontend)

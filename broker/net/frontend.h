@@ -45,7 +45,6 @@ typedef struct gv_frontend_options {
     gv_loop_t *loop; /* with the index of its shard (gv_loop_options_t) */
     gv_shard_t *shard;
     gv_frontend_t *const *frontends; /* of all shards by index; filled before the loops run */
-    uint32_t packet_size_max;        /* as in gv_limits_t */
 } gv_frontend_options_t;
 
 /* What listeners tell about the connections they accept.  Outlives all of them. */
@@ -66,9 +65,6 @@ void gv_frontend_new(const gv_frontend_options_t *options, gv_frontend_t **front
 /* All loops are freed, so that no connection is left, not even on its way.  Sets *frontendp to
  * NULL. */
 void gv_frontend_free(gv_frontend_t **frontendp);
-
-/* The largest packet of connections that come from now on (a reload). */
-GV_LOOP_ONLY void gv_frontend_set_packet_size_max(gv_frontend_t *frontend, uint32_t size_max);
 
 /* A gv_accept_cb_t; door is a const gv_door_t.  Runs on the loop of one of door->frontends. */
 void gv_frontend_accept(gv_socket_t *socket, const gv_address_t *peer, void *door);

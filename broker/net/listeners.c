@@ -90,7 +90,8 @@ static gv_err_t init_item(gv_listeners_t *listeners, item_t *item,
     item->is_unix = config->scheme == GV_LISTENER_UNIX;
     uint64_t connections_max = config->connections_max;
     gv_admission_init(&item->admission,
-                      connections_max < UINT32_MAX ? (uint32_t)connections_max : UINT32_MAX);
+                      connections_max < UINT32_MAX ? (uint32_t)connections_max : UINT32_MAX,
+                      (uint32_t)config->accept_rate);
     item->door = (gv_door_t){
         .frontends = options->frontends,
         .admission = &item->admission,

@@ -179,7 +179,7 @@ void gv_ccore_free(gv_ccore_t **corep)
     gv_free(core->seeds);
     gv__fifo_deinit(&core->withdrawals);
     gv__fifo_deinit(&core->barriers);
-    gv__fifo_deinit(&core->results);
+    gv__results_deinit(core);
     gv_arena_deinit(&core->arena);
     gv_free(core->scratch);
     gv_free(core);
@@ -347,9 +347,11 @@ void gv_ccore_tick(gv_ccore_t *core, uint64_t now_ms)
         core->stats.wakeups_late++;
         gv__peers_forgive_silence(core);
         gv__members_forgive_silence(core);
+        gv__barriers_woke(core);
     }
     gv__peers_tick(core);
     gv__members_tick(core);
+    gv__tombstones_tick(core);
     gv__gossip_tick(core);
     gv__routes_tick(core);
     gv__replicas_tick(core);
@@ -360,17 +362,9 @@ uint64_t gv_ccore_next_deadline_ms(const gv_ccore_t *core)
 {
     uint64_t deadline = core->now_ms + TICK_MS;
     uint64_t routes = gv__routes_deadline(core);
-    return routes < deadline ? routes : deadline;
-}
-
-static void flush_results(gv_ccore_t *core)
-{
-    gv_result_t *first;
-    while ((first = gv__fifo_peek(&core->results)) != NULL) {
-        gv_result_t result = *first;
-        gv__fifo_pop(&core->results);
-        core->ports.confirmed(result.token, result.node, result.result, core->ports.arg);
-    }
+    uint64_t barriers = gv__barriers_deadline(core);
+    deadline = routes < deadline ? routes : deadline;
+    return barriers < deadline ? barriers : deadline;
 }
 
 /* The last words of a clean shutdown, behind everything else on the links. */
@@ -389,10 +383,12 @@ void gv_ccore_flush(gv_ccore_t *core)
     gv__choose_paths(core);
     gv__gossip_flush(core);
     gv__routes_flush(core);
+    gv__barriers_flush(core);
     gv__replicas_flush(core);
+    gv__detours_flush(core);
     gv__receive_flush(core);
     gv__forward_flush(core);
-    flush_results(core);
+    gv__results_flush(core);
     if (core->is_leaving && !core->said_goodbye) {
         say_goodbye(core);
     }
@@ -413,22 +409,6 @@ void gv_ccore_leave(gv_ccore_t *core)
     {
         gv__channel_out_abandon(core, m);
     }
-}
-
-gv_err_t gv_ccore_forget(gv_ccore_t *core, gv_node_index_t node)
-{
-    GV_ASSERT(!core->in_port_phase);
-    if (node == GV_NODE_SELF || node >= GV_NODES_MAX || core->members[node] == NULL) {
-        return GV_ERR_NOENT;
-    }
-    gv_member_t *m = core->members[node];
-    if (gv__is_up(m->state)) {
-        return GV_ERR_BUSY;
-    }
-    /* The rows are withdrawn through a port, so the next tick does the work. */
-    m->state_ms = 0;
-    m->is_forget_asked = true;
-    return GV_OK;
 }
 
 /* ---- links ------------------------------------------------------------------------------------
@@ -494,6 +474,10 @@ static bool dispatch(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kin
         HANDLE(TableAck, table_ack, !is_current || gv__on_table_ack(core, link, msg));
     case GV_FRAME_TABLE_REQUEST:
         HANDLE(TableRequest, table_request, !is_current || gv__on_table_request(core, link, msg));
+    case GV_FRAME_TABLE_ACK_RELAY:
+        HANDLE(RelayedAck, relayed_ack, !is_current || gv__on_relayed_ack(core, link, msg, true));
+    case GV_FRAME_TABLE_ACK_RELAYED:
+        HANDLE(RelayedAck, relayed_ack, !is_current || gv__on_relayed_ack(core, link, msg, false));
     case GV_FRAME_FORWARD:
     case GV_FRAME_FORWARD_RELAY:
     case GV_FRAME_FORWARD_ACK:

@@ -56,6 +56,7 @@ typedef uint8_t gv_node_index_t;
 #define GV_NODE_NAME_MAX           63U  /* node and cluster names [bytes] */
 #define GV_NODE_ADDRESS_MAX        255U /* "host:port" [bytes] */
 #define GV_ROUTE_KEY_MAX           65535U
+#define GV_SEEDS_MAX               256U
 #define GV_PROTOCOL_VERSION        1U /* newest version of the peer protocol we speak */
 #define GV_PROTOCOL_VERSION_OLDEST 1U
 
@@ -201,8 +202,13 @@ typedef struct gv_delivery {
 
 typedef enum gv_forward_result {
     GV_FORWARD_APPLIED, /* the peer's host said `applied` */
-    GV_FORWARD_GONE,    /* the peer is dead, has left or is unknown: acknowledge the publisher */
-    GV_FORWARD_FULL,    /* the queue for that peer is at its limit: refuse the publisher (0x97) */
+    /*
+     * The peer is dead, has left or is unknown: acknowledge the publisher.  It may have the message
+     * all the same: it may have applied it without our hearing of it, and a node that was only cut
+     * off and comes back in the same life keeps what reached it before the cut.
+     */
+    GV_FORWARD_GONE,
+    GV_FORWARD_FULL, /* the queue for that peer is at its limit: refuse the publisher (0x97) */
 } gv_forward_result_t;
 
 /* ---- ports --------------------------------------------------------------------------------- */
@@ -245,8 +251,15 @@ typedef struct gv_ccore_ports {
      * a delivery with seq != 0 by gv_ccore_applied(), later, in any order.
      */
     void (*deliver)(const gv_delivery_t *delivery, const gv_forward_t *msg, void *arg);
-    /* What became of a QoS >= 1 publish at one node: exactly one call for each node in its mask. */
-    void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result, void *arg);
+    /*
+     * What became of a QoS >= 1 publish at one node: exactly one call for each node in its mask.
+     *
+     * `lost` is NULL, except with GV_FORWARD_GONE for a message that was to go to a member of
+     * `shared` groups there: members elsewhere can have it instead.  At QoS 1 one of them may get
+     * what a member there got as well; at QoS 2 it is given only if it was never sent.
+     */
+    void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
+                      const gv_forward_t *lost, void *arg);
     /* A barrier is through; `in_time` is false when the bound was hit instead. */
     void (*barrier)(uint64_t token, bool in_time, void *arg);
     /*
@@ -353,14 +366,16 @@ void gv_ccore_dial_failed(gv_ccore_t *core, uint64_t dial_token);
 /*
  * Sets our own route `key` to `value`; 0 withdraws it, which is announced timing.withdraw later and
  * only if it has not been set again by then.  Setting the value it has changes nothing.
+ * A change costs one frame per peer, however many changes a turn has, and for each pair of nodes
+ * that do not hear each other one notice, one request and one answer (detour.c).
  * Returns GV_OK, or GV_ERR_LIMIT for a key that is empty or over GV_ROUTE_KEY_MAX.
  */
 GV_MUST_USE gv_err_t gv_ccore_route_set(gv_ccore_t *core, gv_bytes_t key, uint32_t value);
 
 /*
- * Answers through port `barrier` as soon as all peers that are linked and not suspect have
- * confirmed our routes as they are now, or after timing.barrier.  Costs O(1); answers come in call
- * order.
+ * Answers through port `barrier` as soon as all members that are alive and reached, directly or
+ * through a relay, have confirmed our routes as they are now, or after timing.barrier.  Costs O(1);
+ * answers come in call order.
  */
 void gv_ccore_barrier(gv_ccore_t *core, uint64_t token);
 
@@ -384,7 +399,18 @@ void gv_ccore_pause_credit(gv_ccore_t *core, bool is_paused);
 /* Tells everybody that this node stops now.  Flush, then let the links drain and free the core. */
 void gv_ccore_leave(gv_ccore_t *core);
 
-/* Forgets a dead or departed node here.  GV_ERR_NOENT; GV_ERR_BUSY while it is alive or suspect. */
+/*
+ * One more seed, dialled with the next tick and from time to time while nobody linked is behind it.
+ * GV_OK, also if it is one already, or GV_ERR_LIMIT (an empty or overlong address, too many seeds).
+ */
+GV_MUST_USE gv_err_t gv_ccore_join(gv_ccore_t *core, const char *address);
+
+/*
+ * Forgets a dead or departed node, here with the next tick, and on all other nodes as the word
+ * reaches them; who was away hears it when it is back, up to timing.forget later.  Should the node
+ * itself turn up again, it is a member again.  GV_ERR_NOENT; GV_ERR_BUSY while it is alive or
+ * suspect.
+ */
 GV_MUST_USE gv_err_t gv_ccore_forget(gv_ccore_t *core, gv_node_index_t node);
 
 /* ---- looking in (all const: may be called from ports) ---------------------------------------- */
@@ -398,6 +424,7 @@ typedef struct gv_ccore_stats {
     uint64_t table_pieces_applied;
     uint64_t table_pieces_refused; /* a gap; asked again */
     uint64_t table_snapshots;      /* staged and taken */
+    uint64_t table_notices_sent;   /* to nodes that do not hear the owner */
     uint64_t table_mismatches;     /* equal version, unequal hash: must stay 0 */
     uint64_t barriers;
     uint64_t barriers_late; /* the bound was hit */

@@ -7,10 +7,13 @@
  *     core.c     life, the turn, dispatch of frames, closing of links
  *     peers.c    links: seeds and dialling, duplicates, heartbeat, what "linked" means
  *     member.c   facts about members: who is alive, suspicion, refutation, forgetting
+ *     forget.c   members forgotten for good, in the whole cluster
  *     gossip.c   facts and views to peers; which path leads to a node
  *     table.c    one owner's rows (public to tests)
- *     routes.c   our own rows: set, withdraw, push; confirmations and barriers
+ *     routes.c   our own rows: set, withdraw, push; confirmations
+ *     barrier.c  waiting until the others have our rows
  *     replica.c  the others' rows: pieces, snapshots, anti-entropy
+ *     detour.c   rows and their confirmations where two nodes do not hear each other
  *     forward.c  publishes to others: queue, credit, resend
  *     receive.c  publishes from others: order, assembly, acknowledgement
  *     status.c   looking in
@@ -36,6 +39,12 @@
 
 /* Links one member may have at once: two cross-dialled ones and a dying one; more are closed. */
 #define LINKS_PER_MEMBER_MAX 4U
+
+/* More claims than a node can come by: a number a peer counts up. */
+#define CLAIM_MAX ((uint32_t)1 << 31)
+
+/* A view older than this says nothing about links any more. */
+#define VIEW_TRUSTED_MS 5000U
 
 /* What a channel may send before it has heard of any credit [bytes]. */
 #define FORWARD_CREDIT_START ((uint64_t)65536)
@@ -77,7 +86,8 @@ typedef struct gv_peer_link {
     uint64_t heard_ms;
     uint64_t heartbeat_ms; /* next one is due */
     bool has_echo;
-    uint64_t echoed_ms; /* newest stamp of ours that came back */
+    uint64_t echoed_ms; /* newest stamp of ours that came back; forgiven after a pause of ours */
+    uint64_t stamp_ms;  /* the same, never forgiven */
 } gv_peer_link_t;
 
 /* ---- tables --------------------------------------------------------------------------------- */
@@ -94,6 +104,8 @@ typedef struct gv_replica {
     bool is_purged;
     bool ack_due;              /* the owner should hear what we have */
     bool ack_resync;           /* ... and that a piece did not fit */
+    bool relayed_ack_due;      /* it should hear so through a relay */
+    bool notice_due;           /* peers that do not hear the owner should hear of this version */
     uint64_t progress_ms;      /* a piece was applied */
     uint64_t behind_ms;        /* since when we know of a newer version; 0: we do not */
     gv_node_index_t pull_from; /* a request is on its way to this member, or GV_NODE_NONE */
@@ -113,6 +125,7 @@ typedef struct gv_push {
     uint64_t progress_ms;
     uint64_t acked_seq; /* confirmed, complete, of acked_incarnation */
     gv_incarnation_t acked_incarnation;
+    bool is_stale; /* confirmed before a pause of ours; see barrier.c */
 } gv_push_t;
 
 /* ---- forwarding ------------------------------------------------------------------------------ */
@@ -120,6 +133,8 @@ typedef struct gv_push {
 /* An encoded publish, shared by the queues of all nodes it goes to. */
 typedef struct gv_forward_body {
     uint32_t refs;
+    uint8_t qos;
+    bool has_shared;
     size_t size;
     uint8_t data[];
 } gv_forward_body_t;
@@ -219,10 +234,10 @@ struct gv_member {
     gv_incarnation_t incarnation;
     uint32_t claim;
     gv_member_state_t state;
-    uint64_t state_ms; /* since when, by our clock */
+    uint64_t state_ms; /* since when, by our clock; of the dead: as those say who saw it */
+    uint64_t down_ms;  /* since when we ourselves do not hold it for alive or suspect */
     uint64_t fact_for; /* mask of peers that should hear the fact */
     bool is_routable;  /* as last told to the host */
-    bool is_forget_asked;
 
     /* evidence */
     uint64_t alive_ms; /* newest sign of life, by anyone's word */
@@ -247,6 +262,15 @@ struct gv_member {
     gv_channel_in_t in;
 };
 
+/* A member that was forgotten by word of an operator; see forget.c. */
+typedef struct gv_tombstone {
+    gv_node_id_t id;
+    gv_incarnation_t incarnation;
+    uint32_t claim;
+    uint64_t made_ms;  /* by our clock */
+    uint64_t told_for; /* mask of peers that should hear of it */
+} gv_tombstone_t;
+
 typedef struct gv_barrier_entry {
     uint64_t token;
     uint64_t seq;
@@ -262,6 +286,8 @@ typedef struct gv_result {
     uint64_t token;
     gv_node_index_t node;
     gv_forward_result_t result;
+    uint64_t expires_ms;
+    gv_forward_body_t *lost; /* NULL: it need not be told */
 } gv_result_t;
 
 struct gv_ccore {
@@ -274,6 +300,7 @@ struct gv_ccore {
     gv_rng_t rng;
     uint64_t table_seed;
     uint64_t now_ms;
+    uint64_t woke_ms;   /* end of our last pause; 0: none yet */
     bool in_port_phase; /* a call that may run ports is on: no other may begin */
     bool is_leaving;
     bool said_goodbye;
@@ -297,6 +324,8 @@ struct gv_ccore {
     gv_fifo_t results;     /* gv_result_t, to be told in the next flush */
     uint32_t epoch;        /* last given to an incoming channel */
     bool credit_paused;
+    gv_tombstone_t tombstones[GV_NODES_MAX]; /* in no order */
+    size_t tombstone_count;
     gv_parting_t partings[GV_NODES_MAX]; /* the newest ones; a ring */
     size_t parting_count;                /* ever */
 
@@ -380,6 +409,9 @@ void gv__members_forgive_silence(gv_ccore_t *core);
 bool gv__on_facts(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Facts *msg);
 bool gv__on_probe(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Probe *msg);
 bool gv__on_probe_answer(gv_ccore_t *core, gv_peer_link_t *link, const Gv__ProbeAnswer *msg);
+/* Somebody says that this life of ours, under this claim, is not up: contradicts him. */
+void gv__refute(gv_ccore_t *core, const gv_member_t *teller, gv_incarnation_t incarnation,
+                uint32_t claim);
 /* Somebody remembers a newer life of us: be newer still. */
 void gv__raise_start_counter(gv_ccore_t *core, gv_incarnation_t seen);
 
@@ -387,6 +419,21 @@ static inline bool gv__is_up(gv_member_state_t state)
 {
     return state == GV_MEMBER_ALIVE || state == GV_MEMBER_SUSPECT;
 }
+
+/* ---- forget.c -------------------------------------------------------------------------------- */
+
+void gv__tombstones_tick(gv_ccore_t *core);
+/*
+ * Whether a fact is about a forgotten member; then the teller will be told.  A fact that is newer
+ * than the tombstone ends it.
+ */
+bool gv__is_forgotten(gv_ccore_t *core, const gv_member_t *teller, const gv_node_id_t *id,
+                      gv_incarnation_t incarnation, uint32_t claim, gv_member_state_t state);
+bool gv__on_forgotten(gv_ccore_t *core, const gv_member_t *teller, const Gv__Forgotten *msg);
+/* What the peer is to hear now, in arena memory; it counts as told. */
+size_t gv__forgotten_for(gv_ccore_t *core, const gv_member_t *peer, Gv__Forgotten ***list_out);
+/* Changes the masks of all tombstones: a peer is new, or a member is forgotten. */
+void gv__tombstones_mask(gv_ccore_t *core, uint64_t keep, uint64_t add);
 
 /* ---- gossip.c -------------------------------------------------------------------------------- */
 
@@ -414,6 +461,22 @@ bool gv__on_table_ack(gv_ccore_t *core, gv_peer_link_t *link, const Gv__TableAck
 void gv__build_piece(gv_ccore_t *core, const gv_member_t *owner, bool is_snapshot,
                      uint64_t from_seq, Gv__TablePiece *piece);
 
+/* ---- barrier.c ------------------------------------------------------------------------------- */
+
+void gv__barriers_flush(gv_ccore_t *core);
+uint64_t gv__barriers_deadline(const gv_ccore_t *core);
+/* We have slept: what was confirmed before says nothing any more. */
+void gv__barriers_woke(gv_ccore_t *core);
+
+/* ---- detour.c -------------------------------------------------------------------------------- */
+
+void gv__detours_flush(gv_ccore_t *core);
+/* A member we have no link to has our rows up to seq; its word came over `link`. */
+void gv__detour_confirmed(gv_ccore_t *core, gv_member_t *m, const gv_peer_link_t *link,
+                          gv_incarnation_t incarnation, uint64_t seq);
+bool gv__on_relayed_ack(gv_ccore_t *core, gv_peer_link_t *link, const Gv__RelayedAck *msg,
+                        bool may_pass_on);
+
 /* ---- replica.c ------------------------------------------------------------------------------- */
 
 void gv__replica_init(gv_ccore_t *core, gv_replica_t *replica);
@@ -423,6 +486,9 @@ void gv__replica_purge(gv_ccore_t *core, gv_member_t *owner);
 void gv__replicas_tick(gv_ccore_t *core);
 void gv__replicas_flush(gv_ccore_t *core);
 void gv__send_digest(gv_ccore_t *core, gv_peer_link_t *link, bool is_answer);
+/* The same of some tables only; the peer does not answer with what it thinks we lack. */
+void gv__send_versions(gv_ccore_t *core, gv_peer_link_t *link, const gv_member_t *const *owners,
+                       size_t count);
 bool gv__on_digest(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Digest *msg);
 bool gv__on_table_piece(gv_ccore_t *core, gv_peer_link_t *link, const Gv__TablePiece *msg,
                         bool is_answer);
@@ -441,6 +507,9 @@ void gv__channels_resume(gv_ccore_t *core, gv_member_t *m);
 /* Frees the queue without telling anybody. */
 void gv__channel_out_deinit(gv_channel_out_t *out);
 void gv__forward_flush(gv_ccore_t *core);
+/* Tells the host what has become of its publishes; frees what it was not told. */
+void gv__results_flush(gv_ccore_t *core);
+void gv__results_deinit(gv_ccore_t *core);
 void gv__on_forward_ack(gv_ccore_t *core, gv_member_t *m, const Gv__ForwardAck *msg);
 
 void gv__channel_in_init(gv_channel_in_t *in);

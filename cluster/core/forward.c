@@ -19,8 +19,8 @@
  * lost included.  The receiver says up to which offset it takes more.  The offset is in each batch,
  * so loss costs no credit.
  *
- * Parts of this file: bodies and items - publish - sending - confirmations - the peer's lives -
- * forgotten and met again.
+ * Parts of this file: bodies and items - results - publish - sending - confirmations - the peer's
+ * lives - forgotten and met again.
  */
 
 #define BACKOFF_MAX 3U
@@ -33,6 +33,8 @@ static gv_forward_body_t *encode_body(const gv_forward_t *msg)
     size_t size = gv_forward_size(msg);
     gv_forward_body_t *body = gv_xalloc(sizeof(*body) + size);
     body->refs = 0;
+    body->qos = msg->qos;
+    body->has_shared = msg->shared_count > 0;
     body->size = size;
     gv_forward_encode(msg, body->data, size);
     return body;
@@ -87,26 +89,94 @@ void gv__channel_out_deinit(gv_channel_out_t *out)
     }
 }
 
+/* ---- results ------------------------------------------------------------------------------------
+ */
+
 static void note_result(gv_ccore_t *core, uint64_t token, size_t node, gv_forward_result_t result)
 {
     gv_result_t entry = {.token = token, .node = (gv_node_index_t)node, .result = result};
     gv__fifo_push(&core->results, &entry);
 }
 
+/*
+ * The node is gone.  Groups there give up their message, unless a member there may have begun a
+ * QoS 2 exchange with it, or we are leaving ourselves.
+ */
+static void note_gone(gv_ccore_t *core, size_t node, const gv_forward_item_t *item)
+{
+    gv_forward_body_t *body = item->body;
+    bool is_lost = body->has_shared && !core->is_leaving && (body->qos == 1 || !item->was_sent);
+    gv_result_t entry = {
+        .token = item->token,
+        .node = (gv_node_index_t)node,
+        .result = GV_FORWARD_GONE,
+        .expires_ms = item->expires_ms,
+        .lost = is_lost ? body : NULL,
+    };
+    body->refs += is_lost ? 1 : 0;
+    gv__fifo_push(&core->results, &entry);
+    core->stats.forwards_gone++;
+}
+
+static uint64_t expiry_left_ms(const gv_ccore_t *core, uint64_t expires_ms)
+{
+    if (expires_ms == GV_FORWARD_NO_EXPIRY) {
+        return GV_FORWARD_NO_EXPIRY;
+    }
+    return expires_ms > core->now_ms ? expires_ms - core->now_ms : 0;
+}
+
+void gv__results_flush(gv_ccore_t *core)
+{
+    gv_result_t *first;
+    while ((first = gv__fifo_peek(&core->results)) != NULL) {
+        gv_result_t result = *first;
+        gv__fifo_pop(&core->results);
+        if (result.lost == NULL) {
+            core->ports.confirmed(result.token, result.node, result.result, NULL, core->ports.arg);
+            continue;
+        }
+        gv_forward_t msg;
+        gv_bytes_t body = gv_bytes(result.lost->data, result.lost->size);
+        gv_err_t err = gv_forward_decode(body, core->shared, &msg);
+        GV_ASSERT(err == GV_OK); /* we have encoded it ourselves */
+        msg.expiry_ms = expiry_left_ms(core, result.expires_ms);
+        core->ports.confirmed(result.token, result.node, result.result, &msg, core->ports.arg);
+        body_unref(result.lost);
+    }
+}
+
+void gv__results_deinit(gv_ccore_t *core)
+{
+    const gv_result_t *first;
+    while ((first = gv__fifo_peek(&core->results)) != NULL) {
+        if (first->lost != NULL) {
+            body_unref(first->lost);
+        }
+        gv__fifo_pop(&core->results);
+    }
+    gv__fifo_deinit(&core->results);
+}
+
 /* ---- publish ------------------------------------------------------------------------------------
  */
+
+static gv_forward_item_t make_item(const gv_ccore_t *core, const gv_forward_t *msg, uint64_t token,
+                                   gv_forward_body_t *body)
+{
+    gv_forward_item_t item = {.token = token, .expires_ms = GV_FORWARD_NO_EXPIRY, .body = body};
+    if (msg->expiry_ms < GV_FORWARD_NO_EXPIRY - core->now_ms) {
+        item.expires_ms = core->now_ms + msg->expiry_ms;
+    }
+    return item;
+}
 
 static void append(gv_ccore_t *core, gv_channel_out_t *out, const gv_forward_t *msg, uint64_t token,
                    gv_forward_body_t *body)
 {
     gv_forward_item_t *item = GV_NEW(gv_forward_item_t);
+    *item = make_item(core, msg, token, body);
     item->seq = msg->qos == 0 ? 0 : ++out->seq;
-    item->token = token;
-    item->expires_ms = GV_FORWARD_NO_EXPIRY;
-    if (msg->expiry_ms < GV_FORWARD_NO_EXPIRY - core->now_ms) {
-        item->expires_ms = core->now_ms + msg->expiry_ms;
-    }
-    item->body = body;
     body->refs++;
     if (gv_list_is_empty(&out->items)) {
         out->progress_ms = core->now_ms;
@@ -142,8 +212,8 @@ static void publish_reliably(gv_ccore_t *core, size_t node, const gv_forward_t *
 {
     gv_member_t *m = core->members[node];
     if (m == NULL || !gv__is_up(m->state) || core->is_leaving) {
-        core->stats.forwards_gone++;
-        note_result(core, token, node, GV_FORWARD_GONE);
+        gv_forward_item_t item = make_item(core, msg, token, body);
+        note_gone(core, node, &item);
         return;
     }
     gv_channel_out_t *out = &m->out;
@@ -257,14 +327,11 @@ static bool put_next(gv_ccore_t *core, gv_channel_out_t *out, gv_writer_t *w)
     }
     gv_forward_piece_t piece = {
         .seq = item->seq,
-        .expiry_ms = item->expires_ms,
+        .expiry_ms = expiry_left_ms(core, item->expires_ms),
         .total = item->body->size > core->limits.piece_bytes ? item->body->size : 0,
         .at = out->next_at,
         .body = gv_bytes(item->body->data + out->next_at, size),
     };
-    if (item->expires_ms != GV_FORWARD_NO_EXPIRY) {
-        piece.expiry_ms = item->expires_ms > core->now_ms ? item->expires_ms - core->now_ms : 0;
-    }
     gv_forward_put_piece(w, &piece);
     out->offset += cost;
     out->unsent_bytes -= cost;
@@ -429,8 +496,7 @@ void gv__channel_out_abandon(gv_ccore_t *core, gv_member_t *m)
     gv_list_foreach_safe (&out->items, link) {
         gv_forward_item_t *item = item_at(link);
         if (item->seq != 0) {
-            core->stats.forwards_gone++;
-            note_result(core, item->token, m->index, GV_FORWARD_GONE);
+            note_gone(core, m->index, item);
         } else {
             core->stats.qos0_dropped_no_path++;
         }

@@ -35,11 +35,13 @@ typedef enum gv_frame_kind {
     GV_FRAME_GOODBYE = 21,      /* Refused: sent before a link is closed on purpose */
 
     /* single-writer tables */
-    GV_FRAME_DIGEST = 24,        /* Digest: versions and hashes of all tables held */
-    GV_FRAME_TABLE_PIECE = 25,   /* TablePiece: rows, pushed by their owner */
-    GV_FRAME_TABLE_ACK = 26,     /* TableAck: what I have of your table */
-    GV_FRAME_TABLE_REQUEST = 27, /* TableRequest: send me a piece of that node's table */
-    GV_FRAME_TABLE_ANSWER = 28,  /* TablePiece: the answer, from whoever holds the table */
+    GV_FRAME_DIGEST = 24,            /* Digest: versions and hashes of all tables held */
+    GV_FRAME_TABLE_PIECE = 25,       /* TablePiece: rows, pushed by their owner */
+    GV_FRAME_TABLE_ACK = 26,         /* TableAck: what I have of your table */
+    GV_FRAME_TABLE_REQUEST = 27,     /* TableRequest: send me a piece of that node's table */
+    GV_FRAME_TABLE_ANSWER = 28,      /* TablePiece: the answer, from whoever holds the table */
+    GV_FRAME_TABLE_ACK_RELAY = 29,   /* RelayedAck: to be passed on to the owner, as the next */
+    GV_FRAME_TABLE_ACK_RELAYED = 30, /* RelayedAck: from a node the owner does not hear */
 
     /*
      * Forwarding.  "_RELAY" is the first of two hops: the receiver passes the same body on, over

@@ -14,7 +14,6 @@
  */
 
 #define VIEW_GAP_MIN_MS 50U
-#define VIEW_TRUSTED_MS 5000U
 
 /* ---- facts ---------------------------------------------------------------------------------- */
 
@@ -35,6 +34,7 @@ static void send_facts(gv_ccore_t *core, gv_peer_link_t *link, const gv_member_t
                        size_t count)
 {
     Gv__Facts facts = GV__FACTS__INIT;
+    facts.n_forgotten = gv__forgotten_for(core, link->member, &facts.forgotten);
     Gv__Fact *fact = gv__build(core, count, sizeof(*fact));
     facts.facts = gv__build(core, count, sizeof(facts.facts[0]));
     for (size_t i = 0; i < count; i++) {
@@ -42,7 +42,9 @@ static void send_facts(gv_ccore_t *core, gv_peer_link_t *link, const gv_member_t
         facts.facts[i] = &fact[i];
     }
     facts.n_facts = count;
-    gv__send(core, link, GV_FRAME_FACTS, &facts.base);
+    if (facts.n_facts + facts.n_forgotten > 0) {
+        gv__send(core, link, GV_FRAME_FACTS, &facts.base);
+    }
 }
 
 void gv__send_fact(gv_ccore_t *core, gv_peer_link_t *link, const gv_member_t *about)
@@ -61,7 +63,7 @@ static void flush_facts(gv_ccore_t *core, const gv_member_t *peer)
             about[count++] = m;
         }
     }
-    if (count > 0) {
+    if (count > 0 || core->tombstone_count > 0) {
         send_facts(core, peer->active, about, count);
     }
 }
@@ -247,8 +249,14 @@ bool gv__on_view(gv_ccore_t *core, gv_peer_link_t *link, const Gv__View *msg)
         if (m == NULL || m == viewer) {
             continue;
         }
+        /* Who has just lost the owner's link may lack what was on its way over it. */
+        m->replica.notice_due =
+            m->replica.notice_due || (view->rows[m->index].is_linked && !row.is_linked);
         view->rows[m->index] = row;
         view->known |= gv__bit(m);
+        if (m->index == GV_NODE_SELF && row.table_hash != 0) {
+            gv__detour_confirmed(core, viewer, link, row.table_incarnation, row.table_seq);
+        }
         if (row.heard_ms != UINT32_MAX && m->index != GV_NODE_SELF) {
             gv__member_evidence(core, m, row.incarnation.boot_id, row.heard_ms);
         }
@@ -290,6 +298,7 @@ static void choose_relay(const gv_ccore_t *core, gv_member_t *m)
         }
     }
     m->relay = best == NULL ? GV_NODE_NONE : best->index;
+    m->replica.relayed_ack_due = best != NULL;
 }
 
 void gv__choose_paths(gv_ccore_t *core)
@@ -333,6 +342,7 @@ void gv__gossip_session(gv_ccore_t *core, gv_member_t *m)
             other->fact_for |= gv__bit(m);
         }
     }
+    gv__tombstones_mask(core, UINT64_MAX, gv__bit(m));
     m->digest_due = true;
     m->replica.ack_due = true;
     m->in.ack_due = true;

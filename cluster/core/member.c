@@ -15,7 +15,6 @@
  */
 
 #define PROBE_HELPERS     3U
-#define CLAIM_MAX         ((uint32_t)1 << 31)
 #define FOREIGN_CLAIMS_OK 2U
 #define FOREIGN_PAUSE_MS  5000U
 
@@ -142,6 +141,7 @@ void gv__member_forget(gv_ccore_t *core, gv_member_t *m)
             other->replica.pull_from = GV_NODE_NONE;
         }
     }
+    gv__tombstones_mask(core, others, 0);
     gv__member_free(core, m);
 }
 
@@ -162,6 +162,7 @@ static void tell_host(gv_ccore_t *core, gv_member_t *m)
 void gv__member_set_state(gv_ccore_t *core, gv_member_t *m, gv_member_state_t state)
 {
     if (m->state != state) {
+        m->down_ms = gv__is_up(m->state) ? core->now_ms : m->down_ms;
         m->state = state;
         m->state_ms = core->now_ms;
         m->fact_for = UINT64_MAX;
@@ -262,11 +263,15 @@ static void watch(gv_ccore_t *core, gv_member_t *m)
 static void outlive(gv_ccore_t *core, gv_member_t *m)
 {
     uint64_t gone_ms = gv__since(core, m->state_ms);
-    if (gone_ms >= core->timing.purge && !m->replica.is_purged) {
+    /*
+     * When a long partition heals, the others say of those on our side that they have been dead for
+     * hours.  That is refuted in no time, and until then their rows stay.
+     */
+    if (gv__since(core, m->down_ms) >= core->timing.purge && !m->replica.is_purged) {
         gv__replica_purge(core, m);
         m->replica.is_purged = true;
     }
-    if (m->is_forget_asked || (gone_ms >= core->timing.forget && m->active == NULL)) {
+    if (gone_ms >= core->timing.forget && m->active == NULL) {
         gv__member_forget(core, m);
     }
 }
@@ -276,7 +281,6 @@ void gv__members_tick(gv_ccore_t *core)
     gv__foreach_peer(core, m)
     {
         if (gv__is_up(m->state)) {
-            m->is_forget_asked = false;
             watch(core, m);
         } else {
             outlive(core, m);
@@ -422,33 +426,42 @@ void gv__raise_start_counter(gv_ccore_t *core, gv_incarnation_t seen)
     core->ports.start_counter(self->incarnation.start_counter, core->ports.arg);
 }
 
+void gv__refute(gv_ccore_t *core, const gv_member_t *teller, gv_incarnation_t incarnation,
+                uint32_t claim)
+{
+    gv_member_t *self = gv__self(core);
+    int order = gv_incarnation_compare(incarnation, self->incarnation);
+    if (order > 0) {
+        gv__raise_start_counter(core, incarnation);
+    } else if (order < 0 || claim < self->claim || self->state == GV_MEMBER_LEFT) {
+        self->fact_for |= gv__bit(teller);
+    } else if (!core->switches.no_refute) {
+        self->claim = claim + 1;
+        self->fact_for = UINT64_MAX;
+        core->stats.refutations++;
+    }
+}
+
 static void hear_about_ourselves(gv_ccore_t *core, const gv_member_t *teller, const fact_t *fact)
 {
     gv_member_t *self = gv__self(core);
-    int order = gv_incarnation_compare(fact->incarnation, self->incarnation);
-    if (order > 0) {
-        gv__raise_start_counter(core, fact->incarnation);
-        return;
-    }
-    bool is_known = order == 0 && fact->claim == self->claim && fact->state == self->state;
-    if (order < 0 || fact->claim < self->claim || self->state == GV_MEMBER_LEFT) {
-        if (!is_known) {
-            self->fact_for |= gv__bit(teller);
-        }
-        return;
-    }
-    if (!is_known && !core->switches.no_refute) {
-        self->claim = fact->claim + 1;
-        self->fact_for = UINT64_MAX;
-        core->stats.refutations++;
+    bool is_known = gv_incarnation_compare(fact->incarnation, self->incarnation) == 0 &&
+                    fact->claim == self->claim && fact->state == self->state;
+    if (!is_known) {
+        gv__refute(core, teller, fact->incarnation, fact->claim);
     }
 }
 
 bool gv__on_facts(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Facts *msg)
 {
     gv_member_t *teller = link->member;
-    if (msg->n_facts > GV_NODES_MAX) {
+    if (msg->n_facts > GV_NODES_MAX || msg->n_forgotten > GV_NODES_MAX) {
         return false;
+    }
+    for (size_t i = 0; i < msg->n_forgotten; i++) {
+        if (!gv__on_forgotten(core, teller, msg->forgotten[i])) {
+            return false;
+        }
     }
     for (size_t i = 0; i < msg->n_facts; i++) {
         fact_t fact;
@@ -456,8 +469,10 @@ bool gv__on_facts(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Facts *msg)
             return false;
         }
         gv_member_t *m = gv__member_by_id(core, &fact.id);
+        bool is_forgotten =
+            gv__is_forgotten(core, teller, &fact.id, fact.incarnation, fact.claim, fact.state);
         if (m == NULL) {
-            m = meet(core, &fact);
+            m = is_forgotten ? NULL : meet(core, &fact);
             if (m != NULL) {
                 backdate(core, m, fact.age_ms);
                 m->fact_for &= ~gv__bit(teller);

@@ -126,6 +126,27 @@ void gv__on_dial_failed(gv_ccore_t *core, uint64_t token)
     (void)dial_over(core, token);
 }
 
+gv_err_t gv_ccore_join(gv_ccore_t *core, const char *address)
+{
+    GV_ASSERT(!core->in_port_phase);
+    size_t i = 0;
+    while (i < core->seed_count && strcmp(core->seeds[i].address, address) != 0) {
+        i++;
+    }
+    if (i == core->seed_count) {
+        size_t size = strlen(address);
+        if (size == 0 || size > GV_NODE_ADDRESS_MAX || i >= GV_SEEDS_MAX) {
+            return GV_ERR_LIMIT;
+        }
+        core->seeds = gv_xrealloc(core->seeds, (i + 1) * sizeof(core->seeds[0]));
+        core->seeds[core->seed_count++] =
+            (gv_seed_t){.address = gv_xstrdup(address), .member = GV_NODE_NONE};
+    }
+    core->seeds[i].dial.next_ms = core->now_ms;
+    core->seeds[i].dial.backoff_ms = core->timing.dial_min;
+    return GV_OK;
+}
+
 /* ---- links of a member ------------------------------------------------------------------------
  */
 
@@ -474,6 +495,9 @@ bool gv__on_heartbeat(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Heartbea
     if (!link->has_echo || stamp_ms > link->echoed_ms) {
         link->echoed_ms = stamp_ms;
         link->has_echo = true;
+    }
+    if (stamp_ms > link->stamp_ms) {
+        link->stamp_ms = stamp_ms;
     }
     /* Smoothed over 8 samples: a mean of whole milliseconds tells their fractions. */
     uint64_t sample_us = (core->now_ms - stamp_ms - msg->echo_held_ms) * 1000;

@@ -349,6 +349,8 @@ bool gv__on_table_piece(gv_ccore_t *core, gv_peer_link_t *link, const Gv__TableP
         core->stats.table_pieces_applied++;
         replica->progress_ms = core->now_ms;
         replica->behind_ms = 0;
+        replica->notice_due = replica->is_complete;
+        replica->relayed_ack_due = replica->is_complete;
     }
     if (outcome == PIECE_GAP) {
         core->stats.table_pieces_refused++;
@@ -392,16 +394,16 @@ bool gv__on_table_request(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Tabl
 /* ---- digests
  * -------------------------------------------------------------------------------------- */
 
-void gv__send_digest(gv_ccore_t *core, gv_peer_link_t *link, bool is_answer)
+static void send_versions(gv_ccore_t *core, gv_peer_link_t *link, const gv_member_t *const *owners,
+                          size_t count, bool is_answer)
 {
     Gv__Digest digest = GV__DIGEST__INIT;
-    Gv__TableVersion *versions = gv__build(core, core->member_end, sizeof(*versions));
-    digest.tables = gv__build(core, core->member_end, sizeof(digest.tables[0]));
+    Gv__TableVersion *versions = gv__build(core, count, sizeof(*versions));
+    digest.tables = gv__build(core, count, sizeof(digest.tables[0]));
     digest.answer = is_answer;
-    for (size_t i = 0; i < core->member_end; i++) {
-        const gv_member_t *owner = core->members[i];
-        if (owner == NULL || owner->replica.is_purged ||
-            owner->replica.table.incarnation.start_counter == 0) {
+    for (size_t i = 0; i < count; i++) {
+        const gv_member_t *owner = owners[i];
+        if (owner->replica.is_purged || owner->replica.table.incarnation.start_counter == 0) {
             continue;
         }
         const gv_table_t *table = &owner->replica.table;
@@ -416,6 +418,24 @@ void gv__send_digest(gv_ccore_t *core, gv_peer_link_t *link, bool is_answer)
         digest.tables[digest.n_tables++] = version;
     }
     gv__send(core, link, GV_FRAME_DIGEST, &digest.base);
+}
+
+void gv__send_versions(gv_ccore_t *core, gv_peer_link_t *link, const gv_member_t *const *owners,
+                       size_t count)
+{
+    send_versions(core, link, owners, count, true);
+}
+
+void gv__send_digest(gv_ccore_t *core, gv_peer_link_t *link, bool is_answer)
+{
+    const gv_member_t *owners[GV_NODES_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < core->member_end; i++) {
+        if (core->members[i] != NULL) {
+            owners[count++] = core->members[i];
+        }
+    }
+    send_versions(core, link, owners, count, is_answer);
 }
 
 /* -1, 0, 1: whether what the peer holds is older or newer than what we hold. */

@@ -2,7 +2,7 @@
 #include "cluster/core/core_p.h"
 
 /*
- * Our own routes: setting and withdrawing them, pushing them to all linked peers, and barriers.
+ * Our own routes: setting and withdrawing them, and pushing them to all linked peers.
  *
  * Pushing: a peer is a cursor into the table's sequence numbers.  In each turn it gets the rows
  * after its cursor, in pieces, at most PUSH_PIECES_MAX of them unconfirmed; a slow peer's cursor
@@ -10,7 +10,7 @@
  * a piece does not fit (the peer asks to resync), or because the peer reports less than the cursor
  * while nothing is on its way.
  *
- * Parts of this file: set and withdraw - pieces - push - confirmations - barriers.
+ * Parts of this file: set and withdraw - pieces - push - confirmations.
  */
 
 #define PIECE_ROWS_MAX   4096U
@@ -277,66 +277,6 @@ bool gv__on_table_ack(gv_ccore_t *core, gv_peer_link_t *link, const Gv__TableAck
     return true;
 }
 
-/* ---- barriers
- * ------------------------------------------------------------------------------------- */
-
-void gv_ccore_barrier(gv_ccore_t *core, uint64_t token)
-{
-    GV_ASSERT(!core->in_port_phase);
-    gv_barrier_entry_t entry = {
-        .token = token,
-        .seq = own_table(core)->seq,
-        .until_ms = core->now_ms + core->timing.barrier,
-    };
-    gv__fifo_push(&core->barriers, &entry);
-    core->stats.barriers++;
-}
-
-/* Up to where all linked peers that are not suspect have our rows; false: one has none at all. */
-static bool lowest_confirmed(const gv_ccore_t *core, uint64_t *seq_out)
-{
-    const gv_table_t *table = own_table(core);
-    *seq_out = table->seq;
-    if (core->switches.barrier_ignores_peers) {
-        return true;
-    }
-    gv__foreach_peer(core, m)
-    {
-        const gv_push_t *push = &m->push;
-        if (!m->is_linked || m->state != GV_MEMBER_ALIVE) {
-            continue;
-        }
-        if (!is_same_life(push->acked_incarnation, table->incarnation) ||
-            push->boot_id != m->incarnation.boot_id) {
-            return false;
-        }
-        if (push->acked_seq < *seq_out) {
-            *seq_out = push->acked_seq;
-        }
-    }
-    return true;
-}
-
-static void answer_barriers(gv_ccore_t *core)
-{
-    if (gv__fifo_peek(&core->barriers) == NULL) {
-        return;
-    }
-    uint64_t confirmed_seq;
-    bool is_confirmed = lowest_confirmed(core, &confirmed_seq);
-    gv_barrier_entry_t *first;
-    while ((first = gv__fifo_peek(&core->barriers)) != NULL) {
-        bool in_time = is_confirmed && first->seq <= confirmed_seq;
-        if (!in_time && first->until_ms > core->now_ms) {
-            break;
-        }
-        uint64_t token = first->token;
-        gv__fifo_pop(&core->barriers);
-        core->stats.barriers_late += in_time ? 0 : 1;
-        core->ports.barrier(token, in_time, core->ports.arg);
-    }
-}
-
 /* ---- the turn
  * ------------------------------------------------------------------------------------- */
 
@@ -353,16 +293,10 @@ void gv__routes_flush(gv_ccore_t *core)
             push_to(core, m);
         }
     }
-    answer_barriers(core);
 }
 
 uint64_t gv__routes_deadline(const gv_ccore_t *core)
 {
     const gv_withdrawal_t *withdrawal = gv__fifo_peek(&core->withdrawals);
-    const gv_barrier_entry_t *barrier = gv__fifo_peek(&core->barriers);
-    uint64_t deadline = withdrawal == NULL ? UINT64_MAX : withdrawal->due_ms;
-    if (barrier != NULL && barrier->until_ms < deadline) {
-        deadline = barrier->until_ms;
-    }
-    return deadline;
+    return withdrawal == NULL ? UINT64_MAX : withdrawal->due_ms;
 }

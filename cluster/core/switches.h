@@ -21,6 +21,10 @@ typedef struct gv_ccore_switches {
     bool confirm_on_receipt;      /* a forward is confirmed before the host has applied it */
     bool no_rewind;               /* nothing is sent again after a path changed */
     bool barrier_ignores_peers;   /* a barrier is answered at once */
+    bool barrier_ignores_relayed; /* it does not wait for nodes that only a relay reaches */
+    bool barrier_trusts_the_past; /* what was confirmed before a pause of our own counts */
+    bool no_notices;              /* nodes that do not hear the owner wait for the next digest */
     bool ignore_late_tick;        /* silence is not forgiven after a pause of our own */
     bool dead_stays_routable;     /* death does not hide a node's rows */
+    bool forgets_alone;           /* that a member is forgotten is not told */
 } gv_ccore_switches_t;

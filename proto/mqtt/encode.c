@@ -453,7 +453,10 @@ size_t gv_mqtt_publish_head_size(const gv_mqtt_publish_head_t *head, gv_mqtt_ver
     return measure_head(head, version).head;
 }
 
-/* The properties of a head: the receiver's own, then those that travel with the message. */
+/*
+ * The properties of a head: the receiver's own, then those that travel with the message.  The alias
+ * is the last of the former, see gv_mqtt_publish_alias_offset().
+ */
 static void put_head_props(gv_writer_t *w, const gv_mqtt_publish_head_t *head, size_t size)
 {
     gv_mqtt_varint_write(w, (uint32_t)size);

@@ -445,6 +445,12 @@ size_t gv_mqtt_publish_head_size(const gv_mqtt_publish_head_t *head, gv_mqtt_ver
 size_t gv_mqtt_publish_head_write(const gv_mqtt_publish_head_t *head, gv_mqtt_version_t version,
                                   gv_writer_t *w, size_t *packet_id_offset);
 
+/* Where the two bytes of the topic alias stand in a head of that size that has one. */
+static inline size_t gv_mqtt_publish_alias_offset(const gv_mqtt_publish_head_t *head, size_t size)
+{
+    return size - head->travel.size - 2;
+}
+
 /* Sets packet id and DUP in a copy of a head with QoS > 0. */
 static inline void gv_mqtt_publish_patch(uint8_t *head, size_t packet_id_offset, uint16_t packet_id,
                                          bool dup)

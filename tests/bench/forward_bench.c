@@ -100,9 +100,9 @@ static void answer(gv_job_t *job)
 }
 
 static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_result_t result,
-                         void *arg)
+                         const gv_forward_t *lost, void *arg)
 {
-    (void)token, (void)index, (void)arg;
+    (void)token, (void)index, (void)lost, (void)arg;
     GV_ASSERT(result == GV_FORWARD_APPLIED);
     atomic_fetch_add_explicit(&sender.done, 1, memory_order_relaxed);
 }

@@ -91,6 +91,17 @@ def every_scenario_at_every_qos_and_version():
 
 
 @case
+def persistent_sessions_stay_for_a_while():
+    node = Node("bench")
+    node.start()
+    report, _ = bench("pairs", "--publishers", 2, "--subscribers", 2, "--qos", 1, "--protocol", 5,
+                      "--persistent", "--rate", 300, "--target", f"127.0.0.1:{node.port}", *SHORT)
+    check_all_arrived(report, 1, "pairs with persistent sessions")
+    check_equal(node.api("/api/v1/status")["sessions"], 2, "sessions without a client")
+    node.stop()
+
+
+@case
 def a_rate_is_kept():
     port, _ = mosquitto()
     report, _ = bench("pairs", "--rate", 2000, "--target", f"127.0.0.1:{port}", *SHORT)

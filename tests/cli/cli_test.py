@@ -7,9 +7,13 @@ server, and against small servers of this file that break the rules.  status and
 against an admin port of this file.
 Run:  tests/cli/cli_test.py PATH/TO/grapevine [unittest arguments]
 """
+import base64
+import hashlib
+import hmac
 import http.server
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -236,7 +240,13 @@ class Usage(unittest.TestCase):
                  "grapevine sub: -q '3': expected a number from 0 to 2\n"),
                 (("sub", "-t", "a", "-c"),
                  "grapevine sub: -c needs a client id (-i): the session is found again by it\n"),
-                (("cluster",), "grapevine cluster: expected: grapevine cluster show\n"),
+                (("cluster",), "grapevine cluster: expected: grapevine cluster show, join, leave "
+                               "or forget\n"),
+                (("passwd", "-i", "4095"), "grapevine passwd: --iterations '4095': expected a "
+                                           "number from 4096 to 10000000\n"),
+                (("passwd", "--iterations"), "grapevine passwd: --iterations needs a value\n"),
+                (("passwd", "a", "b"),
+                 "grapevine passwd: expected one user name, UTF-8 of 1 to 255 bytes\n"),
                 (("status", "--bogus"), "grapevine status: --bogus is not an option\n"),
                 (("status", "--admin", "::"),
                  "grapevine status: --admin '::': expected HOST:PORT\n"),
@@ -246,7 +256,8 @@ class Usage(unittest.TestCase):
 
     def test_help_and_version(self):
         for arguments in (("--help",), ("pub", "--help"), ("sub", "--help"), ("status", "--help"),
-                          ("cluster", "--help"), ("check-config", "--help"), ("--version",)):
+                          ("drain", "--help"), ("undrain", "--help"), ("cluster", "--help"),
+                          ("check-config", "--help"), ("passwd", "--help"), ("--version",)):
             with self.subTest(arguments=arguments):
                 status, out, err = run(*arguments)
                 self.assertEqual((status, err), (0, ""))
@@ -263,6 +274,79 @@ class Usage(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertEqual(err, f"grapevine status: cannot connect to 127.0.0.1:{port}: connection "
                               "refused\n")
+
+
+class Passwd(unittest.TestCase):
+    """`grapevine passwd`: the verifier is computed a second time here."""
+
+    @staticmethod
+    def verifier(password, salt, iterations):
+        def mac(key, text):
+            return hmac.new(key, text, hashlib.sha256).digest()
+        salted = hashlib.pbkdf2_hmac("sha256", password, base64.b64decode(salt), iterations)
+        keys = hashlib.sha256(mac(salted, b"Client Key")).digest(), mac(salted, b"Server Key")
+        return (f"SCRAM-SHA-256${iterations}:{salt}$"
+                + ":".join(base64.b64encode(key).decode() for key in keys))
+
+    def test_the_verifier_is_that_of_the_password(self):
+        for arguments, given, password, iterations in (
+                ((), b"pencil\n", b"pencil", 4096),
+                (("--scram",), b"pencil", b"pencil", 4096),
+                (("-i", "5000"), b" two words \r\nmore\n", b" two words ", 5000),
+                (("--iterations", "4097"), "j\u00fcrgen\n".encode(), "j\u00fcrgen".encode(), 4097),
+                ((), b"x" * 1024 + b"\n", b"x" * 1024, 4096)):
+            with self.subTest(arguments=arguments, given=given[:20]):
+                status, out, err = run("passwd", *arguments, stdin=given)
+                self.assertEqual((status, err), (0, ""))
+                text = out.decode().strip()
+                salt = text.split(":")[1].split("$")[0]
+                self.assertEqual(len(base64.b64decode(salt)), 16)
+                self.assertEqual(text, self.verifier(password, salt, iterations))
+        first, second = (run("passwd", stdin=b"x")[1] for _ in range(2))
+        self.assertNotEqual(first, second, "each has a salt of its own")
+
+    def test_with_a_user_it_is_a_line_of_the_configuration(self):
+        for user in ("alice", "a@example.com", 'odd "name"\\, = {}', "j\u00fcrgen"):
+            with self.subTest(user=user):
+                status, out, err = run("passwd", user, stdin=b"pencil")
+                self.assertEqual((status, err), (0, ""))
+                with tempfile.NamedTemporaryFile("wb", suffix=".conf") as config:
+                    config.write(b"auth { anonymous = false }\n" + out)
+                    config.flush()
+                    status, _, err = run("check-config", "-c", config.name)
+                    self.assertEqual((status, err), (0, ""))
+
+    def test_passwords_that_are_none(self):
+        for given, text in ((b"", "the password is empty"), (b"\n", "the password is empty"),
+                            (b"x" * 1025 + b"\n", "the password is longer than 1024 bytes"),
+                            (b"a\0b", "there is a NUL in the password")):
+            with self.subTest(given=given[:10]):
+                self.assertEqual(run("passwd", stdin=given),
+                                 (1, b"", f"grapevine passwd: {text}\n"))
+
+    def test_a_terminal_is_asked_twice_and_shows_nothing(self):
+        def typed(*lines):
+            primary, secondary = os.openpty()
+            process = subprocess.Popen([GRAPEVINE, "passwd"], stdin=secondary,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            for line in lines:
+                prompt = b""
+                while not prompt.endswith(b": "):
+                    prompt += process.stderr.read(1)
+                os.write(primary, line + b"\n")
+            out, err = process.communicate(timeout=30)
+            shown = os.read(primary, 1000) if select.select([primary], [], [], 0)[0] else b""
+            os.close(primary)
+            os.close(secondary)
+            return process.returncode, out.decode(), err.decode().strip(), shown
+        status, out, _, shown = typed(b"sesame", b"sesame")
+        self.assertEqual(status, 0)
+        salt = out.split(":")[1].split("$")[0]
+        self.assertEqual(out.strip(), self.verifier(b"sesame", salt, 4096))
+        self.assertNotIn(b"sesame", shown)
+        status, out, err, _ = typed(b"sesame", b"sesam")
+        self.assertEqual((status, out, err),
+                         (1, "", "grapevine passwd: these were two different passwords"))
 
 
 class FakeServer:
@@ -428,6 +512,7 @@ class AdminPort(http.server.BaseHTTPRequestHandler):
     answers = {"/api/v1/status": (200, json.dumps(STATUS)),
                "/api/v1/cluster": (200, json.dumps(CLUSTER))}
     token = None
+    asked = None  # the paths of POST
 
     def do_GET(self):
         status, body = self.answers[self.path]
@@ -438,13 +523,19 @@ class AdminPort(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body.encode())
 
+    def do_POST(self):
+        self.asked.append(self.path)
+        self.path = self.path.split("?")[0]
+        self.do_GET()
+
     def log_message(self, *_):
         pass
 
 
 class Admin(unittest.TestCase):
     def setUp(self):
-        self.handler = type("Handler", (AdminPort,), {"answers": dict(AdminPort.answers)})
+        self.handler = type("Handler", (AdminPort,), {"answers": dict(AdminPort.answers),
+                                                   "asked": []})
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler)
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -465,6 +556,42 @@ class Admin(unittest.TestCase):
         status, out, _ = run("status", "--admin", self.address, "--json")
         self.assertEqual((status, json.loads(out)), (0, STATUS))
 
+    def test_readiness_as_an_exit_status(self):
+        self.assertEqual(run("status", "--ready", "--admin", self.address)[0], 3)
+        self.assertEqual(run("status", "--admin", self.address, "--json", "--ready")[0], 3)
+        self.handler.answers["/api/v1/status"] = (200, json.dumps({**STATUS, "ready": True}))
+        self.assertEqual(run("status", "--ready", "--admin", self.address)[0], 0)
+
+    def test_drain_and_undrain(self):
+        drain = {"state": "draining", "server_reference": "b:1883", "clients_left": 12}
+        self.handler.answers["/api/v1/drain"] = (200, json.dumps(drain))
+        self.handler.answers["/api/v1/undrain"] = (200, json.dumps({"state": "no"}))
+        at = ("--admin", self.address)
+        self.assertEqual(run("drain", *at), (0, b"draining, 12 clients left, sent to b:1883\n", ""))
+        run("drain", "--to", "b c:1883", *at, "--rate", "7")
+        status, out, _ = run("undrain", *at, "--json")
+        self.assertEqual((status, json.loads(out)), (0, {"state": "no"}))
+        self.assertEqual(run("undrain", *at), (0, b"clients are taken again\n", ""))
+        self.assertEqual(self.handler.asked, [
+            "/api/v1/drain", "/api/v1/drain?server_reference=b%20c:1883&clients_per_second=7",
+            "/api/v1/undrain", "/api/v1/undrain"])
+        self.handler.answers["/api/v1/drain"] = (409, '{"message": "the node is stopping"}')
+        self.assertEqual(run("drain", *at), (1, b"", f"grapevine drain: {self.address} answers 409: "
+                                                     "the node is stopping\n"))
+        self.assertEqual(run("drain", "--rate"), (2, b"", "grapevine drain: --rate needs a value\n"))
+
+    def test_a_drain_may_be_waited_for(self):
+        self.handler.answers["/api/v1/drain"] = (200, '{"state": "draining", "clients_left": 1}')
+
+        def become(state):
+            self.handler.answers["/api/v1/status"] = (200, json.dumps({"drain": {"state": state}}))
+        for state, expected in (("drained", 0), ("no", 1)):
+            become("draining")
+            threading.Timer(0.5, become, [state]).start()
+            begun = time.monotonic()
+            self.assertEqual(run("drain", "--wait", "--admin", self.address)[0], expected)
+            self.assertGreater(time.monotonic() - begun, 0.4)
+
     def test_cluster_show(self):
         status, out, err = run("cluster", "show", "--admin", self.address)
         self.assertEqual((status, err), (0, ""))
@@ -479,6 +606,29 @@ class Admin(unittest.TestCase):
         self.handler.answers["/api/v1/cluster"] = (200, '{"node": "n1", "nodes": []}')
         self.assertEqual(run("cluster", "show", "--admin", self.address),
                          (0, b"n1 is not in a cluster\n", ""))
+
+    def test_cluster_join_leave_and_forget(self):
+        at = ("--admin", self.address)
+        for word in ("join", "leave", "forget"):
+            self.handler.answers[f"/api/v1/cluster/{word}"] = (200, "{}")
+        self.assertIn(b"dialling", run("cluster", "join", "n2:7883", *at)[1])
+        self.assertIn(b"leaving", run("cluster", "leave", *at)[1])
+        self.assertIn(b"forgotten", run("cluster", "forget", "a b", *at)[1])
+        self.assertEqual(self.handler.asked, [
+            "/api/v1/cluster/join?seed=n2:7883", "/api/v1/cluster/leave",
+            "/api/v1/cluster/forget?node=a%20b"])
+        self.handler.answers["/api/v1/cluster/forget"] = (409, '{"message": "the node is alive"}')
+        self.assertEqual(run("cluster", "forget", "n1", *at),
+                         (1, b"", f"grapevine cluster forget: {self.address} answers 409: "
+                                  "the node is alive\n"))
+        for arguments, text in ((("join",), "grapevine cluster join HOST:PORT"),
+                                (("forget", "--json"), "grapevine cluster forget NODE")):
+            self.assertEqual(run("cluster", *arguments),
+                             (2, b"", f"grapevine cluster: expected: {text}\n"))
+        self.assertEqual(run("cluster", "leave", "n1", *at),
+                         (2, b"", "grapevine cluster leave: unexpected argument 'n1'\n"))
+        for word in ("join", "leave", "forget", "show"):
+            self.assertEqual(run("cluster", word, "--help")[0], 0)
 
     def test_the_token_is_brought(self):
         self.handler.token = "sesame"

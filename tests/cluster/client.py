@@ -67,9 +67,11 @@ class Pending:
 
 
 class Client:
-    def __init__(self, node, client_id=None, version=4, window=200, keep=True, on_message=None):
+    def __init__(self, node, client_id=None, version=4, window=200, keep=True, on_message=None,
+                 clean=True):
         self.name = client_id or f"c{next(_ids)}-{node.name}"
         self.version = version
+        self.clean, self.is_resumed = clean, False
         self.messages = []
         self.closed = threading.Event()
         self.reason = None
@@ -89,7 +91,8 @@ class Client:
 
     def _connect(self):
         properties = b"\x03\x21" + struct.pack(">H", 1000) if self.version == 5 else b""
-        self._socket.sendall(packet(CONNECT << 4, text("MQTT") + bytes([self.version, 2]) +
+        self._socket.sendall(packet(CONNECT << 4, text("MQTT") +
+                                    bytes([self.version, 2 if self.clean else 0]) +
                                     struct.pack(">H", 0) + properties + text(self.name)))
         self._input = bytearray()
         while True:
@@ -100,6 +103,7 @@ class Client:
             check(chunk, f"{self.name}: the node ended the connection instead of a CONNACK")
             self._input += chunk
         check(got[0] >> 4 == CONNACK and got[1][1] == 0, f"{self.name}: refused: {got}")
+        self.is_resumed = got[1][0] == 1
 
     # ---- bytes ----------------------------------------------------------------------------
 

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How nodes find each other: few seeds, late seeds, new addresses, many at once."""
 import os
+import subprocess
 import time
 
 from client import Client, end_streams, streams
-from harness import case, case_of, check, free_port, main
-from rig import LONG, Member, cluster, eventually, figure, wait_routes, wait_tables, wait_whole
+from harness import case, case_of, check, free_port, main, patient, program
+from rig import (LONG, Member, cluster, eventually, figure, machines, wait_routes, wait_tables,
+                 wait_whole)
 
 SECRET = {"cluster.secret": "x"}
 
@@ -54,6 +56,20 @@ def seed_that_comes_late():
 
 
 @case
+def both_pages_say_the_same_of_the_others_and_of_itself():
+    with cluster() as nodes:
+        for node in nodes:
+            flat = {row["node"]: row for row in node.api("/api/v1/nodes")["data"]}
+            views = next(row["views"] for row in node.api("/api/v1/cluster")["nodes"]
+                         if row["node"] == node.name)
+            check(len(views) == len(flat) == 3, f"{node} sees {len(flat)} and {len(views)} nodes")
+            for view in views:
+                check(view["link_up"] is True and flat[view["node"]]["link_up"] is True,
+                      f"{node}: link_up of {view['node']}")
+                check(view["last_heard_ms"] is not None, f"{node}: has heard {view['node']}")
+
+
+@case
 def new_address_of_an_old_node():
     """As a container gets it after a restart: same data directory, other ports."""
     with cluster() as (n1, n2, n3):
@@ -92,6 +108,71 @@ def lost_data_directory():
             publisher.publish("old/1", b"x", 1).wait(3)
             publisher.publish("new", b"x", 1).wait(3)
         eventually(lambda: len(subscriber.messages) == 1, 5, lambda: "the new node is reached")
+
+
+def command(node, *words):
+    """`grapevine cluster ...`, asked of a node: (exit status, what it printed)."""
+    done = subprocess.run([program("grapevine"), "cluster", *words, "--admin", node.admin_address],
+                          capture_output=True, text=True, timeout=patient(10), check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@case
+def nodes_join_leave_and_are_forgotten_by_command():
+    """Without a seed anywhere; what one is told to forget, all forget."""
+    nodes = n1, n2, n3 = members(3)
+    for node in nodes:
+        node.seeds = []
+        node.start()
+    check(len(n1.peers()) == 1, f"nodes without seeds have found each other: {n1.peers()}")
+    check(command(n1, "join", "nonsense")[0] == 1, "a seed that is none was taken")
+    for other in (n2, n3):
+        status, text = command(n1, "join", other.cluster_address)
+        check(status == 0, f"join: {text}")
+    wait_whole(nodes, 5)
+    status, text = command(n1, "forget", "n3")
+    check(status == 1 and "alive" in text, f"a living node was forgotten: {text}")
+    check(command(n1, "forget", "n9")[0] == 1, "a node that never was has been forgotten")
+
+    with Client(n3) as client:
+        client.subscribe("a")
+        status, text = command(n3, "leave")
+        check(status == 0, f"leave: {text}")
+        n3.wait_end()
+        check(n3.process.returncode == 0, f"n3 ended with {n3.process.returncode}")
+    for node in (n1, n2):
+        eventually(lambda: node.sees(n3) == "left", 2, lambda: f"{node.name} sees n3 {node.sees(n3)}")
+    status, text = command(n2, "forget", "n3")
+    check(status == 0, f"forget: {text}")
+    for node in (n1, n2):
+        eventually(lambda: sorted(node.peers()) == ["n1", "n2"], 2,
+                   lambda: f"{node.name} has forgotten n3, it lists {sorted(node.peers())}")
+    # Its next life is welcome.
+    n3.seeds = [n1.cluster_address]
+    n3.start(wait=False)
+    wait_whole(nodes, 5)
+    stop_all(nodes)
+
+
+@case
+def what_was_forgotten_meanwhile_is_not_brought_back():
+    """n2 is killed; n3 does not hear that it is forgotten, and still knows it when it is back."""
+    with machines(3) as (network, (n1, n2, n3)):
+        n2.kill9()
+        for node in (n1, n3):
+            eventually(lambda: node.sees(n2) == "dead", 5, lambda: f"{node.name} sees n2 dead")
+        network.cut("n1", "n3")
+        eventually(lambda: n1.sees(n3) == "dead", 5, lambda: "n1 sees n3 dead")
+        status, answer = n1.http("/api/v1/cluster/forget?node=n2", "POST")
+        check(status == 200, f"forget: {status} {answer}")
+        eventually(lambda: "n2" not in n1.peers(), 2, lambda: "n1 has forgotten n2")
+        check("n2" in n3.peers(), "n3 has heard of it through a cut")
+        network.heal()
+        eventually(lambda: "n2" not in n3.peers() and n3.sees(n1) == "alive", 10,
+                   lambda: f"n3 has forgotten n2 too, it lists {sorted(n3.peers())}")
+        time.sleep(2)
+        for node in (n1, n3):
+            check("n2" not in node.peers(), f"{node.name} knows n2 again")
 
 
 @case_of(seconds=240)

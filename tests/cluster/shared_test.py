@@ -104,6 +104,28 @@ def members_of_a_killed_node_are_passed_over():
 
 
 @case
+def what_a_dying_node_had_not_applied_goes_to_a_member_elsewhere():
+    """Chosen while it was alive, frozen, then dead: the publisher's word is kept by another."""
+    with cluster() as (n1, n2, n3):
+        rest = join(n2, "crew", "job/+", 1, 1)
+        join(n3, "crew", "job/+", 1, 4)
+        publisher = Client(n1)
+        n3.pause()
+        pending = [publisher.publish(f"job/{i}", b"%d" % i, 1) for i in range(200)]
+        time.sleep(0.2)
+        waiting = n1.peers()["n3"]["queued_messages"]
+        check(waiting > 100, f"only {waiting} of 200 messages wait for the frozen node")
+        n3.kill9()
+        for one in pending:
+            one.wait()
+        # All acknowledged: so all are with the member that is left.
+        eventually(lambda: len(numbers(rest)) >= 200, 1,
+                   lambda: f"200 messages reach the member on n2, {len(numbers(rest))} did")
+        check(sorted(numbers(rest)) == list(range(200)), "some reached it twice")
+        figure(f"{waiting} of 200 messages were for a node that died, and reached another")
+
+
+@case
 def members_that_leave_are_passed_over():
     with cluster() as (n1, n2, n3):
         stays = join(n2, "crew", "job/+", 1, 1)

@@ -110,12 +110,11 @@ static void on_deliver(const gv_delivery_t *delivery, const gv_forward_t *msg, v
 }
 
 static void on_confirmed(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
-                         void *arg)
+                         const gv_forward_t *lost, void *arg)
 {
     (void)token;
-    (void)result;
     (void)arg;
-    if (node == GV_NODE_SELF) {
+    if (node == GV_NODE_SELF || (lost != NULL && result != GV_FORWARD_GONE)) {
         abort();
     }
 }

@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const keys[] = {
     "cluster.insecure", "node.shards", "mqtt.packet_size_max", "mqtt.connect_timeout", "node.data",
-    "node.name",        "log.level",   "cluster.listen",       "cluster.seeds",        "listeners"};
+    "node.name",        "log.level",   "cluster.listen",       "cluster.seeds",        "listeners",
+    "auth.scram"};
 
 static void try_value(const gv_config_node_t *node)
 {

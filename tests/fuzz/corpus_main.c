@@ -8,6 +8,11 @@
  * Each file is run whole and cut at every byte, each time in an allocation of exactly that size, so
  * that AddressSanitizer sees what is read too far.  A folder without files is a failure: it would
  * mean that nothing was tested.
+ *
+ *     build/asan/fuzz/fuzz.shard --random 500
+ *
+ * runs 500 inputs of random bytes, for targets that make sense of any.  Each prints its seed, and
+ * GV_TEST_SEED in the environment says where to begin.
  */
 
 #include <dirent.h>
@@ -16,7 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
+
 enum {
+    RANDOM_SIZE_MAX = 1024,
     FILE_SIZE_MAX = 65536,
     PATH_SIZE = 4096
 };
@@ -78,10 +86,29 @@ static int run_folder(const char *folder)
     return count;
 }
 
+static int run_random(uint64_t count)
+{
+    const char *text = getenv("GV_TEST_SEED");
+    uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        uint8_t input[RANDOM_SIZE_MAX];
+        gv_rng_t rng;
+        gv_rng_init(&rng, seed, 0);
+        size_t size = gv_rng_below(&rng, RANDOM_SIZE_MAX + 1);
+        gv_rng_fill(&rng, input, size);
+        (void)fprintf(stderr, "GV_TEST_SEED=%llu\n", (unsigned long long)seed);
+        run_exactly(input, size);
+    }
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "--random") == 0) {
+        return run_random(strtoull(argv[2], NULL, 10));
+    }
     if (argc != 2) {
-        (void)fprintf(stderr, "usage: %s CORPUS_FOLDER\n", argv[0]);
+        (void)fprintf(stderr, "usage: %s CORPUS_FOLDER | --random COUNT\n", argv[0]);
         return 2;
     }
     int count = run_folder(argv[1]);

@@ -15,6 +15,7 @@ import tree
 
 # path: where it is tested instead.
 IN_HOUSE = "tests/unit/broker/core/shard_test.c speaks MQTT to whole shards made of it"
+IN_DURABLE = "tests/unit/broker/core/durable_test.c: sessions that survive nodes that crash"
 AS_COMMAND = "tests/cli/cli_test.py runs the command against mosquitto and servers of its own"
 AS_BENCH = "tests/cli/bench_test.py runs it against mosquitto and a server of its own"
 AS_NODE = "tests/mqtt and tests/cluster run whole nodes made of it"
@@ -23,15 +24,22 @@ UNTESTED = {
     "broker/core/ack_fifo.c": IN_HOUSE,
     "broker/core/client.c": IN_HOUSE,
     "broker/core/office.c": IN_HOUSE,
+    "broker/core/journal.c": IN_DURABLE,
+    "broker/core/journal_clean.c": IN_DURABLE,
+    "broker/core/journal_done.c": IN_DURABLE,
+    "broker/core/journal_part.c": IN_DURABLE,
+    "broker/core/journal_read.c": IN_DURABLE,
+    "broker/core/on_auth.c": "tests/unit/broker/auth/auth_test.c and tests/mqtt speak to whole shards",
     "broker/core/on_connect.c": IN_HOUSE,
-    "broker/core/on_publish.c": IN_HOUSE,
     "broker/core/on_subscribe.c": IN_HOUSE,
-    "broker/core/outgoing.c": IN_HOUSE,
     "broker/core/replay.c": IN_HOUSE,
+    "broker/core/restore.c": IN_DURABLE,
     "broker/core/route.c": IN_HOUSE,
     "broker/core/session.c": IN_HOUSE,
     "broker/node.c": AS_NODE,
     "broker/node_cluster.c": AS_NODE,
+    "broker/node_drain.c": AS_NODE,
+    "broker/node_members.c": AS_NODE,
     "broker/node_listeners.c": AS_NODE,
     "broker/node_shard.c": AS_NODE,
     "broker/node_status.c": AS_NODE,
@@ -48,20 +56,26 @@ UNTESTED = {
     "cli/check_config.c": AS_COMMAND,
     "cli/cluster.c": AS_COMMAND,
     "cli/command.c": AS_COMMAND,
+    "cli/drain.c": AS_COMMAND,
     "cli/mqtt_client.c": AS_COMMAND,
     "cli/mqtt_client_packets.c": AS_COMMAND,
+    "cli/passwd.c": AS_COMMAND,
     "cli/pub.c": AS_COMMAND,
     "cli/runner.c": AS_COMMAND,
     "cli/status.c": AS_COMMAND,
+    "cli/store.c": "tests/cli/store_test.py runs it on data directories of a node",
     "cli/sub.c": AS_COMMAND,
     "cli/main.c": "a main(); the tests with real processes start it",
+    "storage/lmdb_read.c": "a store's functions that read: tests/unit/storage/store_test.c",
 }
 
 # test: what it tests, when that is not the unit of its name.
 FURTHER_TESTS = {
+    "tests/unit/broker/core/durable_storm_test.c": "persistent sessions on a node that crashes",
     "tests/unit/broker/core/router_model_test.c": "broker/core/router.c, against a list of routes",
     "tests/unit/broker/core/shard_storm_test.c": "shards and hub together, with letters in any order",
     "tests/unit/broker/router_concurrency_test.c": "broker/core/router.c, with the threads of base/io",
+    "tests/unit/storage/joined_batches_test.c": "storage/join.c at work in both stores",
 }
 
 

@@ -41,7 +41,8 @@ void vine_use(struct ops *ops)
     "storage/store.c": '#include <time.h>\n#include "base/io/loop.h"\n',
     "cluster/core/core.c": '#include "proto/vine.h"\n#include "cluster/core/core.h"\n',
     "broker/sample.c": '#include "cluster/cluster.h"\n#include "storage/store.h"\n',
-    "cli/sample.c": '#include "base/io/loop.h"\n#include "proto/vine.h"\n',
+    "cli/sample.c":
+        '#include "base/io/loop.h"\n#include "proto/vine.h"\n#include "storage/inspect.h"\n',
     "tests/sim/sim.c": '#include "broker/sample.h"\n\nvoid f(void)\n{\n    free(malloc(1));\n}\n',
     "tests/unit/base/grape_test.c":
         '#include "base/grape_p.h"\n\nSTART_TEST(it_is_sweet)\n{\n    ck_assert(1);\n}\nEND_TEST\n\n'
@@ -89,9 +90,9 @@ class Floors(Tree):
                 ("storage/x.c", "cluster/cluster.h", above),
                 ("cluster/link/x.c", "broker/sample.h", above),
                 ("broker/x.c", "cli/sample.h", above),
-                ("cli/x.c", "storage/store.h", "cli/ sees base/ and proto/ only"),
-                ("cli/x.c", "cluster/cluster.h", "cli/ sees base/ and proto/ only"),
-                ("cli/x.c", "broker/sample.h", "cli/ sees base/ and proto/ only"),
+                ("cli/x.c", "storage/store.h", "cli/ sees base/, proto/ and storage/inspect.h only"),
+                ("cli/x.c", "cluster/cluster.h", "cli/ sees base/, proto/ and storage/inspect.h only"),
+                ("cli/x.c", "broker/sample.h", "cli/ sees base/, proto/ and storage/inspect.h only"),
                 ("proto/x.c", "base/io/loop.h", "in sans-I/O code"),
                 ("cluster/core/x.c", "base/io/loop.h", "in sans-I/O code"),
                 ("broker/core/x.c", "base/io/loop.h", "in sans-I/O code"),

@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from client import unique
-from harness import Node, Skip, case, check, check_equal, main, patient, spawn, wait_for
+from harness import Node, Skip, case, check, check_equal, main, patient, program, spawn, wait_for
 
 try:
     import paho.mqtt.client as paho
@@ -202,6 +202,28 @@ def mosquitto_wills():
     watcher.expect(f"{topic}/delayed", 0, False, "gone")
     check(1.5 < time.monotonic() - begun < 2 + patient(2), "the will's delay")
     watcher.end()
+    node.stop()
+
+
+@case
+def mosquitto_logs_in_with_a_password():
+    made = subprocess.run([program("grapevine"), "passwd"], input=b"open sesame\n",
+                          capture_output=True, timeout=patient(20), check=True)
+    node = Node(settings={"auth.anonymous": "false",
+                          "auth.scram.alice": made.stdout.decode().strip()}).start()
+    for version in VERSIONS:
+        login = ("-V", version, "-u", "alice", "-P", "open sesame")
+        sub = Sub(node, *login, "-t", f"login/{version}")
+        pub(node, *login, "-t", f"login/{version}", "-m", "hello", "-q", "1")
+        sub.expect(f"login/{version}", 0, False, "hello")
+        for wrong in ((), ("-u", "alice"), ("-u", "alice", "-P", "wrong"),
+                      ("-u", "bob", "-P", "open sesame")):
+            done = subprocess.run(command("mosquitto_pub", node, "-V", version, *wrong, "-t", "a",
+                                          "-m", "x"), capture_output=True, timeout=patient(20),
+                                  check=False)
+            expected = (b"authori" if not wrong else b"name or password")
+            check(expected in done.stderr.lower() and done.returncode != 0,
+                  f"{version} {wrong}: {done}")
     node.stop()
 
 

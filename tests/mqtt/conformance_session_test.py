@@ -9,7 +9,7 @@ from client import unique
 from packets import V5, V31, V311, Will
 from suite import Suite, check, equal, patient
 
-suite = Suite("session")
+suite = Suite("session", {"mqtt.connect_size_max": "64KiB"})  # for large wills
 
 
 # ---- sessions ---------------------------------------------------------------------------------

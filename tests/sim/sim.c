@@ -13,17 +13,19 @@
  *     sim [--seeds A-B] [--nodes N] [--break RULE] [--expect-failure] [--once] [--verbose]
  *
  * A run: nodes start - chaos (faults and work) - everything is healed - it must converge - calm, in
- * which routes, barriers and publishes must work at once - checks.  Each seed is run twice and must
- * take the same course (--once: once).
+ * which routes, barriers and publishes must work at once - the gone are forgotten - checks.  Each
+ * seed is run twice and must take the same course (--once: once).
  *
  * --break leaves out one of the rules the cluster lives by (--break list names them).  With
  * --expect-failure the program succeeds when at least one of the seeds fails: that is how the tests
  * show that the checks would notice.
  */
 
-#define SETTLE_MS 3000U
-#define HEAL_MS   10500U
-#define CALM_MS   2500U
+#define SETTLE_MS   3000U
+#define HEAL_MS     10500U
+#define CALM_MS     2500U
+#define CALM_ROUNDS 3U
+#define FORGET_MS   2000U /* less than it takes to be held for dead, twice */
 
 typedef struct options {
     uint64_t first_seed;
@@ -38,19 +40,23 @@ typedef struct options {
 /* ---- rules that can be broken
  * --------------------------------------------------------------------- */
 
-#define RULES(X)                                     \
-    X(relay_answering, no_relay_answers)             \
-    X(snapshot_replaces, snapshot_merges)            \
-    X(refute, no_refute)                             \
-    X(delta_gap_refused, accept_delta_across_gap)    \
-    X(tombstones_raise_floor, tombstones_keep_floor) \
-    X(purge_resets_version, purge_keeps_version)     \
-    X(dedupe, no_dedupe)                             \
-    X(confirm_after_applied, confirm_on_receipt)     \
-    X(rewind, no_rewind)                             \
-    X(barrier_waits, barrier_ignores_peers)          \
-    X(late_tick_forgives, ignore_late_tick)          \
-    X(death_hides, dead_stays_routable)
+#define RULES(X)                                          \
+    X(relay_answering, no_relay_answers)                  \
+    X(snapshot_replaces, snapshot_merges)                 \
+    X(refute, no_refute)                                  \
+    X(delta_gap_refused, accept_delta_across_gap)         \
+    X(tombstones_raise_floor, tombstones_keep_floor)      \
+    X(purge_resets_version, purge_keeps_version)          \
+    X(dedupe, no_dedupe)                                  \
+    X(confirm_after_applied, confirm_on_receipt)          \
+    X(rewind, no_rewind)                                  \
+    X(barrier_waits, barrier_ignores_peers)               \
+    X(barrier_waits_for_relayed, barrier_ignores_relayed) \
+    X(waking_trusts_nothing, barrier_trusts_the_past)     \
+    X(relays_give_notice, no_notices)                     \
+    X(late_tick_forgives, ignore_late_tick)               \
+    X(death_hides, dead_stays_routable)                   \
+    X(forgetting_is_told, forgets_alone)
 
 static bool break_rule(sim_world_t *world, const char *rule)
 {
@@ -83,9 +89,7 @@ static void on_calm_work(sim_world_t *world, const sim_event_t *event)
 {
     sim_node_t *node = &world->nodes[event->node];
     sim_set_random_route(node);
-    world->barriers[world->barrier_count] =
-        (sim_barrier_t){.node = node->number, .life = node->life};
-    gv_ccore_barrier(node->core, ++world->barrier_count);
+    sim_ask_barrier(node);
     sim_publish_to_all(node);
 }
 
@@ -105,13 +109,13 @@ static void converge(sim_world_t *world)
 static void be_calm(sim_world_t *world)
 {
     world->is_calm = true;
-    if (world->barrier_count > SIM_BARRIERS_MAX - SIM_NODES_MAX) {
-        world->barrier_count = SIM_BARRIERS_MAX - SIM_NODES_MAX;
+    if (world->barrier_count > SIM_BARRIERS_MAX - CALM_ROUNDS * SIM_NODES_MAX) {
+        world->barrier_count = SIM_BARRIERS_MAX - CALM_ROUNDS * SIM_NODES_MAX;
     }
     for (size_t i = 0; i < world->node_count; i++) {
         sim_node_t *node = &world->nodes[i];
-        if (sim_node_is_up(node)) {
-            sim_after(world, 1 + i,
+        for (uint64_t round = 0; round < CALM_ROUNDS && sim_node_is_up(node); round++) {
+            sim_after(world, 1 + i + round * (CALM_MS / (CALM_ROUNDS + 1)),
                       (sim_event_t){.run = on_calm_work, .node = i, .life = node->life});
         }
     }
@@ -119,6 +123,42 @@ static void be_calm(sim_world_t *world)
     const char *wrong = world->has_failed ? NULL : sim_unconverged(world);
     if (wrong != NULL) {
         sim_fail(world, "not calm any more: %s", wrong);
+    }
+}
+
+static void on_forget(sim_world_t *world, const sim_event_t *event)
+{
+    while (sim_forget_someone(&world->nodes[event->node])) {
+    }
+}
+
+/*
+ * One node is told to forget all that are gone, while another does not hear anybody.  In the end
+ * nobody knows them any more, and nobody learns of them again.
+ */
+static void forget_the_gone(sim_world_t *world)
+{
+    size_t here = sim_any_node_up(world);
+    size_t away = sim_any_node_up(world);
+    for (size_t i = 0; i < world->node_count && away != here; i++) {
+        if (i != away) {
+            sim_cut(world, i, away);
+            sim_cut(world, away, i);
+        }
+    }
+    sim_after(world, 1,
+              (sim_event_t){.run = on_forget, .node = here, .life = world->nodes[here].life});
+    sim_run_until(world, world->now_ms + FORGET_MS / 2);
+    for (size_t i = 0; i < world->node_count && away != here; i++) {
+        if (i != away) {
+            sim_heal(world, i, away);
+            sim_heal(world, away, i);
+        }
+    }
+    sim_run_until(world, world->now_ms + FORGET_MS);
+    const char *wrong = world->has_failed ? NULL : sim_remembered(world);
+    if (wrong != NULL) {
+        sim_fail(world, "%s", wrong);
     }
 }
 
@@ -148,6 +188,9 @@ static uint64_t run_seed(sim_world_t *world, const options_t *options, uint64_t 
         be_calm(world);
     }
     if (!world->has_failed) {
+        forget_the_gone(world);
+    }
+    if (!world->has_failed) {
         sim_check_end(world);
     }
     return world->hash;
@@ -168,6 +211,7 @@ static void print_counts(const sim_world_t *world)
             sum.table_snapshots += stats->table_snapshots;
             sum.table_pieces_refused += stats->table_pieces_refused;
             sum.barriers_late += stats->barriers_late;
+            sum.table_notices_sent += stats->table_notices_sent;
             sum.forwards_delivered += stats->forwards_delivered;
             sum.forwards_resent += stats->forwards_resent;
             sum.forwards_repeated += stats->forwards_repeated;
@@ -178,15 +222,15 @@ static void print_counts(const sim_world_t *world)
             sum.qos0_dropped_no_credit += stats->qos0_dropped_no_credit;
         }
     }
-    (void)printf("refutations %" PRIu64 ", late wake-ups %" PRIu64 ", snapshots %" PRIu64
-                 ", gaps %" PRIu64 ", late barriers %" PRIu64 ", delivered %" PRIu64
-                 ", resent %" PRIu64 ", repeated %" PRIu64 ", relayed %" PRIu64 ", gone %" PRIu64
-                 ", full %" PRIu64 ", incomplete %" PRIu64 ", no credit %" PRIu64 "\n",
-                 sum.refutations, sum.wakeups_late, sum.table_snapshots, sum.table_pieces_refused,
-                 sum.barriers_late, sum.forwards_delivered, sum.forwards_resent,
-                 sum.forwards_repeated, sum.forwards_relayed, sum.forwards_gone,
-                 sum.forwards_refused_full, sum.qos0_dropped_incomplete,
-                 sum.qos0_dropped_no_credit);
+    (void)printf(
+        "refutations %" PRIu64 ", late wake-ups %" PRIu64 ", snapshots %" PRIu64 ", gaps %" PRIu64
+        ", notices %" PRIu64 ", late barriers %" PRIu64 ", delivered %" PRIu64 ", resent %" PRIu64
+        ", repeated %" PRIu64 ", relayed %" PRIu64 ", gone %" PRIu64 ", full %" PRIu64
+        ", incomplete %" PRIu64 ", no credit %" PRIu64 "\n",
+        sum.refutations, sum.wakeups_late, sum.table_snapshots, sum.table_pieces_refused,
+        sum.table_notices_sent, sum.barriers_late, sum.forwards_delivered, sum.forwards_resent,
+        sum.forwards_repeated, sum.forwards_relayed, sum.forwards_gone, sum.forwards_refused_full,
+        sum.qos0_dropped_incomplete, sum.qos0_dropped_no_credit);
 }
 
 static bool run_and_report(sim_world_t *world, const options_t *options, uint64_t seed)

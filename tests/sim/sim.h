@@ -104,7 +104,8 @@ struct sim_node {
     sim_world_t *world;
     size_t number;
     sim_status_t status;
-    bool is_away;  /* never started again */
+    bool is_away; /* never started again */
+    bool is_leaving;
     uint32_t life; /* counts starts, unlike what the node itself may believe */
     gv_ccore_t *core;
     gv_node_id_t id;
@@ -143,6 +144,7 @@ typedef struct sim_barrier {
     size_t node;
     uint32_t life;
     uint64_t seq; /* of the node's table when asked */
+    uint64_t asked_ms;
 } sim_barrier_t;
 
 #define SIM_BARRIERS_MAX 4096U
@@ -245,20 +247,27 @@ gv_node_index_t sim_index_of(const sim_node_t *viewer, const sim_node_t *node);
  * -------------------------------------------------------- */
 
 void sim_faults_begin(sim_world_t *world);
+/* One that runs and is not paused; there is one. */
+size_t sim_any_node_up(sim_world_t *world);
+/* The node's operator forgets a member that is dead or has left; false: there is none. */
+bool sim_forget_someone(sim_node_t *node);
 /* Everything is healed, everybody runs, except what the seed says is for ever. */
 void sim_faults_end(sim_world_t *world);
 
 void sim_workload_begin(sim_world_t *world);
 void sim_key(size_t key, char out[64]);
 void sim_set_random_route(sim_node_t *node);
+void sim_ask_barrier(sim_node_t *node);
 void sim_publish_to_all(sim_node_t *node);
 void sim_on_row(sim_node_t *node, gv_node_index_t index, gv_bytes_t key, uint32_t value);
 void sim_on_node(sim_node_t *node, gv_node_index_t index, gv_node_event_t event);
 void sim_on_deliver(sim_node_t *node, const gv_delivery_t *delivery, const gv_forward_t *msg);
 void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
-                      gv_forward_result_t result);
+                      gv_forward_result_t result, const gv_forward_t *lost);
 void sim_on_barrier(sim_node_t *node, uint64_t token, bool in_time);
 
 /* NULL when everything has converged, else what has not (static text in a buffer). */
 const char *sim_unconverged(sim_world_t *world);
+/* NULL when all members that anybody knows are nodes of today. */
+const char *sim_remembered(sim_world_t *world);
 void sim_check_end(sim_world_t *world);

@@ -182,6 +182,22 @@ const char *sim_unconverged(sim_world_t *world)
     return wrong;
 }
 
+const char *sim_remembered(sim_world_t *world)
+{
+    for (size_t i = 0; i < world->node_count; i++) {
+        sim_node_t *x = &world->nodes[i];
+        gv_member_status_t seen;
+        for (gv_node_index_t index = 1; sim_node_is_up(x) && index < GV_NODES_MAX; index++) {
+            const sim_node_t *y =
+                gv_ccore_member(x->core, index, &seen) ? sim_node_at(x, index) : x;
+            if (y == NULL || !sim_node_is_up(y)) {
+                return complain(x, y == NULL ? x : y, "a forgotten node is remembered");
+            }
+        }
+    }
+    return NULL;
+}
+
 void sim_check_end(sim_world_t *world)
 {
     for (size_t i = 0; i < world->node_count && !world->has_failed; i++) {

@@ -176,9 +176,20 @@ static void leave(sim_world_t *world)
     }
 }
 
+static void on_woken(sim_world_t *world, const sim_event_t *event)
+{
+    sim_ask_barrier(&world->nodes[event->node]);
+}
+
+/* A client's SUBSCRIBE has been waiting, and is read among the first things. */
 static void on_resume(sim_world_t *world, const sim_event_t *event)
 {
-    sim_node_resume(&world->nodes[event->number]);
+    sim_node_t *node = &world->nodes[event->number];
+    if (node->status == SIM_PAUSED) {
+        sim_after(world, 0,
+                  (sim_event_t){.run = on_woken, .node = node->number, .life = node->life});
+    }
+    sim_node_resume(node);
 }
 
 static void pause_node(sim_world_t *world)
@@ -186,8 +197,47 @@ static void pause_node(sim_world_t *world)
     size_t a = any_node(world);
     if (world->nodes[a].status == SIM_RUNNING && up_count(world) > 2) {
         sim_node_pause(&world->nodes[a]);
-        sim_after(world, between(world, 100, 6000),
+        sim_after(world, between(world, 100, 9000),
                   (sim_event_t){.run = on_resume, .node = SIM_NODE_NONE, .number = a});
+    }
+}
+
+size_t sim_any_node_up(sim_world_t *world)
+{
+    GV_ASSERT(up_count(world) > 0);
+    size_t a = any_node(world);
+    while (world->nodes[a].status != SIM_RUNNING) {
+        a = (a + 1) % world->node_count;
+    }
+    return a;
+}
+
+bool sim_forget_someone(sim_node_t *node)
+{
+    for (gv_node_index_t index = 1; index < GV_NODES_MAX; index++) {
+        gv_member_status_t status;
+        if (gv_ccore_member(node->core, index, &status) &&
+            gv_ccore_forget(node->core, index) == GV_OK) {
+            sim_trace(node->world, "n%zu is told to forget '%s'", node->number, status.name);
+            gv_ccore_tick(node->core, node->world->now_ms);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_forget_fault(sim_world_t *world, const sim_event_t *event)
+{
+    (void)sim_forget_someone(&world->nodes[event->node]);
+}
+
+/* Rashly: it may be alive, on the other side of a cut. */
+static void forget_someone(sim_world_t *world)
+{
+    if (up_count(world) > 0) {
+        const sim_node_t *node = &world->nodes[sim_any_node_up(world)];
+        sim_after(world, 0,
+                  (sim_event_t){.run = on_forget_fault, .node = node->number, .life = node->life});
     }
 }
 
@@ -198,7 +248,7 @@ static void on_fault(sim_world_t *world, const sim_event_t *event)
 {
     static void (*const faults[])(sim_world_t *) = {
         one_way_cut, two_way_cut, partition, break_link, break_link, break_link, flap,
-        slow_link,   kill_node,   kill_node, leave,      pause_node, kill_many,
+        slow_link,   kill_node,   kill_node, leave,      pause_node, kill_many,  forget_someone,
     };
     if (!world->is_chaos) {
         return;

@@ -78,9 +78,9 @@ static void port_deliver(const gv_delivery_t *delivery, const gv_forward_t *msg,
 }
 
 static void port_confirmed(uint64_t token, gv_node_index_t index, gv_forward_result_t result,
-                           void *arg)
+                           const gv_forward_t *lost, void *arg)
 {
-    sim_on_confirmed(arg, token, index, result);
+    sim_on_confirmed(arg, token, index, result, lost);
 }
 
 static void port_barrier(uint64_t token, bool in_time, void *arg)
@@ -271,6 +271,7 @@ void sim_node_start(sim_node_t *node, sim_restart_t how)
     memset(node->truth, 0, sizeof(node->truth));
     memset(node->mirror, 0, sizeof(node->mirror));
     node->life++;
+    node->is_leaving = false;
     node->wake_ms = 0;
     node->paused_ms = 0;
     node->status = SIM_RUNNING;
@@ -300,6 +301,7 @@ void sim_node_leave(sim_node_t *node)
 {
     sim_trace(node->world, "n%zu leaves", node->number);
     gv_ccore_tick(node->core, node->world->now_ms);
+    node->is_leaving = true;
     gv_ccore_leave(node->core);
     gv_ccore_flush(node->core);
     node->status = SIM_DOWN;

@@ -8,6 +8,8 @@
 /* What the hosts do: routes, barriers, publishes; and whether what comes back is true. */
 
 #define PAYLOAD_MAX 6000U
+/* Six ways of at most 4 ms if there is a relay, and turns in between; digests would take longer. */
+#define CALM_BARRIER_MS 100U
 
 static uint32_t draw(sim_world_t *world, uint32_t below)
 {
@@ -80,7 +82,7 @@ void sim_on_node(sim_node_t *node, gv_node_index_t index, gv_node_event_t event)
 /* ---- barriers
  * --------------------------------------------------------------------------------------- */
 
-static void ask_barrier(sim_node_t *node)
+void sim_ask_barrier(sim_node_t *node)
 {
     sim_world_t *world = node->world;
     if (world->barrier_count == SIM_BARRIERS_MAX) {
@@ -88,12 +90,14 @@ static void ask_barrier(sim_node_t *node)
     }
     gv_member_status_t self;
     (void)gv_ccore_member(node->core, GV_NODE_SELF, &self);
-    world->barriers[world->barrier_count++] =
-        (sim_barrier_t){.node = node->number, .life = node->life, .seq = self.view.table_seq};
+    world->barriers[world->barrier_count++] = (sim_barrier_t){.node = node->number,
+                                                              .life = node->life,
+                                                              .seq = self.view.table_seq,
+                                                              .asked_ms = world->now_ms};
     gv_ccore_barrier(node->core, world->barrier_count);
 }
 
-/* Whether a peer that the node holds for alive and linked lacks rows a barrier has vouched for. */
+/* Whether a peer that the node holds for alive and reaches lacks rows a barrier has vouched for. */
 static bool lacks_rows(sim_node_t *node, const sim_node_t *peer, uint64_t seq)
 {
     gv_member_status_t self;
@@ -101,9 +105,8 @@ static bool lacks_rows(sim_node_t *node, const sim_node_t *peer, uint64_t seq)
     gv_member_status_t copy;
     (void)gv_ccore_member(node->core, GV_NODE_SELF, &self);
     gv_node_index_t index = sim_index_of(node, peer);
-    if (index == GV_NODE_NONE || !gv_ccore_member(node->core, index, &seen) ||
-        !seen.view.is_linked || seen.view.state != GV_MEMBER_ALIVE ||
-        seen.view.incarnation.boot_id != peer->boot_id) {
+    if (index == GV_NODE_NONE || !gv_ccore_member(node->core, index, &seen) || !seen.has_path ||
+        seen.view.state != GV_MEMBER_ALIVE || seen.view.incarnation.boot_id != peer->boot_id) {
         return false;
     }
     if (!gv_ccore_member(peer->core, sim_index_of(peer, node), &copy)) {
@@ -131,8 +134,10 @@ void sim_on_barrier(sim_node_t *node, uint64_t token, bool in_time)
                      node->number, (unsigned long long)barrier->seq, i);
         }
     }
-    if (world->is_calm && !in_time) {
-        sim_fail(world, "barrier of n%zu takes too long though all is calm", node->number);
+    uint64_t took_ms = world->now_ms - barrier->asked_ms;
+    if (world->is_calm && (!in_time || took_ms > CALM_BARRIER_MS)) {
+        sim_fail(world, "barrier of n%zu takes %llu ms though all is calm", node->number,
+                 (unsigned long long)took_ms);
     }
 }
 
@@ -254,8 +259,26 @@ void sim_on_deliver(sim_node_t *node, const gv_delivery_t *delivery, const gv_fo
                             .delivery = *delivery});
 }
 
+/* Groups get back what a dead node was to have for them: whole, and at QoS 2 only if it is unused.
+ */
+static const char *wrong_loss(const sim_node_t *node, size_t number, size_t to,
+                              gv_forward_result_t result, const gv_forward_t *lost)
+{
+    sim_world_t *world = node->world;
+    const sim_publish_t *p = &world->publishes[number];
+    if (lost == NULL) {
+        bool is_owed =
+            result == GV_FORWARD_GONE && p->qos == 1 && number % 3 == 0 && !node->is_leaving;
+        return is_owed ? "is not handed back to its group" : NULL;
+    }
+    if (result != GV_FORWARD_GONE || lost->uid.seq != number + 1 || !is_intact(world, lost)) {
+        return "is handed back as something else";
+    }
+    return p->qos == 2 && p->delivered_life[to] != 0 ? "was begun and is handed back" : NULL;
+}
+
 void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
-                      gv_forward_result_t result)
+                      gv_forward_result_t result, const gv_forward_t *lost)
 {
     sim_world_t *world = node->world;
     sim_publish_t *p = &world->publishes[token - 1];
@@ -271,6 +294,10 @@ void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
         return;
     }
     p->is_confirmed[to] = true;
+    const char *wrong = wrong_loss(node, token - 1, to, result, lost);
+    if (wrong != NULL) {
+        sim_fail(world, "publish %llu to n%zu %s", (unsigned long long)token, to, wrong);
+    }
     if (result == GV_FORWARD_APPLIED && !p->is_applied[to]) {
         sim_fail(world, "publish %llu is confirmed, but n%zu has not applied it",
                  (unsigned long long)token, to);
@@ -307,7 +334,7 @@ static void work(sim_world_t *world, const sim_event_t *event)
     } else if (what < 50) {
         sim_set_random_route(node);
         if (draw(world, 100) < 50) {
-            ask_barrier(node);
+            sim_ask_barrier(node);
         }
     } else if (what < 51) {
         for (uint32_t i = 0; i < 50; i++) { /* more than the credit */

@@ -63,6 +63,8 @@ START_TEST(who_may_come_in_without_a_login)
         {"tcp://[::]", "loopback", "listeners ", false},
         {"tcp://name", "loopback", "listeners ", false},
         {"tcp://0.0.0.0", "true", "", true},
+        {"tcp://127.0.0.1", "false", "auth.anonymous ", false},
+        {"tcp://0.0.0.0", "false", "auth.anonymous ", false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         gv_config_t config;
@@ -74,6 +76,18 @@ START_TEST(who_may_come_in_without_a_login)
         ck_assert_int_eq(config.listeners.items[0].anonymous_allowed, cases[i].allowed);
         release(&config);
     }
+}
+END_TEST
+
+START_TEST(a_certificate_is_a_login_also_when_nothing_else_is)
+{
+    gv_config_t config;
+    ck_assert_str_eq(
+        checked(&config, SETTINGS("listeners=tls://0.0.0.0", "tls.cert=c", "tls.key=k", "tls.ca=a",
+                                  "tls.verify_client=true", "auth.anonymous=false")),
+        "");
+    ck_assert(config.listeners.items[0].anonymous_allowed);
+    release(&config);
 }
 END_TEST
 
@@ -168,6 +182,7 @@ int main(void)
     TCase *tc = tcase_create("config_check");
     tcase_add_test(tc, who_may_come_in_without_a_login);
     tcase_add_test(tc, only_certificates_that_are_required_are_a_login);
+    tcase_add_test(tc, a_certificate_is_a_login_also_when_nothing_else_is);
     tcase_add_test(tc, a_tls_listener_needs_certificates);
     tcase_add_test(tc, the_same_place_twice_is_a_mistake_but_port_0_is_many);
     tcase_add_test(tc, a_cluster_beyond_this_machine_needs_a_secret);

@@ -10,6 +10,16 @@
 #include "base/alloc.h"
 #include "base/text.h"
 
+/* A verifier (proto/scram/verifier.h) without quotes around it. */
+#define PENCIL                                      \
+    "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"  \
+    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:" \
+    "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+#define PENCIL_5000                                 \
+    "SCRAM-SHA-256$5000:W22ZaJ0SNY7soEsUEjb6gQ==$"  \
+    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:" \
+    "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
 /* ---- helpers ------------------------------------------------------------------------------ */
 
 static const gv_config_t *config;
@@ -88,6 +98,8 @@ START_TEST(nothing_configured_is_a_node_on_loopback)
     ck_assert_uint_eq(config->mqtt.packet_size_max, 1048576);
     ck_assert_uint_eq(config->cluster.forget_after_ms, 86400000);
     ck_assert_int_eq(config->storage.sync, GV_STORAGE_SYNC_COMMIT);
+    ck_assert_uint_eq(config->storage.sync_interval_ms, 1000);
+    ck_assert_uint_eq(config->storage.ballast, 16 << 20);
     ck_assert_uint_eq(report.count, 0);
     forget();
 }
@@ -226,8 +238,8 @@ static const struct {
     {"listeners = [unix://run]\n", "F:1: listeners: 'run' is not a socket path; expected "
                                    "unix:///PATH, shorter than 108"},
     {"listeners = [tcp://127.0.0.1?proxy=true]\n",
-     "F:1: listeners: unknown listener option 'proxy'; expected proxy_protocol or "
-     "connections_max"},
+     "F:1: listeners: unknown listener option 'proxy'; expected proxy_protocol, "
+     "connections_max or accept_rate"},
     {"listeners = [\n { url = tcp://127.0.0.1:1\n   proxy_protocol = 7 }]\n",
      "F:3: listeners: proxy_protocol is '7'; expected true or false"},
     {"listeners = [{ proxy_protocol = true }]\n",
@@ -238,10 +250,27 @@ static const struct {
     {"listeners = [tcp://0.0.0.0:1883]\n",
      "F:1: listeners: tcp://0.0.0.0:1883 is open to other machines and no "
      "authentication is "
-     "configured; expected a loopback address, or auth.anonymous = true to let "
-     "everybody in"},
-    {"auth.anonymous = false\n",
-     "F:1: auth.anonymous: 'false' is none of its values; expected loopback or true"},
+     "configured; expected a loopback address, users in auth.scram, or "
+     "auth.anonymous = true to let everybody in"},
+    {"auth.anonymous = 7\n",
+     "F:1: auth.anonymous: '7' is none of its values; expected loopback, true or false"},
+    {"listeners = [tcp://127.0.0.1]\nauth.anonymous = false\n",
+     "F:2: auth.anonymous: false and no users: nobody can log in at tcp://127.0.0.1; "
+     "expected some in auth.scram"},
+    {"auth.scram { alice = sesame }\n",
+     "F:1: auth.scram: no verifier for user 'alice'; expected what `grapevine passwd` prints, "
+     "SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY with at least 4096 iterations"},
+    {"auth.scram = sesame\n",
+     "F:1: auth.scram: '...' is not a section; expected { NAME = \"SCRAM-SHA-256$...\" }"},
+    {"auth.scram {\n alice = " PENCIL "\n\n bob {} }\n",
+     "F:4: auth.scram: bob is not one value; expected NAME = \"SCRAM-SHA-256$...\""},
+    {"auth.scram {\n alice = " PENCIL "\n alice = " PENCIL " }\n",
+     "F:3: auth.scram: user 'alice' is given twice"},
+    {"auth.scram.alice = " PENCIL "\nauth.scram.alice = " PENCIL "\n",
+     "F:2: auth.scram: user 'alice' is given twice"},
+    {"auth.scram.alice = " PENCIL "\nauth.scram { bob = " PENCIL " }\n",
+     "F:2: auth.scram: given twice; first at F:1"},
+    {"auth.scram. = " PENCIL "\n", "F:1: auth.scram: a user's name is UTF-8 of 1 to 255 bytes"},
     {"listeners = [tls://127.0.0.1]\n", "F:1: listeners: tls://127.0.0.1 needs a "
                                         "certificate; expected tls.cert and tls.key"},
     {"tls.verify_client = true\n",
@@ -463,6 +492,69 @@ START_TEST(secret_comes_from_its_file_without_the_line_end)
 }
 END_TEST
 
+START_TEST(users_are_authentication)
+{
+    ck_assert_int_eq(load_text("listeners = [tcp://0.0.0.0, tcp://127.0.0.1]\n"
+                               "auth.scram { alice = " PENCIL "\n \"a b,\" = " PENCIL_5000 " }\n"
+                               "\"auth.scram.x@y.z\" = " PENCIL "\n"),
+                     GV_OK);
+    ck_assert(!config->listeners.items[0].anonymous_allowed);
+    ck_assert(config->listeners.items[1].anonymous_allowed);
+    ck_assert_uint_eq(config->auth.scram.count, 3);
+    ck_assert_str_eq(config->auth.scram.items[0].name, "alice");
+    ck_assert_str_eq(config->auth.scram.items[1].name, "a b,");
+    ck_assert_uint_eq(config->auth.scram.items[1].verifier.iterations, 5000);
+    ck_assert_str_eq(config->auth.scram.items[2].name, "x@y.z");
+    forget();
+    ck_assert_int_eq(load_text("auth { anonymous = false; scram.bob = " PENCIL " }\n"), GV_OK);
+    ck_assert(!config->listeners.items[0].anonymous_allowed);
+    ck_assert_uint_eq(config->auth.scram.count, 1);
+    forget();
+}
+END_TEST
+
+START_TEST(users_of_later_sources_are_added_or_replace_those_of_earlier_ones)
+{
+    char *variables[] = {(char *)(uintptr_t) "GRAPEVINE_AUTH__SCRAM__BOB=" PENCIL_5000, NULL};
+    const gv_config_assignment_t assignments[] = {{"--set", "auth.scram.carol", PENCIL},
+                                                  {"--set", "auth.scram.carol", PENCIL_5000}};
+    const char *path = file_with("auth.scram { alice = " PENCIL "; bob = " PENCIL " }\n");
+    const gv_config_sources_t sources = {.file = path,
+                                         .environment = variables,
+                                         .assignments = assignments,
+                                         .assignment_count = 2,
+                                         .host_name = "h"};
+    ck_assert_int_eq(load(&sources), GV_OK);
+    ck_assert_uint_eq(config->auth.scram.count, 3);
+    ck_assert_uint_eq(config->auth.scram.items[0].verifier.iterations, 4096);
+    ck_assert_uint_eq(config->auth.scram.items[1].verifier.iterations, 5000);
+    ck_assert_uint_eq(config->auth.scram.items[2].verifier.iterations, 5000);
+
+    /* A reload takes the new ones. */
+    (void)file_with("auth.scram { dave = " PENCIL " }\n");
+    const gv_config_t *fresh;
+    gv_config_changes_t changes;
+    gv_config_report_t problems;
+    ck_assert_int_eq(gv_config_reload(config, &sources, &fresh, &changes, &problems), GV_OK);
+    ck_assert_uint_eq(changes.applied_count, 1);
+    ck_assert_str_eq(changes.applied[0], "auth.scram");
+    ck_assert_str_eq(fresh->auth.scram.items[0].name, "dave");
+    gv_config_changes_deinit(&changes);
+    gv_config_report_deinit(&problems);
+    gv_config_unref(&fresh);
+    forget();
+
+    const gv_config_assignment_t wrong = {"--set", "auth.scram.carol", "sesame"};
+    ck_assert_int_eq(load(&(gv_config_sources_t){
+                         .assignments = &wrong, .assignment_count = 1, .host_name = "h"}),
+                     GV_ERR_INVAL);
+    ck_assert_ptr_nonnull(strstr(first_line(), "--set: auth.scram: no verifier for user 'carol'"));
+    ck_assert_ptr_null(strstr(first_line(), "sesame"));
+    unlink(path);
+    forget();
+}
+END_TEST
+
 START_TEST(mutual_tls_is_authentication)
 {
     ck_assert_int_eq(load_text("listeners = tls://0.0.0.0\n"
@@ -556,6 +648,8 @@ int main(void)
     tcase_add_test(tc, the_host_name_has_to_be_usable_only_if_it_is_used);
     tcase_add_test(tc, secret_comes_from_its_file_without_the_line_end);
     tcase_add_test(tc, mutual_tls_is_authentication);
+    tcase_add_test(tc, users_are_authentication);
+    tcase_add_test(tc, users_of_later_sources_are_added_or_replace_those_of_earlier_ones);
     tcase_add_test(tc, reload_takes_what_it_can_and_names_the_rest);
     tcase_add_test(tc, snapshot_lives_as_long_as_its_last_holder);
 

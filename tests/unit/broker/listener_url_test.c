@@ -44,10 +44,11 @@ END_TEST
 START_TEST(options_stand_behind_the_question_mark)
 {
     gv_listener_config_t listener;
-    ck_assert_ptr_null(
-        gv_listener_url_parse("ws://a:1/p?proxy_protocol=true&connections_max=7", &listener));
+    ck_assert_ptr_null(gv_listener_url_parse(
+        "ws://a:1/p?proxy_protocol=true&connections_max=7&accept_rate=9", &listener));
     ck_assert(listener.proxy_protocol);
     ck_assert_uint_eq(listener.connections_max, 7);
+    ck_assert_uint_eq(listener.accept_rate, 9);
     ck_assert_str_eq(listener.path, "/p");
     gv_listener_config_t copy;
     gv_listener_config_copy(&listener, &copy);
@@ -77,6 +78,7 @@ START_TEST(what_is_no_listener_is_refused_with_a_reason)
         "tcp://a?x=1",
         "tcp://a?proxy_protocol=2",
         "tcp://a?connections_max=-1",
+        "tcp://a?accept_rate=9999999999",
         "tcp://a#x",
     };
     char path[200] = "unix:///";

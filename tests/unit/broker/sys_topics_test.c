@@ -50,6 +50,25 @@ START_TEST(only_what_has_changed_is_said)
 }
 END_TEST
 
+START_TEST(clients_that_met_a_rate_limit_are_counted)
+{
+    gv_sys_topics_t *topics = NULL;
+    gv_sys_topics_new(&topics);
+    const gv_status_counter_t counters[] = {{.name = "publishers_paced_total", .value = 3},
+                                            {.name = "connects_rate_refused_total", .value = 4}};
+    gv_status_t status = {
+        .version = "1.2", .connections_refused = 5, .counters = counters, .counter_count = 2};
+    ck_assert_str_eq(report(topics, &status, 1000, "clients/paced"), "3");
+    gv_sys_topics_free(&topics);
+    gv_sys_topics_new(&topics);
+    ck_assert_str_eq(report(topics, &status, 1000, "clients/rate_refused"), "4");
+    gv_sys_topics_free(&topics);
+    gv_sys_topics_new(&topics);
+    ck_assert_str_eq(report(topics, &status, 1000, "clients/refused"), "5");
+    gv_sys_topics_free(&topics);
+}
+END_TEST
+
 START_TEST(loads_are_per_minute_and_fade)
 {
     gv_sys_topics_t *topics = NULL;
@@ -73,6 +92,7 @@ int main(void)
 {
     TCase *tc = tcase_create("sys_topics");
     tcase_add_test(tc, only_what_has_changed_is_said);
+    tcase_add_test(tc, clients_that_met_a_rate_limit_are_counted);
     tcase_add_test(tc, loads_are_per_minute_and_fade);
     Suite *suite = suite_create("broker");
     suite_add_tcase(suite, tc);

@@ -123,6 +123,7 @@ START_TEST(what_is_wrong_is_named)
     refuses("bench pairs --qos", "needs a value");
     refuses("bench pairs extra", "'extra'");
     refuses("bench pairs --password p", "without --username");
+    refuses("bench pairs --persistent", "needs --protocol 5");
     refuses("bench idle --publishers 1", "no publishers");
     refuses("bench idle --connections 0", "--connections");
     refuses("bench idle --subscribers 0", "nobody");

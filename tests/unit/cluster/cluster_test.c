@@ -118,10 +118,10 @@ static void apply(gv_job_t *job)
 }
 
 static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_result_t result,
-                         void *arg)
+                         const gv_forward_t *lost, void *arg)
 {
     node_t *node = arg;
-    (void)token;
+    (void)token, (void)lost;
     ck_assert_uint_ne(index, GV_NODE_SELF);
     node->confirmed[result]++;
 }

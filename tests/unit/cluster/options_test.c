@@ -31,9 +31,9 @@ static void ignore_deliver(const gv_delivery_t *delivery, const gv_forward_t *ms
 }
 
 static void ignore_confirmed(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
-                             void *arg)
+                             const gv_forward_t *lost, void *arg)
 {
-    (void)token, (void)node, (void)result, (void)arg;
+    (void)token, (void)node, (void)result, (void)lost, (void)arg;
 }
 
 static void ignore_barrier(uint64_t token, bool in_time, void *arg)

@@ -187,13 +187,13 @@ static inline void fixture_open(fixture_t *fx, kind_t kind, uint64_t size_bytes)
     gv_store_lane_init(&fx->lane, fx->store, letterbox_post, &fx->box);
 }
 
-/* Until everything submitted on the fixture's lane is completed. */
+/* Until everything submitted on the fixture's lane is completed, and everything asked answered. */
 static inline void fixture_settle(fixture_t *fx)
 {
     if (fx->kind == KIND_MEM) {
         gv_mem_store_settle(fx->store);
     }
-    while (gv_store_lane_pending(&fx->lane) > 0) {
+    while (gv_store_lane_pending(&fx->lane) + gv_store_lane_loading(&fx->lane) > 0) {
         letterbox_deliver(&fx->box, true);
     }
 }

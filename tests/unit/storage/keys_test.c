@@ -57,6 +57,47 @@ START_TEST(the_key_of_a_long_text_never_changes)
 }
 END_TEST
 
+START_TEST(keys_of_numbers_stand_in_the_order_of_the_numbers)
+{
+    static const uint64_t numbers[] = {0, 1, 255, 256, 65536, UINT64_MAX - 1, UINT64_MAX};
+    gv_key_t before = {.size = 0};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        gv_key_t key;
+        gv_key_from_number(&key, numbers[i]);
+        ck_assert_uint_eq(key.size, 8);
+        ck_assert_int_lt(gv_bytes_compare(gv_key_bytes(&before), gv_key_bytes(&key)), 0);
+
+        /* Everything under a number stands after it and before the next one. */
+        gv_key_t under;
+        gv_key_from_number_text(&under, numbers[i], text("\xff\xff"));
+        ck_assert_int_lt(gv_bytes_compare(gv_key_bytes(&key), gv_key_bytes(&under)), 0);
+        before = under;
+    }
+}
+END_TEST
+
+START_TEST(a_text_under_a_number_is_shortened_when_the_key_would_be_too_long)
+{
+    uint8_t filter[GV_KEY_SIZE_MAX];
+    memset(filter, 'f', sizeof(filter));
+    gv_key_t longest;
+    gv_key_from_number_text(&longest, 7, gv_bytes(filter, sizeof(filter) - 8));
+    ck_assert_uint_eq(longest.size, GV_KEY_SIZE_MAX);
+    ck_assert_mem_eq(longest.data, "\0\0\0\0\0\0\0\7fff", 11);
+    ck_assert_int_eq(longest.data[GV_KEY_SIZE_MAX - 1], 'f');
+
+    gv_key_t hashed;
+    gv_key_from_number_text(&hashed, 7, gv_bytes(filter, sizeof(filter) - 7));
+    ck_assert_uint_eq(hashed.size, GV_KEY_SIZE_MAX);
+    ck_assert_mem_eq(hashed.data, longest.data, GV_KEY_HEAD_SIZE);
+    ck_assert_int_eq(hashed.data[GV_KEY_HEAD_SIZE], 0);
+    filter[sizeof(filter) - 8] = 'g';
+    gv_key_t other;
+    gv_key_from_number_text(&other, 7, gv_bytes(filter, sizeof(filter) - 7));
+    ck_assert(!gv_bytes_equal(gv_key_bytes(&hashed), gv_key_bytes(&other)));
+}
+END_TEST
+
 START_TEST(every_table_has_its_name_and_number)
 {
     ck_assert_str_eq(gv_table_name(GV_TABLE_META), "meta");
@@ -73,6 +114,8 @@ int main(void)
     tcase_add_test(tc, a_short_text_is_its_own_key);
     tcase_add_test(tc, long_texts_differ_wherever_they_differ);
     tcase_add_test(tc, the_key_of_a_long_text_never_changes);
+    tcase_add_test(tc, keys_of_numbers_stand_in_the_order_of_the_numbers);
+    tcase_add_test(tc, a_text_under_a_number_is_shortened_when_the_key_would_be_too_long);
     tcase_add_test(tc, every_table_has_its_name_and_number);
     return run_case("storage", tc);
 }

@@ -209,6 +209,56 @@ START_TEST(a_page_in_use_that_is_listed_as_free_is_noticed)
 }
 END_TEST
 
+/* Where in the file a page has these bytes; the page's number. */
+static off_t page_with(int fd, const char *mark)
+{
+    uint8_t page[4096];
+    off_t number = 2;
+    while (pread(fd, page, sizeof(page), number * 4096) == sizeof(page) &&
+           memmem(page, sizeof(page), mark, strlen(mark)) == NULL) {
+        number++;
+    }
+    return number;
+}
+
+/* A node walks the message log when it starts, and so through its leaves; not so the outbox. */
+START_TEST(leaves_that_are_read_at_the_start_are_looked_at_before)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_store_t *store = lmdb_open_at(&dir);
+    gv_batch_t *batch;
+    gv_batch_new(&batch);
+    gv_batch_append(batch, GV_TABLE_QUEUE_LOG, text("1"), text("a-mark-in-the-log"));
+    gv_batch_append(batch, GV_TABLE_OUTBOX, text("1"), text("a-mark-in-the-outbox"));
+    ck_assert_ok(gv_store_write(store, &batch));
+    gv_store_close(&store);
+
+    char path[256];
+    workdir_file(&dir, "data.mdb", path);
+    int fd = open(path, O_RDWR);
+    static const struct {
+        const char *mark;
+        gv_err_t at_start;
+    } leaves[] = {{"a-mark-in-the-log", GV_ERR_CORRUPT}, {"a-mark-in-the-outbox", GV_OK}};
+    for (size_t i = 0; i < 2; i++) {
+        off_t at = page_with(fd, leaves[i].mark) * 4096 + 12; /* end of the node pointers */
+        uint16_t before;
+        uint16_t after = 0xffff;
+        gv__lmdb_fault_t fault;
+        ck_assert_int_eq(pread(fd, &before, 2, at), 2);
+        ck_assert_int_eq(pwrite(fd, &after, 2, at), 2);
+        ck_assert_int_eq(gv__lmdb_verify(fd, false, &fault), leaves[i].at_start);
+        ck_assert_int_eq(gv__lmdb_verify(fd, true, &fault), GV_ERR_CORRUPT);
+        ck_assert_uint_eq(fault.page, (uint64_t)at / 4096);
+        ck_assert_int_eq(pwrite(fd, &before, 2, at), 2);
+        ck_assert_ok(gv__lmdb_verify(fd, true, &fault));
+    }
+    close(fd);
+    workdir_remove(&dir);
+}
+END_TEST
+
 START_TEST(other_files_are_not_lmdbs)
 {
     char path[] = "/tmp/gv-storage-XXXXXX";
@@ -236,6 +286,7 @@ int main(void)
     tcase_add_test(tc, damage_to_the_head_is_noticed);
     tcase_add_test(tc, a_leaf_that_hides_or_invents_a_record_is_noticed);
     tcase_add_test(tc, a_page_in_use_that_is_listed_as_free_is_noticed);
+    tcase_add_test(tc, leaves_that_are_read_at_the_start_are_looked_at_before);
     tcase_add_test(tc, other_files_are_not_lmdbs);
     return run_case("storage", tc);
 }

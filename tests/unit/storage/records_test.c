@@ -127,6 +127,53 @@ START_TEST(a_good_checksum_over_no_message_is_corrupt)
 }
 END_TEST
 
+/* Small ones, one that does not fit the arena at all, and one whose payload does not fit the rest.
+ */
+START_TEST(an_arena_holds_one_message_after_the_other)
+{
+    static uint8_t payload[100000];
+    static const size_t sizes[] = {0, 1, 3000, sizeof(payload), 4000, 7};
+    gv_record_arena_t arena;
+    gv_record_arena_init(&arena);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        memset(payload, (int)('a' + i), sizeof(payload));
+        Gv__Record__Retained message = GV__RECORD__RETAINED__INIT;
+        message.topic = gv_record_bytes(text("topic"));
+        message.payload = gv_record_bytes(gv_bytes(payload, sizes[i]));
+        message.hlc = i;
+        gv_batch_t *batch;
+        gv_batch_new(&batch);
+        gv_record_put(batch, GV_TABLE_RETAINED, text("topic"), &message.base);
+        size_t cursor = 0;
+        gv_batch_op_t op;
+        ck_assert(gv_batch_next(batch, &cursor, &op));
+
+        const ProtobufCMessage *unpacked;
+        ck_assert_ok(gv_record_unpack_in(&arena, GV_TABLE_RETAINED, op.key, op.value,
+                                         &gv__record__retained__descriptor, &unpacked));
+        gv_batch_free(&batch);
+        const Gv__Record__Retained *got = (const Gv__Record__Retained *)unpacked;
+        ck_assert(gv_bytes_equal(gv_record_view(got->topic), text("topic")));
+        ck_assert(gv_bytes_equal(gv_record_view(got->payload), gv_bytes(payload, sizes[i])));
+        ck_assert_uint_eq(got->hlc, i);
+    }
+    gv_record_arena_deinit(&arena);
+}
+END_TEST
+
+START_TEST(a_damaged_record_leaves_nothing_in_the_arena)
+{
+    gv_record_arena_t arena;
+    gv_record_arena_init(&arena);
+    const ProtobufCMessage *unpacked;
+    ck_assert_int_eq(gv_record_unpack_in(&arena, GV_TABLE_RETAINED, text("k"), text("12345678"),
+                                         &gv__record__retained__descriptor, &unpacked),
+                     GV_ERR_CORRUPT);
+    ck_assert_ptr_null(unpacked);
+    gv_record_arena_deinit(&arena);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("records");
@@ -136,5 +183,7 @@ int main(void)
     tcase_add_test(tc, a_record_in_the_wrong_place_is_noticed);
     tcase_add_test(tc, an_intact_record_of_a_later_version_is_told_from_a_damaged_one);
     tcase_add_test(tc, a_good_checksum_over_no_message_is_corrupt);
+    tcase_add_test(tc, an_arena_holds_one_message_after_the_other);
+    tcase_add_test(tc, a_damaged_record_leaves_nothing_in_the_arena);
     return run_case("storage", tc);
 }

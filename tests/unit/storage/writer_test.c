@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/lmdb_store_p.h"
 
-#include <errno.h>
-#include <sched.h>
 #include <signal.h>
 
-#include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
-#include <sys/wait.h>
 
 #include "tests/unit/storage/fixture.h"
 
@@ -279,105 +274,6 @@ START_TEST(a_write_that_fails_within_a_commit_fails_the_batch_and_nothing_else)
 }
 END_TEST
 
-static int write_map(const char *path, const char *line)
-{
-    FILE *file = fopen(path, "w");
-    if (file == NULL) {
-        return -1;
-    }
-    bool written = fputs(line, file) >= 0;
-    return fclose(file) == 0 && written ? 0 : -1;
-}
-
-/* A file system of 8 MiB of our own; false where the system does not let us have one. */
-static bool mount_small(const char *path)
-{
-    uid_t uid = geteuid();
-    gid_t gid = getegid();
-    char line[64];
-    if (uid != 0) {
-        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
-            return false;
-        }
-        (void)snprintf(line, sizeof(line), "0 %u 1", uid);
-        if (write_map("/proc/self/setgroups", "deny") != 0 ||
-            write_map("/proc/self/uid_map", line) != 0) {
-            return false;
-        }
-        (void)snprintf(line, sizeof(line), "0 %u 1", gid);
-        if (write_map("/proc/self/gid_map", line) != 0) {
-            return false;
-        }
-    } else if (unshare(CLONE_NEWNS) != 0) {
-        return false;
-    }
-    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-           mount("gv-test", path, "tmpfs", 0, "size=8m") == 0;
-}
-
-START_TEST(a_full_disk_refuses_keeps_and_recovers)
-{
-    workdir_t dir;
-    workdir_make(&dir);
-    if (!mount_small(dir.path)) {
-        (void)fprintf(stderr, "skipped: no small file system to be had here\n");
-        workdir_remove(&dir);
-        return;
-    }
-    gv_lmdb_options_t options;
-    gv_lmdb_options_init(&options);
-    options.directory = dir.path;
-    options.map_size = 256 << 20;
-    options.reserve_bytes = 1 << 20;
-    options.ballast_bytes = 1 << 20;
-    fixture_t fx = {.kind = KIND_LMDB, .dir = dir, .store = lmdb_open(&options)};
-    letterbox_init(&fx.box);
-    gv_store_lane_init(&fx.lane, fx.store, letterbox_post, &fx.box);
-
-    static const uint8_t value[50000];
-    char key[16];
-    int stored = 0;
-    gv_err_t err = GV_OK;
-    while (err == GV_OK) {
-        (void)snprintf(key, sizeof(key), "%d", stored);
-        err = fixture_put(&fx, key, gv_bytes(value, sizeof(value)));
-        stored += err == GV_OK ? 1 : 0;
-        ck_assert_int_lt(stored, (8 << 20) / 50000);
-    }
-    ck_assert_int_eq(err, GV_ERR_FULL);
-    ck_assert_int_gt(stored, (3 << 20) / 50000);
-
-    struct statvfs vfs;
-    ck_assert_int_eq(statvfs(dir.path, &vfs), 0);
-    ck_assert_uint_gt(vfs.f_bavail * vfs.f_frsize, options.reserve_bytes / 2);
-
-    /* Somebody else takes the rest of the disk, the reserve included. */
-    char hog[256];
-    workdir_file(&dir, "hog", hog);
-    FILE *file = fopen(hog, "w");
-    while (fwrite(value, 1, 4096, file) == 4096 && fflush(file) == 0) {
-    }
-    (void)fclose(file);
-
-    for (int i = 0; i < stored; i++) {
-        gv_batch_t *batch;
-        gv_batch_new(&batch);
-        (void)snprintf(key, sizeof(key), "%d", i);
-        assert_value(fx.store, key, gv_bytes(value, sizeof(value)));
-        gv_batch_delete(batch, GV_TABLE_RETAINED, text(key));
-        ck_assert_ok(fixture_commit(&fx, batch));
-    }
-    ck_assert_int_eq(unlink(hog), 0);
-    ck_assert_ok(fixture_put(&fx, "again", gv_bytes(value, sizeof(value))));
-    gv_store_close(&fx.store);
-    fx.store = lmdb_open(&options);
-    assert_value(fx.store, "again", gv_bytes(value, sizeof(value)));
-    gv_store_close(&fx.store);
-    ck_assert_int_eq(umount(dir.path), 0);
-    ck_assert_int_eq(rmdir(dir.path), 0);
-}
-END_TEST
-
 int main(void)
 {
     TCase *tc = tcase_create("writer");
@@ -389,6 +285,5 @@ int main(void)
     tcase_add_test(tc, the_very_end_of_the_map_is_an_error_and_the_store_opens_again);
     tcase_add_loop_test(tc, in_a_group_only_what_does_not_fit_is_refused, 0, 2);
     tcase_add_test(tc, a_write_that_fails_within_a_commit_fails_the_batch_and_nothing_else);
-    tcase_add_test(tc, a_full_disk_refuses_keeps_and_recovers);
     return run_case("storage", tc);
 }

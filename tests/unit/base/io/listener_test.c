@@ -107,7 +107,7 @@ static void setup(void)
         loops[i] = started_loop(i);
         doors[i] = (door_t){.loop = loops[i], .fd = -1};
     }
-    gv_admission_init(&admission, 0);
+    gv_admission_init(&admission, 0, 0);
     (void)snprintf(path, sizeof(path), "./listener_test.%d.sock", (int)getpid());
 }
 
@@ -268,7 +268,7 @@ END_TEST
 
 START_TEST(connections_over_the_limit_are_closed_and_counted)
 {
-    gv_admission_init(&admission, 3);
+    gv_admission_init(&admission, 3, 0);
     doors[0].options.admission = &admission;
     uint16_t port = open_doors("127.0.0.1:0", 1);
     int fds[5];
@@ -284,6 +284,31 @@ START_TEST(connections_over_the_limit_are_closed_and_counted)
     ck_assert(count_reaches(4));
     (void)close(next);
     for (int i = 0; i < 5; i++) {
+        (void)close(fds[i]);
+    }
+}
+END_TEST
+
+START_TEST(connections_above_the_rate_wait_and_then_come_in)
+{
+    gv_admission_init(&admission, 0, 20);
+    for (int i = 0; i < LOOPS; i++) {
+        doors[i].options.admission = &admission;
+    }
+    uint16_t port = open_doors("127.0.0.1:0", LOOPS);
+    int fds[30];
+    for (int i = 0; i < 30; i++) {
+        fds[i] = dial(port); /* the kernel takes it in */
+        ck_assert_int_ge(fds[i], 0);
+    }
+    sleep_ms(20);
+    ck_assert_int_lt(count_on(0) + count_on(1), 30);
+    ck_assert(count_reaches(30));
+    ck_assert_uint_gt(gv_counter_get(&gv_loop_stats(loops[0])->accept_delayed) +
+                          gv_counter_get(&gv_loop_stats(loops[1])->accept_delayed),
+                      0);
+    ck_assert_uint_eq(gv_counter_get(&gv_loop_stats(loops[0])->accept_refused), 0);
+    for (int i = 0; i < 30; i++) {
         (void)close(fds[i]);
     }
 }
@@ -358,7 +383,7 @@ END_TEST
 /* Connections on their way to a loop that stops are closed, not lost. */
 START_TEST(connection_for_a_stopping_loop_is_closed)
 {
-    gv_admission_init(&admission, 10);
+    gv_admission_init(&admission, 10, 0);
     gv_loop_t *second[] = {loops[1]};
     doors[0].options.spread_over = second;
     doors[0].options.spread_count = 1;
@@ -392,6 +417,7 @@ int main(void)
     tcase_add_test(tc, closed_listener_refuses);
     tcase_add_test(tc, paused_listener_lets_clients_wait);
     tcase_add_test(tc, connections_over_the_limit_are_closed_and_counted);
+    tcase_add_test(tc, connections_above_the_rate_wait_and_then_come_in);
     tcase_add_test(tc, running_out_of_descriptors_does_not_spin);
     tcase_add_test(tc, unix_connections_go_to_the_loops_in_turn);
     tcase_add_test(tc, connection_for_a_stopping_loop_is_closed);

@@ -93,10 +93,10 @@ static void on_counted_note(gv_letter_t *letter)
 START_TEST(budget_keeps_the_order)
 {
     gv_loop_assert_current(NULL); /* no loop runs: this thread may play the box's owner */
-    uv_loop_t uv;
+    gv_poller_t poller;
     gv_mailbox_t box;
-    ck_assert_int_eq(uv_loop_init(&uv), 0);
-    ck_assert_int_eq(gv_mailbox_open(&box, &uv), GV_OK);
+    ck_assert_int_eq(gv_poller_open(&poller), GV_OK);
+    ck_assert_int_eq(gv_mailbox_open(&box, &poller), GV_OK);
     for (int i = 0; i < 10; i++) {
         gv_mailbox_send(&box, &new_note(on_counted_note, 0, i)->letter);
     }
@@ -109,9 +109,8 @@ START_TEST(budget_keeps_the_order)
     ck_assert_int_eq(received, 11);
     ck_assert_int_eq(out_of_order, 0);
     ck_assert(gv_mailbox_sleep(&box));
-    gv_mailbox_close(&box, NULL);
-    ck_assert_int_eq(uv_run(&uv, UV_RUN_DEFAULT), 0);
-    ck_assert_int_eq(uv_loop_close(&uv), 0);
+    gv_mailbox_close(&box, &poller);
+    gv_poller_close(&poller);
 }
 END_TEST
 
@@ -119,17 +118,16 @@ END_TEST
 START_TEST(loop_does_not_sleep_over_a_letter)
 {
     gv_loop_assert_current(NULL); /* no loop runs: this thread may play the box's owner */
-    uv_loop_t uv;
+    gv_poller_t poller;
     gv_mailbox_t box;
-    ck_assert_int_eq(uv_loop_init(&uv), 0);
-    ck_assert_int_eq(gv_mailbox_open(&box, &uv), GV_OK);
+    ck_assert_int_eq(gv_poller_open(&poller), GV_OK);
+    ck_assert_int_eq(gv_mailbox_open(&box, &poller), GV_OK);
     gv_mailbox_send(&box, &new_note(on_counted_note, 0, 0)->letter);
     ck_assert(!gv_mailbox_sleep(&box));
     ck_assert_uint_eq(gv_mailbox_deliver(&box, 1), 1);
     ck_assert(gv_mailbox_sleep(&box));
-    gv_mailbox_close(&box, NULL);
-    ck_assert_int_eq(uv_run(&uv, UV_RUN_DEFAULT), 0);
-    ck_assert_int_eq(uv_loop_close(&uv), 0);
+    gv_mailbox_close(&box, &poller);
+    gv_poller_close(&poller);
 }
 END_TEST
 

@@ -251,6 +251,24 @@ START_TEST(wrong_paths_and_methods_are_told_in_json)
 }
 END_TEST
 
+/* A browser on this machine does what any web page says. */
+START_TEST(web_pages_may_look_but_not_touch)
+{
+    start();
+    on_loop_do(open_admin);
+    const char *origin = "Origin: http://evil.example\r\n";
+    ck_assert_uint_eq(status_of(ask("GET", "/echo", origin)), 200);
+    ck_assert_uint_eq(status_of(ask("POST", "/echo", "")), 200);
+    const char *answer = ask("POST", "/echo", origin);
+    ck_assert_uint_eq(status_of(answer), 403);
+    ck_assert_str_eq(member_of(answer, "code"), "FORBIDDEN");
+    answer =
+        ask("POST", "/echo", "Origin: http://console.example\r\nAuthorization: Bearer sesame\r\n");
+    ck_assert_uint_eq(status_of(answer), 200);
+    stop();
+}
+END_TEST
+
 START_TEST(bodies_are_taken_up_to_the_limit)
 {
     start();
@@ -505,6 +523,7 @@ int main(void)
     TCase *tc = tcase_create("admin");
     tcase_add_test(tc, routes_answer_and_the_index_lists_them);
     tcase_add_test(tc, wrong_paths_and_methods_are_told_in_json);
+    tcase_add_test(tc, web_pages_may_look_but_not_touch);
     tcase_add_test(tc, bodies_are_taken_up_to_the_limit);
     tcase_add_test(tc, one_connection_serves_several_requests);
     tcase_add_test(tc, an_answer_may_come_later);

@@ -44,6 +44,12 @@ START_TEST(status_says_what_the_node_is_and_does)
     assert_number(object, "counters.forwards_sent_total", 77);
     assert_number(object, "bytes.sent", INT64_MAX);
     assert_text(object, "storage.promise", "on disk before it is acknowledged");
+    assert_number(object, "message_log.live_bytes", 77);
+    assert_number(object, "message_log.restored.ms", 12);
+    assert_number(object, "storage.limit_bytes", 6144);
+    assert_number(object, "storage.batches_per_commit_p50", 17);
+    assert_number(object, "storage.commit.p99_us", 5000);
+    ck_assert(json_is_true(at(object, "storage.full")));
     assert_number(object, "listeners.0.port", 4711);
     assert_number(object, "shards.0.turn_p99_us", 2000001);
     assert_number(object, "shards.1.connections", 1);

@@ -26,13 +26,18 @@
 #include "base/rng.h"
 #include "broker/core/client.h"
 #include "broker/core/hub.h"
+#include "broker/core/restore.h"
 #include "broker/core/session.h"
 #include "broker/core/shard.h"
 #include "proto/mqtt/packet.h"
+#include "storage/mem_store.h"
+#include "storage/retained_store.h"
 
 enum {
     HOUSE_SHARDS_MAX = 4,
-    HOUSE_LETTERS_MAX = 4096
+    HOUSE_LETTERS_MAX = 4096,
+    HOUSE_GUESTS_MAX = 64,
+    HOUSE_ALIASES_MAX = 16, /* topic aliases a guest may say it takes */
 };
 
 typedef struct house house_t;
@@ -48,8 +53,14 @@ typedef struct guest {
     uint8_t *received; /* sent by the shard, not looked at by the guest */
     size_t received_size;
     char text[512];
-    uint16_t last_packet_id; /* of the last packet guest_next() has described */
+    uint16_t last_packet_id;  /* of the last packet guest_next() has described */
+    uint16_t last_request_id; /* of the last SUBACK or UNSUBACK among them */
+    size_t last_size;         /* of that packet [bytes] */
+    uint16_t last_alias;      /* of the last PUBLISH; 0: none */
+    uint16_t alias_max;       /* Topic Alias Maximum of its CONNECT */
+    char *aliases[HOUSE_ALIASES_MAX];
     uint16_t next_packet_id;
+    bool is_slow; /* takes output only by guest_take() */
     bool is_paused;
     bool is_closing; /* the core has closed it */
     bool is_gone;
@@ -61,14 +72,26 @@ struct house {
     gv_chunkpool_t pool;
     gv_hub_t *hub;
     gv_router_t *router;
+    gv_store_t *store; /* in memory; batches become durable when the house settles */
+    gv_log_t log;
+    uint64_t start_number;
+    bool is_store_slow; /* then they do not */
     _Atomic uint64_t nodes_alive;
     uint16_t shard_count;
+    uint16_t next_shard_count; /* from the next start on; 0: as before */
+    size_t image_bytes_max;
     gv_limits_t limits;
+    gv_auth_ports_t auth;
+    gv_bucket_t connects;
+    char told[1024]; /* who came and went, one line each */
     uint64_t now_ms;
-    gv_letter_t *letters[HOUSE_LETTERS_MAX]; /* a ring, in the order sent */
+    struct {
+        gv_letter_t *letter;
+        bool is_of_store;         /* else it is a parcel */
+    } letters[HOUSE_LETTERS_MAX]; /* a ring, in the order sent */
     uint32_t letter_head;
     uint32_t letter_tail;
-    guest_t *guests[64];
+    guest_t *guests[HOUSE_GUESTS_MAX];
     size_t guest_count;
     struct {
         void *ptr;
@@ -79,12 +102,18 @@ struct house {
 
 /* ---- the world ------------------------------------------------------------------------------ */
 
+static inline void house_put_letter(house_t *house, gv_letter_t *letter, bool is_of_store)
+{
+    ck_assert_uint_lt(house->letter_tail - house->letter_head, HOUSE_LETTERS_MAX);
+    uint32_t place = house->letter_tail++ % HOUSE_LETTERS_MAX;
+    house->letters[place].letter = letter;
+    house->letters[place].is_of_store = is_of_store;
+}
+
 static inline void house_post(void *arg, uint16_t to, gv_letter_t *letter)
 {
-    house_t *house = arg;
     (void)to;
-    ck_assert_uint_lt(house->letter_tail - house->letter_head, HOUSE_LETTERS_MAX);
-    house->letters[house->letter_tail++ % HOUSE_LETTERS_MAX] = letter;
+    house_put_letter(arg, letter, false);
 }
 
 static inline void house_nothing(void *arg)
@@ -97,11 +126,25 @@ static inline uint64_t house_now(void *arg)
     return ((house_t *)arg)->now_ms;
 }
 
-static inline bool house_retain_store(void *arg, gv_bytes_t topic, gv_msgbuf_t *kept,
-                                      const void *ticket, size_t ticket_size)
+/* Starts at some time of the day, and runs with the other clock. */
+static inline uint64_t house_realtime(void *arg)
 {
-    (void)arg, (void)topic, (void)kept, (void)ticket, (void)ticket_size;
-    return false;
+    return 1700000000000U + ((house_t *)arg)->now_ms;
+}
+
+static inline void house_store_post(void *arg, gv_letter_t *letter)
+{
+    house_put_letter(arg, letter, true);
+}
+
+static inline void house_presence(void *arg, const gv_presence_t *presence)
+{
+    house_t *house = arg;
+    size_t used = strlen(house->told);
+    (void)snprintf(house->told + used, sizeof(house->told) - used, "%.*s %s%02x%s\n",
+                   (int)presence->topic.size, (const char *)presence->topic.data,
+                   presence->has_username ? "named " : "", (unsigned)presence->reason,
+                   presence->is_lost ? " lost" : "");
 }
 
 /* Nobody reads between two calls into the house, so a retired object waits for the next settling.
@@ -127,9 +170,10 @@ static inline guest_t *guest_of(gv_conn_t *conn)
     return gv_container_of(conn, guest_t, conn);
 }
 
+/* Output that begins is not late. */
 static inline void conn_output(gv_conn_t *conn)
 {
-    (void)conn;
+    conn->progress_ms = guest_of(conn)->house->now_ms;
 }
 
 static inline void conn_close(gv_conn_t *conn)
@@ -162,28 +206,39 @@ static const gv_conn_ports_t house_conn_ports = {
     .move = conn_move,
 };
 
-/* Whatever the shard has put out becomes what the guest has received.  True: there was some. */
-static inline bool guest_collect(guest_t *guest)
+/* Some of what the shard has put out becomes what the guest has received.  True: there was some. */
+static inline bool guest_take(guest_t *guest, size_t size_max)
 {
     gv_bytes_t vec[16];
-    bool has_output = gv_outbuf_size(&guest->out) > 0;
-    while (gv_outbuf_size(&guest->out) > 0) {
+    size_t left = gv_outbuf_size(&guest->out) < size_max ? gv_outbuf_size(&guest->out) : size_max;
+    bool has_output = left > 0;
+    while (left > 0) {
         size_t count = gv_outbuf_iovec(&guest->out, vec, 16);
         size_t size = 0;
-        for (size_t i = 0; i < count; i++) {
-            guest->received = gv_xrealloc(guest->received, guest->received_size + vec[i].size);
-            memcpy(guest->received + guest->received_size, vec[i].data, vec[i].size);
-            guest->received_size += vec[i].size;
-            size += vec[i].size;
+        for (size_t i = 0; i < count && size < left; i++) {
+            size_t part = vec[i].size < left - size ? vec[i].size : left - size;
+            guest->received = gv_xrealloc(guest->received, guest->received_size + part);
+            memcpy(guest->received + guest->received_size, vec[i].data, part);
+            guest->received_size += part;
+            size += part;
         }
         gv_outbuf_consume(&guest->out, &guest->house->pool, size);
+        left -= size;
     }
-    guest->conn.has_output = false;
-    guest->conn.progress_ms = guest->house->now_ms;
-    if (has_output) {
+    guest->conn.has_output = gv_outbuf_size(&guest->out) > 0;
+    if (has_output || !guest->conn.has_output) {
+        guest->conn.progress_ms = guest->house->now_ms;
+    }
+    if (has_output && !guest->is_gone) {
         gv_client_drained(guest->conn.client);
     }
     return has_output;
+}
+
+/* All of it, unless the guest is slow. */
+static inline bool guest_collect(guest_t *guest)
+{
+    return !guest->is_slow && guest_take(guest, SIZE_MAX);
 }
 
 /* Offers input that waits.  True if the shard took some of it. */
@@ -198,6 +253,46 @@ static inline bool guest_offer(guest_t *guest)
     memmove(guest->input, guest->input + used, guest->input_size - used);
     guest->input_size -= used;
     return used > 0 || guest->shard != shard;
+}
+
+/*
+ * Who may overtake whom: letters of one way keep their order.  In a mailbox all that one receiver
+ * gets from other threads does; without, only what one sender sends to one receiver.  The store has
+ * a way of its own.
+ */
+static inline uint32_t house_way_of(const house_t *house, uint32_t number, bool is_mailbox)
+{
+    uint32_t place = number % HOUSE_LETTERS_MAX;
+    const gv_letter_t *letter = house->letters[place].letter;
+    if (house->letters[place].is_of_store) {
+        return UINT32_MAX;
+    }
+    const gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    bool is_back = letter->deliver == parcel->way_back;
+    uint32_t from = is_back ? parcel->to_index : parcel->from_index;
+    uint32_t to = is_back ? parcel->from_index : parcel->to_index;
+    return is_mailbox ? to : from << 16 | to;
+}
+
+/* Delivers one letter of the way of the `which`-th, the oldest.  False: there is none. */
+static inline bool house_deliver(house_t *house, uint32_t which, bool is_mailbox)
+{
+    uint32_t count = house->letter_tail - house->letter_head;
+    if (count == 0) {
+        return false;
+    }
+    uint32_t at = house->letter_head;
+    uint32_t way = house_way_of(house, at + which % count, is_mailbox);
+    while (house_way_of(house, at, is_mailbox) != way) {
+        at++;
+    }
+    gv_letter_t *letter = house->letters[at % HOUSE_LETTERS_MAX].letter;
+    for (; at > house->letter_head; at--) {
+        house->letters[at % HOUSE_LETTERS_MAX] = house->letters[(at - 1) % HOUSE_LETTERS_MAX];
+    }
+    house->letter_head++;
+    letter->deliver(letter);
+    return true;
 }
 
 /* Lets everything happen that can happen without time passing. */
@@ -217,8 +312,11 @@ static inline void house_settle(house_t *house)
             gv_shard_turn_end(house->shards[i]);
         }
         gv_hub_turn_end(house->hub);
+        while (!house->is_store_slow && gv_mem_store_step(house->store)) {
+            goes_on = true;
+        }
         while (house->letter_head != house->letter_tail) {
-            gv_letter_t *letter = house->letters[house->letter_head++ % HOUSE_LETTERS_MAX];
+            gv_letter_t *letter = house->letters[house->letter_head++ % HOUSE_LETTERS_MAX].letter;
             letter->deliver(letter);
             goes_on = true;
         }
@@ -245,28 +343,31 @@ static inline void house_pass(house_t *house, uint64_t ms)
     }
 }
 
-static inline void house_open(house_t *house, uint16_t shard_count)
+static inline gv_err_t house_load_retained(const gv_stored_retained_t *record, void *arg)
 {
-    *house = (house_t){.shard_count = shard_count, .now_ms = 1000000};
-    house->limits = (gv_limits_t){
-        .packet_size_max = 1 << 20,
-        .connect_size_max = 1 << 17,
-        .client_id_size_max = 256,
-        .topic_size_max = 4096,
-        .topic_levels_max = 64,
-        .subscriptions_max = 1000,
-        .connect_timeout_ms = 10000,
-        .session_expiry_max_s = GV_EXPIRY_NEVER,
-        .receive_max = 64,
-        .inflight_max = 8,
-        .topic_alias_max = 4,
-        .queue_messages_max = 100,
-        .queue_bytes_max = 1 << 20,
-        .output_bytes_max = 1 << 20,
-        .output_bytes_soft = 1 << 19,
-        .slow_reader_timeout_ms = 20000,
-        .retain_available = true,
-    };
+    house_t *house = arg;
+    gv_publish_t publish = {.topic = record->topic,
+                            .payload = record->payload,
+                            .props = record->properties,
+                            .qos = record->qos,
+                            .retain = true};
+    gv_msgbuf_t *kept = NULL;
+    ck_assert_int_eq(gv_publish_keep(&publish, &kept), GV_OK);
+    gv_shard_retain_load(house->shards[gv_shard_home(record->topic, 7, house->shard_count)], kept);
+    gv_msgbuf_unref(&kept);
+    gv_publish_done(&publish);
+    return GV_OK;
+}
+
+/* The node starts, with what it finds in its store. */
+static inline void house_boot(house_t *house)
+{
+    if (house->next_shard_count != 0) {
+        house->shard_count = house->next_shard_count;
+    }
+    uint16_t shard_count = house->shard_count;
+    house->start_number++;
+    gv_log_init(&house->log);
     gv_timerwheel_new(house->now_ms, &house->wheel);
     gv_chunkpool_init(&house->pool);
     gv_router_options_t router_options = {
@@ -278,8 +379,10 @@ static inline void house_open(house_t *house, uint16_t shard_count)
         .read_begin = house_nothing,
         .read_end = house_nothing,
         .monotonic_ms = house_now,
-        .retain_store = house_retain_store,
+        .realtime_ms = house_realtime,
+        .presence = house_presence,
         .conn = &house_conn_ports,
+        .auth = house->auth,
     };
     gv_hub_options_t hub_options = {
         .shard_count = shard_count,
@@ -299,8 +402,17 @@ static inline void house_open(house_t *house, uint16_t shard_count)
             .limits = &house->limits,
             .router = house->router,
             .nodes_alive = &house->nodes_alive,
+            .connects = &house->connects,
             .wheel = house->wheel,
             .pool = &house->pool,
+            .journal = {.store = house->store,
+                        .post = house_store_post,
+                        .post_arg = house,
+                        .log = &house->log,
+                        .image_bytes_max = house->image_bytes_max,
+                        .clean_bytes_min = 1 << 14},
+            .start_number = house->start_number,
+            .presence_prefix = GV_BYTES_LITERAL("$SYS/brokers/n1/clients/"),
             .ports = ports,
         };
         gv_shard_new(&options, &house->shards[i]);
@@ -313,6 +425,51 @@ static inline void house_open(house_t *house, uint16_t shard_count)
         shards[i] = house->shards[i];
     }
     gv_hub_connect(house->hub, shards, NULL);
+    gv_restored_t restored;
+    ck_assert_int_eq(
+        gv_restore(house->shards, shard_count, house->hub, &house->log, house->store, &restored),
+        GV_OK);
+    ck_assert_int_eq(gv_retained_load(house->store, house_load_retained, house), GV_OK);
+}
+
+/* `auth` is for MQTT 5 enhanced authentication; zeros offer none. */
+static inline void house_open_with(house_t *house, uint16_t shard_count, gv_auth_ports_t auth)
+{
+    *house = (house_t){
+        .shard_count = shard_count, .now_ms = 1000000, .image_bytes_max = 1 << 20, .auth = auth};
+    house->limits = (gv_limits_t){
+        .packet_size_max = 1 << 20,
+        .connect_size_max = 1 << 17,
+        .client_id_size_max = 256,
+        .topic_size_max = 4096,
+        .topic_levels_max = 64,
+        .subscriptions_max = 1000,
+        .connect_timeout_ms = 10000,
+        .session_expiry_max_s = GV_EXPIRY_NEVER,
+        .receive_max = 64,
+        .inflight_max = 8,
+        .topic_alias_max = 4,
+        .topic_alias_send_max = 16,
+        .topic_alias_bytes_max = 4096,
+        .topic_alias_memory_max = 1 << 20,
+        .queue_messages_max = 100,
+        .queue_bytes_max = 1 << 20,
+        .output_bytes_max = 1 << 20,
+        .output_bytes_soft = 1 << 19,
+        .slow_reader_timeout_ms = 20000,
+        .retain_available = true,
+        .client_events = true,
+        .payload_format_check = true,
+    };
+    gv_bucket_init(&house->connects);
+    gv_mem_options_t store_options = {.seed = 7};
+    gv_mem_store_new(&store_options, &house->store);
+    house_boot(house);
+}
+
+static inline void house_open(house_t *house, uint16_t shard_count)
+{
+    house_open_with(house, shard_count, (gv_auth_ports_t){.begin = NULL});
 }
 
 /* The guest's connection breaks. */
@@ -326,26 +483,96 @@ static inline void guest_leave(guest_t *guest)
     }
 }
 
-static inline void house_close(house_t *house)
+static inline void guest_free(guest_t *guest)
 {
-    for (size_t i = 0; i < house->guest_count; i++) {
-        guest_leave(house->guests[i]);
+    gv_outbuf_clear(&guest->out, &guest->house->pool);
+    for (size_t i = 0; i < HOUSE_ALIASES_MAX; i++) {
+        gv_free(guest->aliases[i]);
     }
-    house_settle(house);
+    gv_free(guest->input);
+    gv_free(guest->received);
+    gv_free(guest);
+}
+
+/* Frees the node, and the guests with it. */
+static inline void house_clear(house_t *house)
+{
     for (uint16_t i = 0; i < house->shard_count; i++) {
         gv_shard_free(&house->shards[i]);
     }
     gv_hub_free(&house->hub);
     house_free_retired(house);
     gv_router_free(&house->router);
+    gv_log_deinit(&house->log);
     for (size_t i = 0; i < house->guest_count; i++) {
-        gv_outbuf_clear(&house->guests[i]->out, &house->pool);
-        gv_free(house->guests[i]->input);
-        gv_free(house->guests[i]->received);
-        gv_free(house->guests[i]);
+        guest_free(house->guests[i]);
     }
+    house->guest_count = 0;
     gv_chunkpool_deinit(&house->pool);
     gv_timerwheel_free(&house->wheel);
+}
+
+/* All guests leave, and the node has written everything. */
+static inline void house_empty(house_t *house)
+{
+    for (size_t i = 0; i < house->guest_count; i++) {
+        guest_leave(house->guests[i]);
+    }
+    house_settle(house);
+    for (uint16_t i = 0; i < house->shard_count; i++) {
+        gv_shard_finish(house->shards[i]);
+    }
+    house_settle(house);
+}
+
+/* The node ends as it should, and starts again. */
+static inline void house_restart(house_t *house)
+{
+    house_empty(house);
+    house_clear(house);
+    house_boot(house);
+}
+
+/*
+ * The node dies: of what it has handed to the store, the first `steps` steps of the store's work
+ * have been done.  What the guests have received by now is all they get.
+ */
+static inline void house_die(house_t *house, gv_mem_crash_t kind, uint32_t steps)
+{
+    house->is_store_slow = true;
+    house_settle(house);
+    for (uint16_t i = 0; i < house->shard_count; i++) {
+        gv_shard_finish(house->shards[i]);
+    }
+    while (steps-- > 0 && gv_mem_store_step(house->store)) {
+    }
+    house_settle(house);
+    gv_mem_store_crash(house->store, kind);
+}
+
+/* It starts again, without guests. */
+static inline void house_revive(house_t *house)
+{
+    for (size_t i = 0; i < house->guest_count; i++) {
+        guest_leave(house->guests[i]);
+    }
+    house_settle(house);
+    house_clear(house);
+    house->is_store_slow = false;
+    house_boot(house);
+}
+
+static inline void house_crash(house_t *house, gv_mem_crash_t kind, uint32_t steps)
+{
+    house_die(house, kind, steps);
+    house_revive(house);
+}
+
+static inline void house_close(house_t *house)
+{
+    house_empty(house);
+    house_clear(house);
+    gv_store_close(&house->store);
 }
 
 /* ---- guests --------------------------------------------------------------------------------- */
@@ -369,9 +596,21 @@ static inline void guest_send(guest_t *guest, const void *bytes, size_t size)
     house_settle(guest->house);
 }
 
+/* When all seats are taken, one whose guest has gone is used again. */
+static inline void house_sweep(house_t *house)
+{
+    for (size_t i = HOUSE_GUESTS_MAX; house->guest_count == HOUSE_GUESTS_MAX && i > 0; i--) {
+        if (house->guests[i - 1]->is_gone) {
+            guest_free(house->guests[i - 1]);
+            house->guests[i - 1] = house->guests[--house->guest_count];
+        }
+    }
+}
+
 /* A connection that has said nothing yet. */
 static inline guest_t *house_visit(house_t *house, gv_mqtt_version_t version)
 {
+    house_sweep(house);
     guest_t *guest = GV_NEW(guest_t);
     guest->house = house;
     guest->version = version;
@@ -380,7 +619,7 @@ static inline guest_t *house_visit(house_t *house, gv_mqtt_version_t version)
     guest->conn.anonymous_allowed = true;
     guest->conn.progress_ms = house->now_ms;
     gv_outbuf_init(&guest->out);
-    ck_assert_uint_lt(house->guest_count, 64);
+    ck_assert_uint_lt(house->guest_count, HOUSE_GUESTS_MAX);
     house->guests[house->guest_count++] = guest;
     gv_client_open(house->shards[0], &guest->conn);
     return guest;
@@ -390,10 +629,34 @@ static inline void guest_connect(guest_t *guest, gv_mqtt_connect_t connect)
 {
     uint8_t bytes[2048];
     connect.version = guest->version;
+    if (guest->version == GV_MQTT_V5 && guest->alias_max > 0) {
+        gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_TOPIC_ALIAS_MAXIMUM,
+                                 guest->alias_max);
+    }
     gv_writer_t w = gv_writer(bytes, sizeof(bytes));
     size_t size = gv_mqtt_encode_connect(&connect, &w);
     ck_assert_uint_gt(size, 0);
     guest_send(guest, bytes, size);
+}
+
+/* Puts the topic in where there is only its alias, and remembers what aliases mean. */
+static inline void guest_resolve(guest_t *guest, gv_mqtt_publish_t *publish)
+{
+    guest->last_alias = 0;
+    if (!gv_mqtt_props_has(&publish->props, GV_MQTT_PROP_TOPIC_ALIAS)) {
+        return;
+    }
+    guest->last_alias = publish->props.topic_alias;
+    ck_assert_uint_le(guest->last_alias, guest->alias_max); /* [MQTT-3.1.2-26] */
+    char **text = &guest->aliases[guest->last_alias - 1];
+    if (publish->topic.size > 0) {
+        gv_free(*text);
+        *text = gv_xalloc(publish->topic.size + 1);
+        memcpy(*text, publish->topic.data, publish->topic.size);
+        (*text)[publish->topic.size] = '\0';
+    }
+    ck_assert_msg(*text != NULL, "alias %d was never introduced", guest->last_alias);
+    publish->topic = gv_bytes_text(*text);
 }
 
 /* Describes the next packet received, for comparing; "" when there is none. */
@@ -407,6 +670,7 @@ static inline const char *guest_next(guest_t *guest)
     }
     gv_mqtt_peer_t server = guest_server(guest);
     gv_mqtt_reason_t reason = GV_MQTT_SUCCESS;
+    guest->last_size = frame.size;
     char *text = guest->text;
     size_t room = sizeof(guest->text);
     int used = snprintf(text, room, "%s", gv_mqtt_type_text(frame.type));
@@ -421,6 +685,7 @@ static inline const char *guest_next(guest_t *guest)
         gv_mqtt_publish_t publish;
         ck_assert_int_eq(gv_mqtt_decode_publish(&frame, &server, &publish, &reason), GV_OK);
         guest->last_packet_id = publish.packet_id;
+        guest_resolve(guest, &publish);
         (void)snprintf(text, room, " %.*s q%u%s%s %.*s", (int)publish.topic.size,
                        (const char *)publish.topic.data, publish.qos, publish.retain ? " r" : "",
                        publish.dup ? " dup" : "", (int)publish.payload.size,
@@ -436,6 +701,7 @@ static inline const char *guest_next(guest_t *guest)
                              ? gv_mqtt_decode_suback(&frame, &server, &suback, &reason)
                              : gv_mqtt_decode_unsuback(&frame, &server, &suback, &reason),
                          GV_OK);
+        guest->last_request_id = suback.packet_id;
         for (size_t i = 0; i < suback.codes.size; i++) {
             used = snprintf(text, room, " %02x", suback.codes.data[i]);
             text += used;
@@ -451,16 +717,22 @@ static inline const char *guest_next(guest_t *guest)
     return guest->text;
 }
 
-static inline guest_t *house_connect(house_t *house, gv_mqtt_version_t version, const char *id,
-                                     bool clean_start)
+/* CONNECT of a visitor, and its CONNACK. */
+static inline void guest_come_in(guest_t *guest, const char *id, bool clean_start)
 {
-    guest_t *guest = house_visit(house, version);
     gv_mqtt_connect_t connect = {.client_id = gv_bytes_text(id), .clean_start = clean_start};
-    if (version == GV_MQTT_V5 && !clean_start) {
+    if (guest->version == GV_MQTT_V5 && !clean_start) {
         gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_SESSION_EXPIRY, GV_EXPIRY_NEVER);
     }
     guest_connect(guest, connect);
     ck_assert_int_eq(strncmp(guest_next(guest), "CONNACK 00", 10), 0);
+}
+
+static inline guest_t *house_connect(house_t *house, gv_mqtt_version_t version, const char *id,
+                                     bool clean_start)
+{
+    guest_t *guest = house_visit(house, version);
+    guest_come_in(guest, id, clean_start);
     return guest;
 }
 

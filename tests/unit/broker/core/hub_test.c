@@ -28,6 +28,7 @@ typedef struct wire {
     uint64_t last_seq;
     size_t publish_count;
     char last_shared[64];
+    char last_payload[64];
     uint32_t last_value;
 } wire_t;
 
@@ -65,6 +66,8 @@ static void on_publish(void *arg, const gv_forward_t *message, uint64_t nodes, u
         (void)snprintf(wire->last_shared, sizeof(wire->last_shared), "%.*s",
                        (int)message->shared[i].size, (const char *)message->shared[i].data);
     }
+    (void)snprintf(wire->last_payload, sizeof(wire->last_payload), "%.*s",
+                   (int)message->payload.size, (const char *)message->payload.data);
     if (!wire->is_cut) {
         gv_hub_on_deliver(wire->to->hub, &delivery, message);
     }
@@ -77,7 +80,7 @@ static void on_applied(void *arg, gv_delivery_t delivery)
     wire_t *wire = own == &wires[0] ? &wires[1] : &wires[0];
     for (size_t i = 0; i < wire->sent_count; i++) {
         if (wire->sent[i].seq == delivery.seq) {
-            gv_hub_on_confirmed(wire->from->hub, wire->sent[i].token, GV_FORWARD_APPLIED);
+            gv_hub_on_confirmed(wire->from->hub, wire->sent[i].token, GV_FORWARD_APPLIED, NULL);
             wire->sent[i] = wire->sent[--wire->sent_count];
             return;
         }
@@ -180,12 +183,12 @@ START_TEST(the_acknowledgement_waits_for_the_other_node)
     settle_both();
     ck_assert_str_eq(guest_next(alice), "");
     /* The node is gone for good: there is nobody to wait for. */
-    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE, NULL);
     settle_both();
     ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
     guest_publish(alice, "t", "y", 1, false);
     settle_both();
-    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[1].token, GV_FORWARD_FULL);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[1].token, GV_FORWARD_FULL, NULL);
     settle_both();
     ck_assert_str_eq(guest_next(alice), "PUBACK 2 97");
     close_both();
@@ -204,6 +207,20 @@ START_TEST(suback_waits_for_the_other_node)
     settle_both();
     ck_assert_str_eq(guest_next(bob), "SUBACK 00");
     close_both();
+}
+END_TEST
+
+/* The parcels are with the hub then.  Leaks show in the asan build with CK_FORK=no. */
+START_TEST(a_node_may_end_while_others_have_not_confirmed_its_routes)
+{
+    open_both();
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", true);
+    wires[1].is_silent = true;
+    guest_push_subscribe(bob, (gv_mqtt_subscription_t){.text = GV_BYTES_LITERAL("t")}, 0);
+    settle_both();
+    ck_assert_uint_eq(wires[1].barrier_count, 1);
+    house_close(&houses[1]);
+    house_close(&houses[0]);
 }
 END_TEST
 
@@ -282,6 +299,89 @@ START_TEST(a_group_whose_members_there_have_left_gets_its_message_here)
 }
 END_TEST
 
+/* What the cluster hands back of the message last published. */
+static gv_forward_t lost_message(const wire_t *wire, gv_bytes_t *shared)
+{
+    shared[0] = gv_bytes_text(wire->last_shared);
+    return (gv_forward_t){.topic = GV_BYTES_LITERAL("t"),
+                          .payload = gv_bytes_text(wire->last_payload),
+                          .shared = shared,
+                          .shared_count = 1,
+                          .expiry_ms = GV_FORWARD_NO_EXPIRY,
+                          .qos = 1};
+}
+
+START_TEST(what_a_dead_node_was_to_have_for_a_group_goes_to_a_member_elsewhere)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(there, "$share/g/t", 1);
+    guest_t *here = house_connect(&houses[0], GV_MQTT_V5, "here", true);
+    wires[0].is_cut = true;
+    guest_publish(alice, "t", "early", 1, false);
+    settle_both();
+    ck_assert_uint_eq(wires[0].sent_count, 1);
+    subscribe(here, "$share/g/t", 1);
+    ck_assert_str_eq(guest_next(alice), "");
+
+    gv_bytes_t shared[1];
+    gv_forward_t lost = lost_message(&wires[0], shared);
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_HIDDEN);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE, &lost);
+    settle_both();
+    ck_assert_str_eq(guest_next(here), "PUBLISH t q1 early");
+    ck_assert_str_eq(guest_next(here), "");
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    ck_assert_str_eq(guest_next(alice), "");
+    close_both();
+}
+END_TEST
+
+START_TEST(what_a_dead_node_was_to_have_for_a_group_without_members_is_counted)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(there, "$share/g/t", 1);
+    wires[0].is_cut = true;
+    guest_publish(alice, "t", "x", 1, false);
+    settle_both();
+    gv_bytes_t shared[1];
+    gv_forward_t lost = lost_message(&wires[0], shared);
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_HIDDEN);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE, &lost);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    ck_assert_uint_eq(gv_hub_stats(houses[0].hub)->shares_without_member, 1);
+    close_both();
+}
+END_TEST
+
+/* It was chosen again, because it has come back meanwhile: then its own answer counts. */
+START_TEST(what_is_given_to_another_node_is_acknowledged_when_that_one_has_it)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(there, "$share/g/t", 1);
+    wires[0].is_cut = true;
+    guest_publish(alice, "t", "x", 1, false);
+    settle_both();
+    gv_bytes_t shared[1];
+    gv_forward_t lost = lost_message(&wires[0], shared);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE, &lost);
+    settle_both();
+    ck_assert_uint_eq(wires[0].publish_count, 2);
+    ck_assert_uint_eq(wires[0].sent[1].token, wires[0].sent[0].token);
+    ck_assert_str_eq(guest_next(alice), "");
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[1].token, GV_FORWARD_FULL, NULL);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 97");
+    close_both();
+}
+END_TEST
+
 START_TEST(a_retained_message_is_kept_on_every_node)
 {
     open_both();
@@ -311,9 +411,13 @@ int main(void)
     tcase_add_test(tc, a_publish_here_reaches_a_subscriber_there_once);
     tcase_add_test(tc, the_acknowledgement_waits_for_the_other_node);
     tcase_add_test(tc, suback_waits_for_the_other_node);
+    tcase_add_test(tc, a_node_may_end_while_others_have_not_confirmed_its_routes);
     tcase_add_test(tc, a_dead_node_attracts_nothing_and_its_rows_come_back_with_it);
     tcase_add_test(tc, a_group_over_two_nodes_gets_one_copy);
     tcase_add_test(tc, a_group_whose_members_there_have_left_gets_its_message_here);
+    tcase_add_test(tc, what_a_dead_node_was_to_have_for_a_group_goes_to_a_member_elsewhere);
+    tcase_add_test(tc, what_a_dead_node_was_to_have_for_a_group_without_members_is_counted);
+    tcase_add_test(tc, what_is_given_to_another_node_is_acknowledged_when_that_one_has_it);
     tcase_add_test(tc, a_retained_message_is_kept_on_every_node);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);

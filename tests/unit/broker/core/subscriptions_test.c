@@ -61,7 +61,7 @@ START_TEST(a_second_subscription_to_the_same_replaces)
     gv_filter_t *filter = first->filter;
     gv_subscriptions_remove(&table, first);
     gv_subscriptions_remove(&table, gv_subscriptions_of(filter, sessions[1]));
-    gv_subscriptions_release(&table, filter);
+    gv_subscriptions_release(&table, filter, 0);
     close_table();
 }
 END_TEST
@@ -76,15 +76,51 @@ START_TEST(a_released_slot_finds_nothing)
         uint32_t slot = filter->slot;
         ck_assert_ptr_eq(gv_subscriptions_at(&table, slot), filter);
         gv_subscriptions_remove(&table, subscription);
-        gv_subscriptions_release(&table, filter);
+        gv_subscriptions_release(&table, filter, 0);
         ck_assert_ptr_null(gv_subscriptions_at(&table, slot));
         /* Not even when the index is in use again, under another generation. */
         (void)add(0, "b", &is_new);
         gv_filter_t *other = gv_subscriptions_find(&table, GV_BYTES_LITERAL("b"));
         ck_assert_ptr_ne(gv_subscriptions_at(&table, slot), other);
         gv_subscriptions_remove(&table, gv_subscriptions_of(other, sessions[0]));
-        gv_subscriptions_release(&table, other);
+        gv_subscriptions_release(&table, other, 0);
     }
+    close_table();
+}
+END_TEST
+
+/* A filter that comes and goes all the time: no slot is seen twice in four minutes. */
+START_TEST(a_slot_is_the_same_again_only_after_minutes)
+{
+    enum {
+        PER_STEP = 20,
+        STEP_MS = 100,
+    };
+    open_table();
+    bool is_new = false;
+    gv_subscription_t *subscription = add(0, "a", &is_new);
+    const uint32_t slot = subscription->filter->slot;
+    uint64_t now_ms = 5000;
+    uint64_t released_ms = 0;
+    uint32_t uses = 0;
+    for (; uses < 2; now_ms += STEP_MS) {
+        ck_assert_uint_lt(now_ms, 400000);
+        for (int i = 0; i < PER_STEP; i++) {
+            if (subscription == NULL) {
+                subscription = add(0, "a", &is_new);
+            }
+            gv_filter_t *filter = subscription->filter;
+            bool is_same = filter->slot == slot;
+            ck_assert(!is_same || released_ms == 0 || now_ms - released_ms > 240000);
+            uses += is_same;
+            released_ms = is_same ? now_ms : released_ms;
+            gv_subscriptions_remove(&table, subscription);
+            gv_subscriptions_release(&table, filter, now_ms);
+            subscription = NULL;
+        }
+    }
+    /* About as many indices as are released in a second. */
+    ck_assert_uint_le(table._index_count, 2 * PER_STEP * 1000 / STEP_MS);
     close_table();
 }
 END_TEST
@@ -113,7 +149,7 @@ START_TEST(agrees_with_a_table_of_booleans)
             gv_subscriptions_remove(&table, subscription);
             has[s][f] = false;
             if (filter->count == 0) {
-                gv_subscriptions_release(&table, filter);
+                gv_subscriptions_release(&table, filter, 0);
             }
         }
     }
@@ -140,6 +176,7 @@ int main(void)
     TCase *tc = tcase_create("subscriptions");
     tcase_add_test(tc, a_second_subscription_to_the_same_replaces);
     tcase_add_test(tc, a_released_slot_finds_nothing);
+    tcase_add_test(tc, a_slot_is_the_same_again_only_after_minutes);
     tcase_add_test(tc, agrees_with_a_table_of_booleans);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);

@@ -252,8 +252,9 @@ END_TEST
 
 static void drain_shard(gv_loop_t *loop, void *arg)
 {
+    static const gv_drain_t drain = {.reason = GV_MQTT_SERVER_SHUTTING_DOWN};
     (void)arg;
-    gv_shard_drain(rig.shards[gv_loop_index(loop)]);
+    gv_shard_drain(rig.shards[gv_loop_index(loop)], &drain);
 }
 
 START_TEST(the_last_words_arrive_although_input_is_unread)

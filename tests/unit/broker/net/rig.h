@@ -28,6 +28,7 @@
 #include "broker/core/hub.h"
 #include "broker/net/listeners.h"
 #include "proto/mqtt/packet.h"
+#include "storage/mem_store.h"
 #include "tests/unit/base/io/loop_fixture.h"
 
 enum {
@@ -45,6 +46,8 @@ typedef struct rig {
     gv_job_t turn_ends[RIG_LOOPS];
     gv_hub_t *hub;
     gv_router_t *router;
+    gv_store_t *stores[RIG_SHARDS];
+    gv_log_t log;
     _Atomic uint64_t nodes_alive;
     gv_limits_t limits;
     gv_listener_config_t configs[RIG_LISTENERS_MAX];
@@ -88,11 +91,17 @@ static inline uint64_t rig_now(void *arg)
     return now_ms();
 }
 
-static inline bool rig_retain_store(void *arg, gv_bytes_t topic, gv_msgbuf_t *kept,
-                                    const void *ticket, size_t ticket_size)
+static inline uint64_t rig_realtime(void *arg)
 {
-    (void)arg, (void)topic, (void)kept, (void)ticket, (void)ticket_size;
-    return false;
+    (void)arg;
+    return gv_clock_realtime_ms(gv_os_clock());
+}
+
+/* Nothing here is durable. */
+static inline void rig_store_post(void *arg, gv_letter_t *letter)
+{
+    (void)arg, (void)letter;
+    GV_ASSERT(false);
 }
 
 static inline void rig_retire(void *arg, void *ptr, void (*free_fn)(void *))
@@ -128,6 +137,7 @@ static inline void rig_make_shard(gv_loop_t *loop, void *arg)
         .nodes_alive = &rig.nodes_alive,
         .wheel = gv_loop_wheel(loop),
         .pool = gv_loop_chunkpool(loop),
+        .journal = {.store = rig.stores[index], .post = rig_store_post, .log = &rig.log},
         .ports = *ports,
     };
     gv_shard_new(&options, &rig.shards[index]);
@@ -135,7 +145,6 @@ static inline void rig_make_shard(gv_loop_t *loop, void *arg)
         .loop = loop,
         .shard = rig.shards[index],
         .frontends = rig.frontends,
-        .packet_size_max = rig.limits.packet_size_max,
     };
     gv_frontend_new(&frontend_options, &rig.frontends[index]);
 }
@@ -156,7 +165,7 @@ static inline void rig_make_node(void)
         .read_begin = rig_read_begin,
         .read_end = rig_read_end,
         .monotonic_ms = rig_now,
-        .retain_store = rig_retain_store,
+        .realtime_ms = rig_realtime,
         .conn = gv_frontend_ports(),
     };
     gv_router_options_t router_options = {.hash_seed = RIG_HASH_SEED, .retire = rig_retire};
@@ -174,7 +183,10 @@ static inline void rig_make_node(void)
         rig.loops[i] = started_loop(i);
     }
     void *shards[RIG_SHARDS];
+    gv_log_init(&rig.log);
     for (uint32_t i = 0; i < RIG_SHARDS; i++) {
+        gv_mem_options_t store_options = {.seed = i};
+        gv_mem_store_new(&store_options, &rig.stores[i]);
         call_on(rig.loops[i], rig_make_shard, &ports);
         shards[i] = rig.shards[i];
     }
@@ -204,12 +216,16 @@ static inline void rig_init(void)
                 .receive_max = 64,
                 .inflight_max = 64,
                 .topic_alias_max = 4,
+                .topic_alias_send_max = 16,
+                .topic_alias_bytes_max = 4096,
+                .topic_alias_memory_max = 1 << 20,
                 .queue_messages_max = 1000,
                 .queue_bytes_max = 1 << 20,
                 .output_bytes_max = 64 << 20,
                 .output_bytes_soft = 32 << 20,
                 .slow_reader_timeout_ms = 20000,
                 .retain_available = true,
+                .payload_format_check = true,
             },
     };
 }
@@ -298,7 +314,9 @@ static inline void rig_close(void)
     for (uint32_t i = 0; i < RIG_SHARDS; i++) {
         gv_frontend_free(&rig.frontends[i]);
         gv_shard_free(&rig.shards[i]);
+        gv_store_close(&rig.stores[i]);
     }
+    gv_log_deinit(&rig.log);
     gv_hub_free(&rig.hub);
     gv_router_free(&rig.router);
     gv_rcu_barrier();

@@ -199,21 +199,6 @@ START_TEST(the_dead_are_forgotten_in_the_end)
 }
 END_TEST
 
-START_TEST(forgetting_on_demand_is_for_the_dead_only)
-{
-    mesh_t *mesh = mesh_of(2);
-    gv_node_index_t index = mesh_index(mesh, 0, 1);
-    ck_assert_int_eq(gv_ccore_forget(mesh->node[0].core, index), GV_ERR_BUSY);
-    ck_assert_int_eq(gv_ccore_forget(mesh->node[0].core, GV_NODE_SELF), GV_ERR_NOENT);
-    mesh_kill(mesh, 1, true);
-    ck_assert_uint_ne(mesh_until(mesh, 0, 1, GV_MEMBER_DEAD), UINT64_MAX);
-    ck_assert_int_eq(gv_ccore_forget(mesh->node[0].core, index), GV_OK);
-    mesh_run(mesh, 50);
-    ck_assert_uint_eq(mesh_index(mesh, 0, 1), GV_NODE_NONE);
-    mesh_free(mesh);
-}
-END_TEST
-
 /* The test plays node 1, which claims things about others. */
 static void claim(mesh_t *mesh, gv_link_id_t link, size_t about, gv_incarnation_t incarnation,
                   uint32_t number, Gv__MemberState state)
@@ -234,6 +219,52 @@ static void claim(mesh_t *mesh, gv_link_id_t link, size_t about, gv_incarnation_
     facts.n_facts = 1;
     mesh_say(mesh, 0, link, GV_FRAME_FACTS, &facts.base);
 }
+
+/* After a long partition; what it has been dead for is not what we have held it dead for. */
+START_TEST(the_rows_of_who_is_said_to_be_long_dead_stay_until_it_can_refute)
+{
+    mesh_t *mesh = mesh_new();
+    gv_ccore_options_t options;
+    mesh_options(&mesh->node[0], &options);
+    options.timing.purge = 2000;
+    mesh_start_with(&mesh->node[0], &options);
+    for (size_t i = 1; i < 3; i++) {
+        mesh_start(mesh, i);
+        mesh_connect(mesh, 0, i, 0);
+    }
+    mesh_connect(mesh, 1, 2, 0);
+    mesh_run(mesh, 500);
+    mesh_set(mesh, 2, "r", 1);
+    mesh_cut(mesh, 0, 2, true);
+    mesh_run(mesh, 4000);
+    ck_assert_int_eq(mesh_state(mesh, 0, 2), GV_MEMBER_ALIVE); /* by the word of node 1 */
+    char name[] = "n2";
+    char address[] = "";
+    Gv__Fact fact = GV__FACT__INIT;
+    fact.node_id = mesh_id(mesh, 2);
+    fact.name = name;
+    fact.address = address;
+    fact.start_counter = 1;
+    fact.boot_id = 102;
+    fact.claim = mesh_status(mesh, 0, 2).view.claim;
+    fact.state = GV__MEMBER_STATE__MEMBER_DEAD;
+    fact.age_ms = (uint64_t)5 * 3600 * 1000;
+    Gv__Fact *list[] = {&fact};
+    Gv__Facts facts = GV__FACTS__INIT;
+    facts.facts = list;
+    facts.n_facts = 1;
+    gv_link_id_t link = 2; /* 0 - 1, end of 0 */
+    mesh_say(mesh, 0, link, GV_FRAME_FACTS, &facts.base);
+    mesh_say(mesh, 1, link ^ 1, GV_FRAME_FACTS, &facts.base); /* they have told each other */
+    ck_assert_int_eq(mesh_state(mesh, 0, 2), GV_MEMBER_DEAD);
+    uint64_t changes = mesh->node[0].row_changes;
+    mesh_run(mesh, 500);
+    ck_assert_int_eq(mesh_state(mesh, 0, 2), GV_MEMBER_ALIVE);
+    ck_assert_uint_eq(mesh->node[0].row_changes, changes);
+    ck_assert_uint_eq(mesh_value(mesh, 0, 2, "r"), 1);
+    mesh_free(mesh);
+}
+END_TEST
 
 START_TEST(another_process_with_our_identity_is_reported)
 {
@@ -330,7 +361,7 @@ int main(void)
     tcase_add_test(tc, death_hides_and_life_shows);
     tcase_add_test(tc, who_leaves_is_gone_at_once_and_never_suspect);
     tcase_add_test(tc, the_dead_are_forgotten_in_the_end);
-    tcase_add_test(tc, forgetting_on_demand_is_for_the_dead_only);
+    tcase_add_test(tc, the_rows_of_who_is_said_to_be_long_dead_stay_until_it_can_refute);
     tcase_add_test(tc, another_process_with_our_identity_is_reported);
     tcase_add_test(tc, an_address_seen_is_not_lost_to_one_that_is_not_said);
     tcase_add_test(tc, an_absurd_claim_is_malformed);

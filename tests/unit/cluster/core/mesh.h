@@ -63,6 +63,7 @@ typedef struct mesh_node {
     uint64_t last_payload_hash;
     bool holds_back;       /* does not apply what is delivered */
     uint64_t confirmed[3]; /* by result */
+    uint64_t lost;         /* of these, handed back for another member of their groups */
     uint64_t last_token;
     uint64_t barriers_in_time;
     uint64_t barriers_late;
@@ -160,10 +161,12 @@ static inline void mesh_on_deliver(const gv_delivery_t *delivery, const gv_forwa
 }
 
 static inline void mesh_on_confirmed(uint64_t token, gv_node_index_t index,
-                                     gv_forward_result_t result, void *arg)
+                                     gv_forward_result_t result, const gv_forward_t *lost,
+                                     void *arg)
 {
     mesh_node_t *node = arg;
     (void)index;
+    node->lost += lost != NULL && lost->shared_count > 0 ? 1 : 0;
     node->confirmed[result]++;
     node->last_token = token;
 }

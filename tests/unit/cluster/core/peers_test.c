@@ -32,6 +32,32 @@ START_TEST(a_seed_is_dialled_for_ever_until_somebody_answers)
 }
 END_TEST
 
+START_TEST(a_node_joins_whom_it_is_told_to_join)
+{
+    mesh_t *mesh = mesh_new();
+    mesh_start(mesh, 0);
+    mesh_start(mesh, 1);
+    mesh_start(mesh, 2);
+    mesh_connect(mesh, 1, 2, 0);
+    mesh_run(mesh, 2000);
+    ck_assert_uint_eq(mesh_index(mesh, 0, 1), GV_NODE_NONE);
+    ck_assert_int_eq(gv_ccore_join(mesh->node[0].core, "n1:1"), GV_OK);
+    mesh_run(mesh, 1500);
+    ck_assert(mesh_is_linked(mesh, 0, 1));
+    ck_assert(mesh_is_linked(mesh, 0, 2));
+    ck_assert_int_eq(gv_ccore_join(mesh->node[0].core, "n1:1"), GV_OK); /* nothing new */
+    ck_assert_int_eq(gv_ccore_join(mesh->node[0].core, ""), GV_ERR_LIMIT);
+    for (unsigned i = 1; i < GV_SEEDS_MAX; i++) {
+        char address[16];
+        (void)snprintf(address, sizeof(address), "n9:%u", i);
+        ck_assert_int_eq(gv_ccore_join(mesh->node[0].core, address), GV_OK);
+    }
+    ck_assert_int_eq(gv_ccore_join(mesh->node[0].core, "n8:1"), GV_ERR_LIMIT);
+    ck_assert_int_eq(gv_ccore_join(mesh->node[0].core, "n9:7"), GV_OK);
+    mesh_free(mesh);
+}
+END_TEST
+
 START_TEST(a_member_heard_of_is_dialled_until_the_mesh_is_full)
 {
     mesh_t *mesh = mesh_new();
@@ -271,6 +297,7 @@ int main(void)
 {
     TCase *tc = tcase_create("peers");
     tcase_add_test(tc, a_seed_is_dialled_for_ever_until_somebody_answers);
+    tcase_add_test(tc, a_node_joins_whom_it_is_told_to_join);
     tcase_add_test(tc, a_member_heard_of_is_dialled_until_the_mesh_is_full);
     tcase_add_test(tc, our_own_address_among_the_seeds_is_not_dialled);
     tcase_add_test(tc, of_two_crossing_links_the_lower_ids_stays);

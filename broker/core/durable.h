@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * gv_durable: what a session has that outlives the process: it exists for sessions that expire
+ * later than their connection, from CONNECT until the end of the session.
+ *
+ * Its QoS > 0 messages go to the journal and into the backlog, not into the queue and the window of
+ * other sessions (queue.h, inflight.h).  While the client is there and keeps up, a QoS 1 message is
+ * sent straight from the publisher's buffer and only noted in the backlog; everything else is read
+ * back from the log when its turn comes.
+ *
+ * Threads: the shard's.
+ */
+
+#include "broker/core/fanout.h"
+#include "broker/core/journal.h"
+#include "broker/core/session.h"
+
+typedef struct gv_manner gv_manner_t;
+
+struct gv_durable {
+    gv_session_t *session;
+    gv_link_t dirty; /* in the journal's list while `dirty_what` is not 0 */
+    gv_link_t waits; /* in a volume's list while the message at backlog.next cannot be had */
+    gv_backlog_t backlog;
+    uint64_t sent;          /* numbers from here on have never been sent */
+    uint64_t give_from;     /* gv__durable_give() goes on here when it is woken */
+    uint32_t stage_stamp;   /* the part with the last mark that somebody waited for */
+    uint32_t stored_expiry; /* as the store has it [s] */
+    uint8_t dirty_what;     /* GV_DIRTY_... */
+    bool is_stored;         /* the session's record has been written ... */
+    bool is_stored_left;    /* ... and says when its client left */
+    bool has_stored_will;
+    bool is_held;            /* what waits goes out when the mark of this connection is durable */
+    bool was_connected;      /* the rest is for a restart: by the last mark, ... */
+    uint64_t marked_end;     /* ... which was written when this number was the next; ... */
+    uint64_t left_at_ms;     /* ... when the client left, real time, 0: it had not; ... */
+    uint64_t will_due_at_ms; /* ... when its will is due, real time, 0: it was not, as stored */
+};
+
+/* CONNECT: the session is to be durable from now on, or is so already; writes what has changed. */
+void gv__durable_connect(gv_session_t *session);
+
+/* Its client has gone, the session stays; will_at_ms (monotonic): when its will is due, or 0. */
+void gv__durable_left(gv_session_t *session, uint64_t will_at_ms);
+
+/* The will has been published, or taken back. */
+void gv__durable_will_gone(gv_session_t *session);
+
+/* The session ends for good: nothing of it stays on disk. */
+void gv__durable_end(gv_session_t *session);
+
+/* Frees the struct and what is in memory only. */
+void gv__durable_free(gv_session_t *session);
+
+void gv__durable_subscribed(gv_session_t *session, const gv_subscription_t *subscription);
+void gv__durable_unsubscribed(gv_session_t *session, gv_bytes_t filter);
+
+/* A change of that kind did not become durable: it is written again, as things are now. */
+void gv__durable_change_again(gv_shard_t *shard, gv_change_t what, uint64_t uid, gv_bytes_t text);
+
+/* A QoS > 0 message for it. */
+void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
+                         const gv_manner_t *manner);
+
+/* Sends what waits, as far as the window allows. */
+void gv__durable_pump(gv_session_t *session);
+
+/* What the journal waited for has come: pumps, or gives shared messages away. */
+void gv__durable_woken(gv_durable_t *durable);
+
+/* After CONNACK: sends again what is not done, when gv__durable_known() allows it. */
+void gv__durable_resend(gv_session_t *session);
+
+/* It is durable that its client is here. */
+void gv__durable_known(gv_session_t *session);
+
+/* PUBACK, PUBREC or PUBCOMP. */
+void gv__durable_ack(gv_session_t *session, const gv_mqtt_ack_t *ack, gv_mqtt_type_t type);
+
+/* Why messages of shared subscriptions go to other members (regive.c). */
+typedef enum gv_give {
+    GV_GIVE_AWAY, /* the client has gone: to whoever is online, if anybody is */
+    GV_GIVE_LEFT, /* it has left this group: what it has not been sent */
+    GV_GIVE_OVER, /* the session ends */
+} gv_give_t;
+
+/*
+ * Gives them to others.  AWAY asks the disk for what is not in memory and goes on when it is there;
+ * the others cannot wait for it.
+ */
+void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group);
+
+/* The message of a number has expired and was never sent. */
+void gv__durable_expire(gv_session_t *session, uint64_t number);
+
+/*
+ * The message of a number will not become durable: it is over, unless it has been sent already.
+ * True: it was live at that place until now.
+ */
+bool gv__durable_lost(gv_session_t *session, uint64_t number, gv_place_t place);

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the journal's files share: journal.c (the turn), journal_part.c (what is written),
+ * journal_done.c (what happens when it is durable), journal_read.c, journal_clean.c. */
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "broker/core/durable.h"
+#include "broker/core/journal.h"
+#include "broker/core/shard_p.h"
+
+/* How long a mark that nobody waits for may wait; and the pause after a commit that failed [ms]. */
+#define GV_JOURNAL_LAZY_MS  100U
+#define GV_JOURNAL_PAUSE_MS 100U
+
+/* How often the log is looked at, whether it is to be cleaned, when nothing happens [ms]. */
+#define GV_JOURNAL_CLEAN_MS 1000U
+
+/* Bytes that grow. */
+typedef struct gv_pile {
+    uint8_t *data;
+    size_t size;
+    size_t capacity;
+} gv_pile_t;
+
+static inline uint8_t *gv__pile_room(gv_pile_t *pile, size_t size)
+{
+    if (pile->size + size > pile->capacity) {
+        size_t capacity = pile->capacity == 0 ? 4096 : pile->capacity * 2;
+        while (capacity < pile->size + size) {
+            capacity *= 2;
+        }
+        pile->data = gv_xrealloc(pile->data, capacity);
+        pile->capacity = capacity;
+    }
+    uint8_t *room = pile->data + pile->size;
+    pile->size += size;
+    return room;
+}
+
+#define GV_PILE_PUSH(pile, type)      ((type *)(void *)gv__pile_room((pile), sizeof(type)))
+#define GV_PILE_COUNT(pile, type)     ((pile)->size / sizeof(type))
+#define GV_PILE_AT(pile, type, index) (&((type *)(void *)(pile)->data)[index])
+
+/* A message of the part: how many of its deliveries are not done, and who wants to know. */
+typedef struct gv_part_body {
+    uint32_t live;
+    bool is_awaited;
+    gv_ticket_t ticket;
+} gv_part_body_t;
+
+/* Deliveries of an older segment, or of this one, that are done. */
+typedef struct gv_part_release {
+    uint64_t number;
+    uint32_t count;
+} gv_part_release_t;
+
+/* A delivery that was written anew, to make an older segment free. */
+typedef struct gv_part_move {
+    uint64_t uid;
+    uint64_t number;
+    gv_place_t from;
+    gv_place_t to;
+} gv_part_move_t;
+
+/* A change of the small tables; the text follows. */
+typedef struct gv_part_change {
+    uint64_t uid;
+    uint32_t size; /* of the text */
+    gv_change_t what;
+} gv_part_change_t;
+
+typedef enum gv_note_kind {
+    GV_NOTE_CONFIRM,
+    GV_NOTE_RECEIVED,
+    GV_NOTE_AGAIN,
+    GV_NOTE_ACK,
+    GV_NOTE_SUBACK,
+    GV_NOTE_SEND,
+    GV_NOTE_RESEND,
+} gv_note_kind_t;
+
+typedef struct gv_note {
+    gv_note_kind_t kind;
+    uint8_t type; /* of the acknowledgement */
+    uint8_t reason;
+    bool is_unsuback;
+    uint16_t packet_id;
+    gv_ticket_t ticket;
+    uint64_t uid;       /* of the session */
+    gv_msgbuf_t *bytes; /* SUBACK: the codes, and behind them the Reason String */
+    uint32_t code_count;
+    uint32_t failures; /* AGAIN: of parts, when it was noted */
+} gv_note_t;
+
+struct gv_part {
+    gv_link_t link; /* in closed or submitted */
+    gv_journal_t *journal;
+    gv_volume_t *volume; /* its segment, or NULL */
+    gv_batch_t *batch;   /* other tables */
+    gv_pile_t items;
+    gv_pile_t bodies;
+    gv_pile_t ends;     /* uint32_t */
+    gv_pile_t body;     /* gv_part_body_t */
+    gv_pile_t releases; /* gv_part_release_t */
+    gv_pile_t notes;    /* gv_note_t */
+    gv_pile_t moves;    /* gv_part_move_t */
+    gv_pile_t changes;  /* gv_part_change_t with their texts, padded */
+    gv_pile_t deletes;  /* uint64_t: segments that go */
+    uint32_t stamp;
+    uint32_t live;     /* deliveries not done */
+    uint32_t total;    /* deliveries */
+    uint32_t latest_s; /* when the last one will have expired */
+    bool has_eternal;  /* one never expires */
+    bool is_urgent;
+    bool is_joined;
+    bool has_tables;       /* changes of other tables */
+    uint32_t deleting_old; /* old segments that are gone when this is durable, or 0 */
+    size_t image_size;
+};
+
+struct gv_journal {
+    gv_shard_t *shard;
+    gv_log_t *log;
+    gv_store_t *store;
+    gv_store_lane_t lane;
+    uint64_t clean_bytes_min;
+    gv_part_t *open;      /* NULL: nothing yet */
+    gv_list_t closed;     /* parts that are full and not submitted */
+    gv_list_t submitted;  /* oldest first */
+    uint32_t flushes;     /* groups of parts on their way */
+    size_t pending_bytes; /* of parts not durable */
+    uint32_t next_stamp;
+    uint32_t failures;   /* parts that were not stored */
+    uint32_t redo_stamp; /* the part in which what they changed is written again */
+    gv_pile_t undeleted; /* uint64_t: segments they were to delete */
+    bool has_undeleted_old;
+    uint32_t stored_stamp; /* all parts up to this one have been answered */
+    gv_list_t dirty;       /* gv_durable_t.dirty */
+    bool has_urgent_dirty;
+    bool is_failing;  /* the last commit failed */
+    bool is_finished; /* the store is being closed */
+    uint64_t rests_until_ms;
+    gv_timer_t timer;
+    uint64_t timer_at_ms;
+    gv_shelf_t shelf;
+    gv_pile_t ids;   /* scratch: uint32_t */
+    gv_list_t loads; /* that were not answered yet */
+};
+
+/* ---- journal.c ---- */
+
+/* The timer fires in so many milliseconds, or sooner. */
+void gv__journal_arm(gv_journal_t *journal, uint64_t delay_ms);
+
+/* ---- journal_part.c ---- */
+
+/* The open part; made if there is none. */
+gv_part_t *gv__part_open(gv_journal_t *journal);
+void gv__part_free(gv_part_t *part);
+
+/* The open part is full: it waits to be submitted. */
+void gv__part_close(gv_journal_t *journal);
+
+/* Its segment; made if it has none. */
+gv_volume_t *gv__part_volume(gv_part_t *part);
+
+/* The open part, with room for one delivery more. */
+gv_part_t *gv__part_for_delivery(gv_journal_t *journal);
+
+/* Room for a body in the part; its index in *index_out. */
+uint8_t *gv__part_add_body(gv_part_t *part, size_t size, uint32_t *index_out);
+gv_place_t gv__part_add_delivery(gv_part_t *part, const gv_segment_delivery_t *delivery,
+                                 const uint32_t *ids, size_t id_count);
+void gv__part_add_note(gv_part_t *part, gv_note_t note);
+
+/* A part has failed: what it changed in the small tables goes into the open part. */
+void gv__part_change_again(gv_journal_t *journal, const gv_part_t *part);
+
+/* `what` of all dirty sessions goes into the open part. */
+void gv__part_write_dirty(gv_journal_t *journal, unsigned what);
+
+/* The segment becomes a record; its image stays in memory for those that will read it soon. */
+void gv__part_write(gv_journal_t *journal, gv_part_t *part);
+
+/* ---- journal_done.c ---- */
+
+/* A part is durable, or will not be; the store's callback. */
+void gv__journal_on_stored(gv_err_t result, void *arg);
+
+/* Those that wait for this volume go on. */
+void gv__journal_wake(gv_volume_t *volume);
+
+/* ---- journal_read.c ---- */
+
+/* Asks the store for the volume's image; those that wait for it are woken. */
+void gv__journal_load(gv_journal_t *journal, gv_volume_t *volume);
+
+/* The store has crashed: they will not be answered. */
+void gv__journal_drop_loads(gv_journal_t *journal);
+
+/* ---- journal_clean.c ---- */
+
+bool gv__journal_needs_cleaning(const gv_journal_t *journal);
+
+/* Writes anew what is live in the oldest segment, now or when it has been loaded. */
+void gv__journal_clean(gv_journal_t *journal);

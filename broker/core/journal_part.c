@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What goes into the open part: parts - messages and deliveries - what they cause later - marks -
+ * the whole as a segment.
+ */
+#include "broker/core/journal_p.h"
+#include "storage/session_store.h"
+
+/* A part is closed between two messages when it has so much [bytes]. */
+#define PART_BYTES ((size_t)256 << 10)
+
+/* And in the middle of one that has a million receivers, before its offsets run out. */
+#define PART_ITEMS_MAX (GV_SEGMENT_ITEMS_MAX - ((size_t)1 << 17))
+
+/* ---- parts ----------------------------------------------------------------------------------- */
+
+gv_part_t *gv__part_open(gv_journal_t *journal)
+{
+    if (journal->open == NULL) {
+        gv_part_t *part = GV_NEW(gv_part_t);
+        part->journal = journal;
+        part->stamp = ++journal->next_stamp;
+        gv_batch_new(&part->batch);
+        journal->open = part;
+    }
+    return journal->open;
+}
+
+gv_volume_t *gv__part_volume(gv_part_t *part)
+{
+    gv_journal_t *journal = part->journal;
+    if (part->volume == NULL) {
+        part->volume = gv_shelf_add(&journal->shelf, gv_log_next_number(journal->log));
+        part->volume->part = part;
+        gv__journal_arm(journal, GV_JOURNAL_CLEAN_MS);
+    }
+    return part->volume;
+}
+
+void gv__part_free(gv_part_t *part)
+{
+    for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_note_t); i++) {
+        gv_msgbuf_unref(&GV_PILE_AT(&part->notes, gv_note_t, i)->bytes);
+    }
+    gv_batch_free(&part->batch);
+    gv_free(part->items.data);
+    gv_free(part->bodies.data);
+    gv_free(part->ends.data);
+    gv_free(part->body.data);
+    gv_free(part->releases.data);
+    gv_free(part->notes.data);
+    gv_free(part->moves.data);
+    gv_free(part->changes.data);
+    gv_free(part->deletes.data);
+    gv_free(part);
+}
+
+void gv__part_close(gv_journal_t *journal)
+{
+    /* A received packet id and its message stay together, and so do a stage and its PUBREL. */
+    gv__part_write_dirty(journal, GV_DIRTY_RECEIVED | GV_DIRTY_STAGE);
+    gv_list_append(&journal->closed, &journal->open->link);
+    journal->open = NULL;
+}
+
+void gv_journal_breathe(gv_journal_t *journal)
+{
+    gv_part_t *part = journal->open;
+    if (part != NULL && part->items.size + part->bodies.size > PART_BYTES) {
+        gv__part_close(journal);
+    }
+}
+
+/* ---- messages and deliveries ------------------------------------------------------------------
+ */
+
+gv_batch_t *gv_journal_tables(gv_journal_t *journal)
+{
+    gv_part_t *part = gv__part_open(journal);
+    part->has_tables = true;
+    part->is_urgent = true;
+    return part->batch;
+}
+
+/* Keeps the entries of a pile aligned. */
+static size_t padded(size_t size)
+{
+    return (size + 7) & ~(size_t)7;
+}
+
+gv_batch_t *gv_journal_change(gv_journal_t *journal, gv_change_t what, uint64_t uid,
+                              gv_bytes_t text)
+{
+    gv_batch_t *tables = gv_journal_tables(journal);
+    uint8_t *room =
+        gv__pile_room(&journal->open->changes, sizeof(gv_part_change_t) + padded(text.size));
+    gv_part_change_t change = {.uid = uid, .size = (uint32_t)text.size, .what = what};
+    memcpy(room, &change, sizeof(change));
+    if (text.size > 0) {
+        memcpy(room + sizeof(change), text.data, text.size);
+    }
+    return tables;
+}
+
+void gv__part_change_again(gv_journal_t *journal, const gv_part_t *part)
+{
+    for (size_t at = 0; at < part->changes.size;) {
+        const uint8_t *entry = part->changes.data + at;
+        gv_part_change_t change;
+        memcpy(&change, entry, sizeof(change));
+        gv_bytes_t text = gv_bytes(entry + sizeof(change), change.size);
+        if (change.what == GV_CHANGE_RETAINED) {
+            gv__retain_again(journal->shard, text);
+        } else {
+            gv__durable_change_again(journal->shard, change.what, change.uid, text);
+        }
+        at += sizeof(change) + padded(change.size);
+    }
+    if (part->changes.size > 0) {
+        journal->redo_stamp = gv_journal_stamp(journal);
+    }
+}
+
+uint32_t gv_journal_stamp(gv_journal_t *journal)
+{
+    gv_part_t *part = gv__part_open(journal);
+    part->has_tables = true; /* so that it is submitted, whatever becomes of its messages */
+    return part->stamp;
+}
+
+bool gv_journal_is_stored(const gv_journal_t *journal, uint32_t stamp)
+{
+    uint32_t stored = journal->stored_stamp;
+    return (int32_t)(stored - stamp) >= 0 && (int32_t)(stored - journal->redo_stamp) >= 0;
+}
+
+/* Room for a body in the part; its index in *index_out. */
+uint8_t *gv__part_add_body(gv_part_t *part, size_t size, uint32_t *index_out)
+{
+    uint8_t *room = gv__pile_room(&part->bodies, size);
+    *GV_PILE_PUSH(&part->ends, uint32_t) = (uint32_t)part->bodies.size;
+    *GV_PILE_PUSH(&part->body, gv_part_body_t) = (gv_part_body_t){0};
+    part->journal->pending_bytes += size;
+    *index_out = (uint32_t)GV_PILE_COUNT(&part->body, gv_part_body_t) - 1;
+    return room;
+}
+
+/* The index of the fanout's message in the open part; it is written if it is not there yet. */
+static uint32_t body_of(gv_part_t *part, gv_fanout_t *fanout)
+{
+    if (fanout->journal_stamp == part->stamp) {
+        return fanout->journal_body;
+    }
+    const gv_publish_t *publish = fanout->publish;
+    gv_segment_message_t message = {
+        .topic = publish->topic,
+        .props = publish->props,
+        .payload = publish->payload,
+        .qos = publish->qos,
+        .retain = publish->retain,
+    };
+    if (publish->expires_at_ms != 0) {
+        message.expires_at_ms = gv__to_realtime(part->journal->shard, publish->expires_at_ms);
+    }
+    size_t size = gv_segment_body_size(&message);
+    gv_writer_t w = gv_writer(gv__part_add_body(part, size, &fanout->journal_body), size);
+    gv_segment_put_body(&w, &message);
+    GV_ASSERT(!w.failed);
+    fanout->journal_stamp = part->stamp;
+    return fanout->journal_body;
+}
+
+/* The open part, with room for one delivery more. */
+gv_part_t *gv__part_for_delivery(gv_journal_t *journal)
+{
+    if (gv__part_open(journal)->items.size > PART_ITEMS_MAX) {
+        gv__part_close(journal);
+    }
+    return gv__part_open(journal);
+}
+
+gv_place_t gv__part_add_delivery(gv_part_t *part, const gv_segment_delivery_t *delivery,
+                                 const uint32_t *ids, size_t id_count)
+{
+    gv_journal_t *journal = part->journal;
+    gv_volume_t *volume = gv__part_volume(part);
+    size_t size = gv_segment_delivery_size(id_count, delivery->share.size);
+    uint32_t offset = (uint32_t)part->items.size;
+    gv_writer_t w = gv_writer(gv__pile_room(&part->items, size), size);
+    gv_segment_put_delivery(&w, delivery, ids, id_count);
+    GV_ASSERT(!w.failed);
+    GV_PILE_AT(&part->body, gv_part_body_t, delivery->body)->live++;
+    part->live++;
+    part->total++;
+    part->is_urgent = true;
+    if (delivery->expires_s == 0) {
+        part->has_eternal = true;
+    } else if (delivery->expires_s > part->latest_s) {
+        part->latest_s = delivery->expires_s;
+    }
+    journal->pending_bytes += size;
+    gv_shelf_add_live(&journal->shelf, volume, 1);
+    return gv_place(volume->number, offset);
+}
+
+gv_place_t gv_journal_deliver(gv_journal_t *journal, gv_fanout_t *fanout,
+                              gv_segment_delivery_t delivery, const uint32_t *ids, size_t id_count)
+{
+    gv_part_t *part = gv__part_for_delivery(journal);
+    delivery.body = body_of(part, fanout);
+    return gv__part_add_delivery(part, &delivery, ids, id_count);
+}
+
+void gv_journal_confirm_body(gv_journal_t *journal, const gv_fanout_t *fanout,
+                             const gv_ticket_t *ticket)
+{
+    gv_part_t *part = journal->open;
+    GV_ASSERT(part != NULL);
+    GV_ASSERT(part->stamp == fanout->journal_stamp);
+    gv_part_body_t *body = GV_PILE_AT(&part->body, gv_part_body_t, fanout->journal_body);
+    if (body->live == 0) {
+        gv_journal_then_confirm(journal, ticket);
+        return;
+    }
+    body->ticket = *ticket;
+    body->is_awaited = true;
+}
+
+void gv_journal_release(gv_journal_t *journal, gv_place_t place)
+{
+    if (place == 0) {
+        return;
+    }
+    uint64_t number = gv_place_segment(place);
+    gv_volume_t *volume = gv_shelf_find(&journal->shelf, number);
+    GV_ASSERT(volume != NULL);
+    if (volume->part != NULL) {
+        gv_part_t *part = volume->part;
+        part->live--;
+        gv_part_body_t *body =
+            GV_PILE_AT(&part->body, gv_part_body_t,
+                       gv_segment_body_of(part->items.data + gv_place_offset(place)));
+        body->live--;
+        if (body->live == 0 && body->is_awaited) {
+            body->is_awaited = false;
+            gv__confirm(journal->shard, &body->ticket, GV_MQTT_SUCCESS);
+        }
+    }
+    gv_part_t *open = gv__part_open(journal);
+    size_t count = GV_PILE_COUNT(&open->releases, gv_part_release_t);
+    if (count > 0 && GV_PILE_AT(&open->releases, gv_part_release_t, count - 1)->number == number) {
+        GV_PILE_AT(&open->releases, gv_part_release_t, count - 1)->count++;
+    } else {
+        *GV_PILE_PUSH(&open->releases, gv_part_release_t) =
+            (gv_part_release_t){.number = number, .count = 1};
+    }
+}
+
+void gv_journal_dirty(gv_journal_t *journal, gv_durable_t *durable, unsigned what)
+{
+    if (durable->dirty_what == 0) {
+        gv_list_append(&journal->dirty, &durable->dirty);
+    }
+    durable->dirty_what |= (uint8_t)what;
+    if (what != GV_DIRTY_MARK) {
+        journal->has_urgent_dirty = true;
+    } else {
+        gv__journal_arm(journal, GV_JOURNAL_LAZY_MS);
+    }
+}
+
+void gv_journal_forget(gv_durable_t *durable)
+{
+    if (durable->dirty_what != 0) {
+        gv_list_remove(&durable->dirty);
+        durable->dirty_what = 0;
+    }
+    if (gv_link_is_linked(&durable->waits)) {
+        gv_list_remove(&durable->waits);
+    }
+}
+
+void gv_journal_join(gv_journal_t *journal, uint64_t join)
+{
+    gv_part_t *part = gv__part_open(journal);
+    gv_batch_join(part->batch, join, 2);
+    part->is_joined = true;
+    part->is_urgent = true;
+}
+
+void gv__part_add_note(gv_part_t *part, gv_note_t note)
+{
+    part->is_urgent = true;
+    *GV_PILE_PUSH(&part->notes, gv_note_t) = note;
+}
+
+void gv_journal_then_confirm(gv_journal_t *journal, const gv_ticket_t *ticket)
+{
+    gv__part_add_note(gv__part_open(journal),
+                      (gv_note_t){.kind = GV_NOTE_CONFIRM, .ticket = *ticket});
+}
+
+void gv_journal_then_received(gv_journal_t *journal, const gv_session_t *session,
+                              const gv_ticket_t *ticket, uint16_t packet_id)
+{
+    gv__part_add_note(gv__part_open(journal), (gv_note_t){.kind = GV_NOTE_RECEIVED,
+                                                          .packet_id = packet_id,
+                                                          .ticket = *ticket,
+                                                          .uid = session->uid});
+}
+
+void gv_journal_then_again(gv_journal_t *journal, const gv_session_t *session,
+                           const gv_ticket_t *ticket, uint16_t packet_id)
+{
+    gv__part_add_note(gv__part_open(journal), (gv_note_t){.kind = GV_NOTE_AGAIN,
+                                                          .failures = journal->failures,
+                                                          .packet_id = packet_id,
+                                                          .ticket = *ticket,
+                                                          .uid = session->uid});
+}
+
+void gv_journal_then_ack(gv_journal_t *journal, gv_session_t *session, uint8_t type,
+                         uint16_t packet_id, uint8_t reason)
+{
+    gv__part_add_note(gv__part_open(journal),
+                      (gv_note_t){.kind = GV_NOTE_ACK,
+                                  .type = type,
+                                  .reason = reason,
+                                  .packet_id = packet_id,
+                                  .ticket = gv__client_ticket(session->client, 0),
+                                  .uid = session->uid});
+}
+
+void gv_journal_then_resend(gv_journal_t *journal, gv_session_t *session)
+{
+    gv__part_add_note(gv__part_open(journal),
+                      (gv_note_t){.kind = GV_NOTE_RESEND,
+                                  .ticket = gv__client_ticket(session->client, 0),
+                                  .uid = session->uid});
+}
+
+void gv_journal_then_send(gv_journal_t *journal, const gv_ticket_t *client, gv_msgbuf_t *bytes)
+{
+    gv__part_add_note(gv__part_open(journal),
+                      (gv_note_t){.kind = GV_NOTE_SEND, .ticket = *client, .bytes = bytes});
+}
+
+static gv_part_t *part_with(const gv_journal_t *journal, uint32_t stamp)
+{
+    if (journal->open != NULL && journal->open->stamp == stamp) {
+        return journal->open;
+    }
+    gv_list_foreach (&journal->submitted, link) {
+        gv_part_t *part = gv_container_of(link, gv_part_t, link);
+        if (part->stamp == stamp) {
+            return part;
+        }
+    }
+    gv_list_foreach (&journal->closed, link) {
+        gv_part_t *part = gv_container_of(link, gv_part_t, link);
+        if (part->stamp == stamp) {
+            return part;
+        }
+    }
+    return NULL;
+}
+
+void gv_journal_then_suback(gv_journal_t *journal, uint32_t stamp, const gv_ticket_t *client,
+                            uint16_t packet_id, gv_bytes_t codes, gv_bytes_t why, bool is_unsuback)
+{
+    gv_part_t *part = part_with(journal, stamp);
+    if (part == NULL) {
+        part = gv__part_open(journal); /* it has failed: what it changed is here, or before */
+    }
+    gv_note_t note = {.kind = GV_NOTE_SUBACK,
+                      .is_unsuback = is_unsuback,
+                      .packet_id = packet_id,
+                      .ticket = *client,
+                      .code_count = (uint32_t)codes.size};
+    if (gv_msgbuf_new(codes.size + why.size, &note.bytes) != GV_OK) {
+        return; /* the client will ask again */
+    }
+    gv_writer_t w = gv_writer(gv_msgbuf_data(note.bytes), codes.size + why.size);
+    gv_writer_put(&w, codes);
+    gv_writer_put(&w, why);
+    gv_msgbuf_seal(note.bytes);
+    gv__part_add_note(part, note);
+}
+
+/* ---- marks ----------------------------------------------------------------------------------- */
+
+static gv_segment_state_t state_of(const gv_backlog_entry_t *entry)
+{
+    switch ((gv_backlog_state_t)entry->state) {
+    case GV_BACKLOG_OPEN:
+    case GV_BACKLOG_SENT:
+        return GV_SEGMENT_OPEN;
+    case GV_BACKLOG_RECEIVED:
+        return GV_SEGMENT_RECEIVED;
+    case GV_BACKLOG_DONE:
+        return GV_SEGMENT_DONE;
+    }
+    return GV_SEGMENT_OPEN;
+}
+
+static void write_mark(gv_part_t *part, const gv_durable_t *durable)
+{
+    const gv_backlog_t *backlog = &durable->backlog;
+    /* States are needed up to the last one that is not plainly open. */
+    uint64_t end = durable->sent > backlog->done_end ? durable->sent : backlog->done_end;
+    uint32_t count = (uint32_t)(end > backlog->low ? end - backlog->low : 0);
+    count = count < backlog->span ? count : backlog->span;
+    while (count > 0 &&
+           state_of(gv_backlog_at(backlog, backlog->low + count - 1)) == GV_SEGMENT_OPEN) {
+        count--;
+    }
+    gv_segment_mark_t mark = {
+        .session = durable->session->uid,
+        .low = backlog->low,
+        .sent = durable->sent,
+        .is_connected = durable->session->client != NULL,
+        .count = count,
+    };
+    (void)gv__part_volume(part);
+    size_t size = gv_segment_mark_size(count);
+    gv_writer_t w = gv_writer(gv__pile_room(&part->items, size), size);
+    uint8_t *states = gv_segment_put_mark(&w, &mark);
+    GV_ASSERT(!w.failed);
+    for (uint32_t i = 0; i < count; i++) {
+        gv_segment_set_state(states, i, state_of(gv_backlog_at(backlog, backlog->low + i)));
+    }
+    part->journal->pending_bytes += size;
+}
+
+void gv_journal_mark_now(gv_journal_t *journal, gv_durable_t *durable)
+{
+    write_mark(gv__part_open(journal), durable);
+}
+
+/* `what` of all dirty sessions goes into the open part. */
+void gv__part_write_dirty(gv_journal_t *journal, unsigned what)
+{
+    gv_part_t *part = gv__part_open(journal);
+    gv_list_foreach_safe (&journal->dirty, link) {
+        gv_durable_t *durable = gv_container_of(link, gv_durable_t, dirty);
+        unsigned due = durable->dirty_what & what;
+        if ((due & (GV_DIRTY_MARK | GV_DIRTY_STAGE)) != 0) {
+            write_mark(part, durable);
+        }
+        if ((due & GV_DIRTY_STAGE) != 0) {
+            durable->stage_stamp = part->stamp;
+        }
+        if ((due & GV_DIRTY_RECEIVED) != 0) {
+            const gv_received_ids_t *ids = &durable->session->flow->received;
+            gv_received_put(part->batch, durable->session->uid, ids->_ids, ids->count);
+            part->has_tables = true;
+        }
+        durable->dirty_what &= (uint8_t)~due;
+        if (durable->dirty_what == 0) {
+            gv_list_remove(&durable->dirty);
+        }
+    }
+}
+
+/* ---- the segment ------------------------------------------------------------------------------
+ */
+
+static gv_segment_parts_t parts_of(const gv_part_t *part, bool *wanted)
+{
+    uint32_t count = (uint32_t)GV_PILE_COUNT(&part->body, gv_part_body_t);
+    for (uint32_t i = 0; i < count; i++) {
+        wanted[i] = GV_PILE_AT(&part->body, gv_part_body_t, i)->live > 0;
+    }
+    return (gv_segment_parts_t){
+        .number = part->volume->number,
+        .latest_s = part->has_eternal ? 0 : part->latest_s,
+        .items = gv_bytes(part->items.data, part->items.size),
+        .bodies = gv_bytes(part->bodies.data, part->bodies.size),
+        .body_count = count,
+        .ends = (const uint32_t *)(const void *)part->ends.data,
+        .wanted = wanted,
+    };
+}
+
+/* The segment becomes a record; its image stays in memory for those that will read it soon. */
+void gv__part_write(gv_journal_t *journal, gv_part_t *part)
+{
+    bool *wanted = gv_xalloc(GV_PILE_COUNT(&part->body, gv_part_body_t) + 1);
+    gv_segment_parts_t parts = parts_of(part, wanted);
+    part->image_size = gv_segment_size(&parts);
+    gv_key_t key;
+    gv_key_from_number(&key, part->volume->number);
+    gv_msgbuf_t *image = NULL;
+    if (part->live > 0 && gv_msgbuf_new(part->image_size, &image) == GV_OK) {
+        gv_segment_write(gv_msgbuf_data(image), &parts);
+        gv_msgbuf_seal(image);
+        gv_batch_append(part->batch, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key),
+                        gv_msgbuf_bytes(image));
+        gv_shelf_give_image(&journal->shelf, part->volume, image);
+    } else {
+        uint8_t *room = gv_batch_put_room(part->batch, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key),
+                                          part->image_size);
+        if (room != NULL) {
+            gv_segment_write(room, &parts);
+        }
+    }
+    gv_free(wanted);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "storage/lmdb_store_p.h"
+#include "storage/store_p.h"
+
+/* Reading the LMDB store: one short read transaction for each call, on any thread. */
+
+/* ---- codes ---- */
+
+gv_err_t gv__err_from_mdb(int rc)
+{
+    switch (rc) {
+    case MDB_SUCCESS:
+        return GV_OK;
+    case MDB_NOTFOUND:
+        return GV_ERR_NOENT;
+    case MDB_MAP_FULL:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return GV_ERR_FULL;
+    case MDB_TXN_FULL:
+        return GV_ERR_LIMIT;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+        return GV_ERR_CORRUPT;
+    case MDB_VERSION_MISMATCH:
+        return GV_ERR_VERSION;
+    case ENOMEM:
+        return GV_ERR_NOMEM;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return GV_ERR_DENIED;
+    default:
+        return GV_ERR_IO;
+    }
+}
+
+/* ---- reading ---- */
+
+/* A read transaction; a slot that a dead reader left is taken back once. */
+static gv_err_t begin_read(gv__lmdb_t *lmdb, MDB_txn **txn_out)
+{
+    int rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, txn_out);
+    if (rc == MDB_READERS_FULL) {
+        int dead = 0;
+        (void)mdb_reader_check(lmdb->env, &dead);
+        rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, txn_out);
+    }
+    return gv__err_from_mdb(rc);
+}
+
+gv_err_t gv__lmdb_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
+                      gv_store_record_cb_t *on_record, void *arg)
+{
+    gv__lmdb_t *lmdb = gv__lmdb_of(store);
+    if (lmdb->tables[table] == GV__LMDB_NO_TABLE) {
+        return GV_ERR_NOENT;
+    }
+    MDB_txn *txn = NULL;
+    gv_err_t err = begin_read(lmdb, &txn);
+    if (err != GV_OK) {
+        return err;
+    }
+    MDB_val mdb_key = gv__mdb_val(key);
+    MDB_val value;
+    err = gv__err_from_mdb(mdb_get(txn, lmdb->tables[table], &mdb_key, &value));
+    if (err == GV_OK) {
+        err = on_record(key, gv__mdb_bytes(value), arg);
+    }
+    mdb_txn_abort(txn);
+    return err;
+}
+
+/* Sets the LMDB cursor to the first record the walk has not seen. */
+static int seek(MDB_cursor *mdb_cursor, const gv_store_cursor_t *cursor, MDB_val *key,
+                MDB_val *value)
+{
+    if (cursor->_key_size == 0) {
+        return mdb_cursor_get(mdb_cursor, key, value, MDB_FIRST);
+    }
+    gv_bytes_t from = gv_bytes(cursor->_key, cursor->_key_size);
+    *key = gv__mdb_val(from);
+    int rc = mdb_cursor_get(mdb_cursor, key, value, MDB_SET_RANGE);
+    if (rc == MDB_SUCCESS && cursor->_after && gv_bytes_equal(gv__mdb_bytes(*key), from)) {
+        rc = mdb_cursor_get(mdb_cursor, key, value, MDB_NEXT);
+    }
+    return rc;
+}
+
+static gv_err_t walk(MDB_cursor *mdb_cursor, gv_store_cursor_t *cursor, size_t records_max,
+                     gv_store_record_cb_t *on_record, void *arg, bool *ended)
+{
+    MDB_val key;
+    MDB_val value;
+    int rc = seek(mdb_cursor, cursor, &key, &value);
+    for (size_t n = 0; rc == MDB_SUCCESS && n < records_max; n++) {
+        gv__store_cursor_pass(cursor, gv__mdb_bytes(key));
+        gv_err_t err = on_record(gv__mdb_bytes(key), gv__mdb_bytes(value), arg);
+        if (err != GV_OK) {
+            return err;
+        }
+        rc = mdb_cursor_get(mdb_cursor, &key, &value, MDB_NEXT);
+    }
+    *ended = rc == MDB_NOTFOUND;
+    return rc == MDB_NOTFOUND ? GV_OK : gv__err_from_mdb(rc);
+}
+
+gv_err_t gv__lmdb_scan_slice(gv_store_t *store, gv_table_t table, gv_store_cursor_t *cursor,
+                             size_t records_max, gv_store_record_cb_t *on_record, void *arg,
+                             bool *ended)
+{
+    gv__lmdb_t *lmdb = gv__lmdb_of(store);
+    if (lmdb->tables[table] == GV__LMDB_NO_TABLE) {
+        *ended = true;
+        return GV_OK;
+    }
+    MDB_txn *txn = NULL;
+    gv_err_t err = begin_read(lmdb, &txn);
+    if (err != GV_OK) {
+        return err;
+    }
+    MDB_cursor *mdb_cursor = NULL;
+    err = gv__err_from_mdb(mdb_cursor_open(txn, lmdb->tables[table], &mdb_cursor));
+    if (err == GV_OK) {
+        err = walk(mdb_cursor, cursor, records_max, on_record, arg, ended);
+        mdb_cursor_close(mdb_cursor);
+    }
+    mdb_txn_abort(txn);
+    return err;
+}

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scripted tests of this folder share: clients of a node with sessions that outlive it."""
+import client as raw
+import harness
+import packets as mqtt
+from packets import V5
+
+HOUR = 3600
+
+
+def connect(node, client_id=None, version=V5, clean=False, expiry=HOUR, properties=None, **options):
+    """A client that has had its CONNACK, in `connack`."""
+    new = raw.Client(("127.0.0.1", node.port), version, client_id)
+    harness.at_end(new.cut)
+    if version >= V5:
+        properties = {"session_expiry": expiry, **(properties or {})}
+    new.connack = new.connect(clean=clean, properties=properties, **options)
+    return new
+
+
+def visitor(node, version=V5):
+    """A client without a session that stays."""
+    return connect(node, version=version, clean=True, expiry=0)
+
+
+def leave(client):
+    """Ends its connection, and waits until the node has closed it too."""
+    client.disconnect()
+    return client.client_id
+
+
+def sleeper(node, *filters, qos=1, version=V5, client_id=None, expiry=HOUR):
+    """The id of an offline session with these subscriptions."""
+    return leave(connect(node, client_id, version, expiry=expiry).subscribed(*filters, qos=qos))
+
+
+def status(node, *path):
+    """A value of /api/v1/status."""
+    value = node.api("/api/v1/status")
+    for name in path:
+        value = value[name]
+    return value
+
+
+def memory(node):
+    """Resident bytes that are the process's own."""
+    with open(f"/proc/{node.pid}/status", encoding="ascii") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def payloads_of(client, quiet_s=0.3):
+    """Takes and acknowledges what comes, until nothing has come for a while."""
+    got = []
+    while (packet := client.receive(quiet_s)) is not None:
+        harness.check(packet.kind == mqtt.PUBLISH, f"expected a message, got {packet}")
+        got.append(client.acknowledge(packet).payload)
+    return got
+
+
+def kill_and_start(node):
+    node.kill9()
+    return node.start()
