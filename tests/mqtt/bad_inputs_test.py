@@ -480,7 +480,7 @@ def a_flood_of_retained_messages():
 
 @case
 def aliases_with_the_longest_topics():
-    house = House(mqtt__topic_alias_bytes_max="8MiB", mqtt__topic_alias_memory_max="32MiB")
+    house = House(mqtt__topic_alias_bytes_max="8MiB", mqtt__topic_alias_memory_max="64MiB")
     clients = []
     for _ in range(4):
         c = house.connected()
