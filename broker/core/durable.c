@@ -597,9 +597,6 @@ static bool choose_other(gv_session_t *session, gv_give_t why, gv_bytes_t group)
     uint64_t alive = atomic_load_explicit(shard->nodes_alive, memory_order_relaxed);
     gv_matches_t *matches = &shard->matches;
     for (int i = 0; i < PICKS_MAX; i++) {
-        matches->shards = 0;
-        matches->hit_count = 0;
-        matches->node_share_count = 0;
         if (!gv_router_pick_share(shard->router, group, alive, gv_rng_u32(&shard->rng), matches)) {
             return false;
         }

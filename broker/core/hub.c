@@ -548,8 +548,8 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
     hub->ports.read_begin(hub->ports.arg);
     gv_router_match_local(hub->router, publish.topic, &hub->matches);
     for (size_t i = 0; i < message->shared_count; i++) {
-        bool has_member = gv_router_pick_share(hub->router, message->shared[i], 0,
-                                               gv_rng_u32(&hub->rng), &hub->matches);
+        bool has_member = gv_router_add_share(hub->router, message->shared[i],
+                                              gv_rng_u32(&hub->rng), &hub->matches);
         if (!has_member) {
             /*
              * The last member here has left, and the sender had not heard of it yet.  Its
@@ -595,9 +595,6 @@ static void give_again(gv_hub_t *hub, gv_entry_t *entry)
     gv_bytes_t filter = gv_bytes(gv_parcel_extra(entry), entry->slot_count);
     uint64_t alive = atomic_load_explicit(hub->nodes_alive, memory_order_relaxed);
     gv_matches_t *matches = &hub->matches;
-    matches->shards = 0;
-    matches->hit_count = 0;
-    matches->node_share_count = 0;
     hub->ports.read_begin(hub->ports.arg);
     if (!gv_router_pick_share(hub->router, filter, alive, gv_rng_u32(&hub->rng), matches)) {
         gv_counter_add(&hub->stats.shares_without_member, 1);

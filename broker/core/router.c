@@ -388,11 +388,24 @@ void gv_router_match_local(const gv_router_t *router, gv_bytes_t topic, gv_match
     collect_all(router, topic, &collector);
 }
 
-bool gv_router_pick_share(const gv_router_t *router, gv_bytes_t share_filter,
-                          uint64_t nodes_alive_mask, uint32_t random, gv_matches_t *out)
+static bool add_share(const gv_router_t *router, gv_bytes_t share_filter, uint64_t nodes_alive_mask,
+                      uint32_t random, gv_matches_t *out)
 {
     const gv_share_group_t *group = find_group(router, share_filter);
     return group != NULL && gv_share_group_pick(group, nodes_alive_mask, random, out);
+}
+
+bool gv_router_add_share(const gv_router_t *router, gv_bytes_t share_filter, uint32_t random,
+                         gv_matches_t *out)
+{
+    return add_share(router, share_filter, 0, random, out);
+}
+
+bool gv_router_pick_share(const gv_router_t *router, gv_bytes_t share_filter,
+                          uint64_t nodes_alive_mask, uint32_t random, gv_matches_t *out)
+{
+    gv_matches_clear(out);
+    return add_share(router, share_filter, nodes_alive_mask, random, out);
 }
 
 uint64_t gv_router_version(const gv_router_t *router)

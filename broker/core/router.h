@@ -178,17 +178,26 @@ GV_ANY_THREAD void gv_router_match(const gv_router_t *router, gv_bytes_t topic,
 
 /*
  * Answers for a message that came from another node: local hits of plain filters only.  The groups
- * whose member here was chosen are named by the sender: gv_router_pick_share() for each of them.
+ * whose member here was chosen are named by the sender: gv_router_add_share() for each of them.
  * `out` is emptied first.  Any thread, in a read section.
  */
 GV_ANY_THREAD void gv_router_match_local(const gv_router_t *router, gv_bytes_t topic,
                                          gv_matches_t *out);
 
 /*
- * Adds to `out` one target of the group `share_filter` ("$share/GROUP/FILTER"), chosen as in
- * gv_router_match().  For a message another node has chosen us for the mask is 0: then only local
- * targets are eligible.  False, and `out` unchanged: no target is left (the last member went away
- * while the message was on its way).  Any thread, in a read section.
+ * Adds to `out` one local target of the group `share_filter` ("$share/GROUP/FILTER"), chosen as in
+ * gv_router_match(), for a message for which another node has chosen us.  False, and `out`
+ * unchanged: no target is left (the last member went away while the message was on its way).  Any
+ * thread, in a read section.
+ */
+GV_ANY_THREAD GV_MUST_USE bool gv_router_add_share(const gv_router_t *router,
+                                                   gv_bytes_t share_filter, uint32_t random,
+                                                   gv_matches_t *out);
+
+/*
+ * Answers for a message that one group is to have, be it here or on another node: one target,
+ * chosen as in gv_router_match().  `out` is emptied first.  False: there is none.  Any thread, in a
+ * read section.
  */
 GV_ANY_THREAD GV_MUST_USE bool gv_router_pick_share(const gv_router_t *router,
                                                     gv_bytes_t share_filter,

@@ -214,9 +214,9 @@ static void check_group(gv_rng_t *rng, gv_matches_t *matches)
                "the name of the group is whole");
     }
     gv_router_match_local(router, GV_BYTES_LITERAL("group/x"), matches);
-    expect(gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/group/+"), 0, gv_rng_u32(rng),
-                                matches),
-           "the group has a local member");
+    expect(
+        gv_router_add_share(router, GV_BYTES_LITERAL("$share/g/group/+"), gv_rng_u32(rng), matches),
+        "the group has a local member");
     expect(count_slot(matches, PERMANENT_SLOT + 1) == 1, "and it is that one");
 }
 

@@ -311,9 +311,6 @@ static void check_pick_and_weight(model_t *model)
     REQUIRE(local.shards == expected.shards);
     REQUIRE(local.weight == expected.weight);
 
-    gv_router_match_local(router, GV_BYTES_LITERAL("no such topic/////"), &matches);
-    matches.hit_count = 0;
-    matches.shards = 0;
     bool is_group = plain_part(text) != text;
     REQUIRE(gv_router_pick_share(router, gv_bytes_text(text), 0, gv_rng_u32(&model->rng),
                                  &matches) == (is_group && expected.shards > 0));

@@ -409,23 +409,40 @@ START_TEST(messages_from_a_peer_reach_plain_local_subscriptions_only)
     ck_assert_uint_eq(matches.hit_count, 2);
     ck_assert_uint_eq(matches.node_share_count, 0);
 
-    ck_assert(gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a/b"), 0, 7, &matches));
+    ck_assert(gv_router_add_share(router, GV_BYTES_LITERAL("$share/g/a/b"), 7, &matches));
     ck_assert_uint_eq(matches.hit_count, 3);
     ck_assert_uint_eq(matches.hits[2].slot, 50);
     ck_assert_uint_eq(matches.shards, 1U << 1 | 1U << 2 | 1U << 5);
 }
 END_TEST
 
-START_TEST(pick_share_never_sends_it_on_to_another_node)
+START_TEST(a_message_that_has_come_for_a_group_is_not_sent_on_to_another_node)
 {
     set_node("$share/g/a", 1, 100);
-    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a"), 0, 7, &matches));
-    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("$share/h/a"), 0, 7, &matches));
-    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("a"), 0, 7, &matches));
+    ck_assert(!gv_router_add_share(router, GV_BYTES_LITERAL("$share/g/a"), 7, &matches));
+    ck_assert(!gv_router_add_share(router, GV_BYTES_LITERAL("$share/h/a"), 7, &matches));
+    ck_assert(!gv_router_add_share(router, GV_BYTES_LITERAL("a"), 7, &matches));
     ck_assert_uint_eq(matches.hit_count + matches.node_share_count, 0);
     set_weighted_shard("$share/g/a", 0, 10, 0);
-    ck_assert(gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a"), 0, 7, &matches));
+    ck_assert(gv_router_add_share(router, GV_BYTES_LITERAL("$share/g/a"), 7, &matches));
     ck_assert_uint_eq(matches.hits[0].slot, 10);
+}
+END_TEST
+
+START_TEST(a_member_that_is_picked_is_the_only_answer)
+{
+    set_node("$share/g/a", 1, 100);
+    set_shard("a", 2, 20);
+    match("a");
+    ck_assert_uint_eq(matches.hit_count, 1);
+    ck_assert(
+        gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a"), UINT64_MAX, 7, &matches));
+    ck_assert_uint_eq(matches.hit_count, 0);
+    ck_assert_uint_eq(matches.shards, 0);
+    ck_assert_uint_eq(matches.node_share_count, 1);
+    ck_assert_uint_eq(matches.node_shares[0].node, 1);
+    ck_assert(!gv_router_pick_share(router, GV_BYTES_LITERAL("$share/g/a"), 0, 7, &matches));
+    ck_assert_uint_eq(matches.hit_count + matches.node_share_count, 0);
 }
 END_TEST
 
@@ -597,7 +614,8 @@ int main(void)
     tcase_add_test(tc, offline_targets_are_used_only_when_nobody_is_online);
     tcase_add_test(tc, huge_weights_do_not_overflow_the_choice);
     tcase_add_test(tc, messages_from_a_peer_reach_plain_local_subscriptions_only);
-    tcase_add_test(tc, pick_share_never_sends_it_on_to_another_node);
+    tcase_add_test(tc, a_message_that_has_come_for_a_group_is_not_sent_on_to_another_node);
+    tcase_add_test(tc, a_member_that_is_picked_is_the_only_answer);
     tcase_add_test(tc, groups_and_plain_routes_of_a_filter_come_and_go_apart);
     tcase_add_test(tc, names_that_only_look_shared_are_plain);
     tcase_add_test(tc, local_weight_tells_when_to_announce);
