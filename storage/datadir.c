@@ -23,8 +23,9 @@
 #define DATA_NAME    "data.mdb"
 #define BALLAST_NAME "ballast"
 
-/* The first byte of the lock file, once there has been a store. */
-#define MARK 'S'
+/* The first byte of the lock file: a first start has begun to make a store; there has been one. */
+#define MARK_BEGUN 'B'
+#define MARK       'S'
 
 void gv__why_set(gv__why_t why, const char *format, ...)
 {
@@ -90,6 +91,7 @@ static gv_err_t take_lock(gv__datadir_t *dir, gv__why_t why)
     }
     char mark = 0;
     dir->is_new = pread(dir->lock_fd, &mark, 1, 0) != 1 || mark != MARK;
+    dir->is_begun = dir->is_new && mark == MARK_BEGUN;
     return GV_OK;
 }
 
@@ -128,16 +130,67 @@ static gv_err_t check_data(gv__datadir_t *dir, gv__why_t why)
     return err;
 }
 
+/* In the lock file, on the disk when it returns. */
+static gv_err_t write_mark(gv__datadir_t *dir, char mark, gv__why_t why)
+{
+    bool is_written = pwrite(dir->lock_fd, &mark, 1, 0) == 1 && fsync(dir->lock_fd) == 0;
+    return is_written ? GV_OK : explain_errno(errno, dir->path, why);
+}
+
+/* A new name is on the disk when the directory is that it stands in; so with the directory's own.
+ */
+static gv_err_t sync_names(gv__datadir_t *dir, gv__why_t why)
+{
+    if (fsync(dir->fd) != 0) {
+        return explain_errno(errno, dir->path, why);
+    }
+    int parent = openat(dir->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent >= 0) { /* else it is not ours to read, and so was made by somebody else */
+        (void)fsync(parent);
+        (void)close(parent);
+    }
+    return GV_OK;
+}
+
+/*
+ * LMDB does not sync the head it gives to a new file, so a power failure may leave half of one,
+ * which would be refused like any damaged store.  The mark tells that it is nobody's loss.
+ */
+static gv_err_t begin_store(gv__datadir_t *dir, gv__why_t why)
+{
+    if (faccessat(dir->fd, DATA_NAME, F_OK, 0) == 0) {
+        return GV_OK;
+    }
+    gv_err_t err = write_mark(dir, MARK_BEGUN, why);
+    return err == GV_OK ? sync_names(dir, why) : err;
+}
+
+static gv_err_t remove_begun(gv__datadir_t *dir, gv__why_t why)
+{
+    gv_log_info("store_begun_anew", "directory='%s' reason='the first start was interrupted'",
+                dir->path);
+    return unlinkat(dir->fd, DATA_NAME, 0) == 0 ? GV_OK : explain_errno(errno, dir->path, why);
+}
+
+static gv_err_t open_and_lock(const char *path, gv__datadir_t *dir, gv__why_t why)
+{
+    *dir = (gv__datadir_t){.path = gv_xstrdup(path), .fd = -1, .lock_fd = -1};
+    gv_err_t err = open_directory(dir, why);
+    return err == GV_OK ? take_lock(dir, why) : err;
+}
+
 gv_err_t gv__datadir_open(const char *path, gv__datadir_t *dir_out, gv__why_t why)
 {
     gv__datadir_t *dir = dir_out;
-    *dir = (gv__datadir_t){.path = gv_xstrdup(path), .fd = -1, .lock_fd = -1};
-    gv_err_t err = open_directory(dir, why);
-    if (err == GV_OK) {
-        err = take_lock(dir, why);
-    }
+    gv_err_t err = open_and_lock(path, dir, why);
     if (err == GV_OK) {
         err = check_data(dir, why);
+        if (err == GV_ERR_CORRUPT && dir->is_begun) {
+            err = remove_begun(dir, why);
+        }
+    }
+    if (err == GV_OK && dir->is_new) {
+        err = begin_store(dir, why);
     }
     if (err != GV_OK) {
         gv__datadir_close(dir);
@@ -156,19 +209,33 @@ gv_err_t gv__datadir_open_existing(const char *path, gv__datadir_t *dir_out, gv_
         gv__why_set(why, "there is no store in '%s': no '" DATA_NAME "'", path);
         return GV_ERR_NOENT;
     }
-    return code == 0 ? gv__datadir_open(path, dir_out, why) : explain_errno(code, path, why);
+    if (code != 0) {
+        return explain_errno(code, path, why);
+    }
+    gv_err_t err = open_and_lock(path, dir_out, why);
+    if (err == GV_OK) {
+        err = check_data(dir_out, why);
+    }
+    if (err != GV_OK) {
+        gv__datadir_close(dir_out);
+    }
+    return err;
 }
 
 gv_err_t gv__datadir_mark(gv__datadir_t *dir, gv__why_t why)
 {
     GV_ASSERT(dir->lock_fd >= 0);
-    char mark = MARK;
-    /* The names of new files are on the disk when their directory is. */
-    if (pwrite(dir->lock_fd, &mark, 1, 0) != 1 || fsync(dir->lock_fd) != 0 || fsync(dir->fd) != 0) {
-        return explain_errno(errno, dir->path, why);
+    /* In this order: a mark without a store would have to be taken for a store that has vanished.
+     */
+    gv_err_t err = sync_names(dir, why);
+    if (err == GV_OK) {
+        err = write_mark(dir, MARK, why);
     }
-    dir->is_new = false;
-    return GV_OK;
+    if (err == GV_OK) {
+        dir->is_new = false;
+        dir->is_begun = false;
+    }
+    return err;
 }
 
 void gv__datadir_close(gv__datadir_t *dir)

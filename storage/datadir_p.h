@@ -23,6 +23,7 @@ typedef struct gv__datadir {
     int fd; /* the directory itself */
     int lock_fd;
     bool is_new;      /* there has never been a store here */
+    bool is_begun;    /* new, and an earlier start has not come to the end of making one */
     bool has_ballast; /* the file `ballast` exists */
 } gv__datadir_t;
 

@@ -18,6 +18,7 @@ from harness import check, patient
 from ledger import Ledger
 from loop import Loop
 from packets import V5, V311
+from power import FailingNode
 from publisher import Publisher, Route
 from retained import Kept, RetainedReader
 from subscriber import Subscriber
@@ -26,6 +27,7 @@ PUMP_SECONDS = 0.002
 DRAIN_SECONDS = 30
 SIGTERM_SECONDS = 5
 BURST_MAX = 12
+TOLD_MAX = 3
 
 
 class Rounds:
@@ -300,15 +302,26 @@ class Rounds:
         check(False, "not everything was drained, but now it is")
 
 
-def run(lives, seed, terms=0.1, settings=None):
-    """The run as a test case: on a node of its own, whose data is kept if it fails."""
+def run(lives, seed, terms=0.1, settings=None, power=False):
+    """The run as a test case: on a node of its own, whose data is kept if it fails.
+
+    With `power`, whenever the node ends the power of its machine fails too.
+    """
     os.environ.setdefault("GRAPEVINE_TEST_KEEP", "1")
-    node = harness.Node(settings=settings)
-    print(f"# tests/crash/run --kills {lives} --seed {seed}   # data in {node.data}", flush=True)
+    node = FailingNode(random.Random(seed), settings=settings) if power else \
+        harness.Node(settings=settings)
+    print(f"# tests/crash/run --kills {lives} --seed {seed}{' --power' if power else ''}"
+          f"   # data in {node.data}", flush=True)
     began = time.monotonic()
     rounds = Rounds(node, seed, terms)
     try:
         rounds.run(lives)
+    except harness.Failure:
+        for told in node.told[-TOLD_MAX:] if power else ():
+            print(f"# {told}")
+        raise
     finally:
         print(f"# {rounds.summary()}; {time.monotonic() - began:.1f} s", flush=True)
     node.stop()
+    if power:
+        node.lose_power()

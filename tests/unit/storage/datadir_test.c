@@ -105,6 +105,61 @@ START_TEST(a_store_that_has_vanished_is_not_replaced_by_an_empty_one)
 }
 END_TEST
 
+static void write_file(const char *path, const char *content)
+{
+    int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    ck_assert_int_eq(write(fd, content, strlen(content)), (ssize_t)strlen(content));
+    ck_assert_int_eq(close(fd), 0);
+}
+
+/* A power failure during the very first start: LMDB's head is half written. */
+START_TEST(a_first_start_that_was_interrupted_is_begun_anew)
+{
+    workdir_t parent;
+    workdir_make(&parent);
+    gv__datadir_t dir;
+    ck_assert_ok(open_dir(parent.path, &dir));
+    gv__datadir_close(&dir);
+    char data[256];
+    workdir_file(&parent, "data.mdb", data);
+    write_file(data, "half a head");
+
+    ck_assert_int_eq(
+        gv__datadir_open_existing(parent.path, &dir,
+                                  (gv__why_t){.text = why_text, .size = sizeof(why_text)}),
+        GV_ERR_CORRUPT);
+    ck_assert_int_eq(access(data, F_OK), 0); /* a tool changes nothing */
+
+    ck_assert_ok(open_dir(parent.path, &dir));
+    ck_assert(dir.is_new);
+    ck_assert_int_ne(access(data, F_OK), 0);
+    gv__datadir_close(&dir);
+    workdir_remove(&parent);
+}
+END_TEST
+
+START_TEST(what_no_first_start_has_made_is_not_removed)
+{
+    workdir_t parent;
+    workdir_make(&parent);
+    char data[256];
+    workdir_file(&parent, "data.mdb", data);
+    write_file(data, "somebody's data");
+    open_fails(parent.path, GV_ERR_CORRUPT, "data.mdb");
+    open_fails(parent.path, GV_ERR_CORRUPT, "data.mdb");
+    ck_assert_int_eq(access(data, F_OK), 0);
+
+    /* Nor what is behind an end of a first start. */
+    ck_assert_int_eq(unlink(data), 0);
+    gv_store_t *store = lmdb_open_at(&parent);
+    gv_store_close(&store);
+    write_file(data, "spoiled");
+    open_fails(parent.path, GV_ERR_CORRUPT, "data.mdb");
+    ck_assert_int_eq(access(data, F_OK), 0);
+    workdir_remove(&parent);
+}
+END_TEST
+
 START_TEST(ballast_takes_space_and_gives_it_back)
 {
     workdir_t parent;
@@ -160,6 +215,8 @@ int main(void)
     tcase_add_test(tc, paths_that_cannot_be_a_data_directory);
     tcase_add_test(tc, a_directory_without_permission);
     tcase_add_test(tc, a_store_that_has_vanished_is_not_replaced_by_an_empty_one);
+    tcase_add_test(tc, a_first_start_that_was_interrupted_is_begun_anew);
+    tcase_add_test(tc, what_no_first_start_has_made_is_not_removed);
     tcase_add_test(tc, ballast_takes_space_and_gives_it_back);
     tcase_add_test(tc, free_space_is_told);
     return run_case("storage", tc);
