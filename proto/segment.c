@@ -263,6 +263,12 @@ bool gv_segment_next(const gv_segment_view_t *segment, uint32_t *offset,
     return is_good;
 }
 
+size_t gv_segment_message_bytes(const gv_segment_view_t *segment, uint32_t index)
+{
+    size_t size = gv_segment_body_bytes(segment, index);
+    return size > BODY_FIXED ? size - BODY_FIXED : 0;
+}
+
 size_t gv_segment_body_bytes(const gv_segment_view_t *segment, uint32_t index)
 {
     return index < segment->body_count

@@ -190,6 +190,9 @@ bool gv_segment_at(const gv_segment_view_t *segment, uint32_t offset, gv_segment
 /* How many bytes a body has; 0: it was left out. */
 size_t gv_segment_body_bytes(const gv_segment_view_t *segment, uint32_t index);
 
+/* Bytes of the topic, the properties and the payload of a body; 0: it was left out. */
+size_t gv_segment_message_bytes(const gv_segment_view_t *segment, uint32_t index);
+
 /* A body as it was put, unchecked; empty if it was left out. */
 gv_bytes_t gv_segment_raw_body(const gv_segment_view_t *segment, uint32_t index);
 

@@ -395,6 +395,13 @@ void gv__durable_expire(gv_session_t *session, uint64_t number)
     finish(session, number);
 }
 
+void gv__durable_damaged(gv_session_t *session, uint64_t number)
+{
+    bool was_stored = gv_backlog_at(&session->durable->backlog, number)->place != 0;
+    gv_counter_add(&session->shard->stats.dropped_damaged, was_stored);
+    finish(session, number);
+}
+
 bool gv__durable_lost(gv_session_t *session, uint64_t number, gv_place_t place)
 {
     gv_backlog_entry_t *entry = gv_backlog_at(&session->durable->backlog, number);
@@ -477,7 +484,7 @@ static step_t send_next(gv_session_t *session)
     case GV_READ_LATER:
         return STEP_WAIT;
     case GV_READ_LOST:
-        finish(session, number);
+        gv__durable_damaged(session, number);
         return STEP_NEXT;
     case GV_READ_OK:
         break;

@@ -95,6 +95,9 @@ void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group);
 /* The message of a number has expired and was never sent. */
 void gv__durable_expire(gv_session_t *session, uint64_t number);
 
+/* The message of a number cannot be read any more. */
+void gv__durable_damaged(gv_session_t *session, uint64_t number);
+
 /*
  * The message of a number will not become durable: it is over, unless it has been sent already.
  * True: it was live at that place until now.

@@ -217,7 +217,7 @@ void gv_journal_turn_end(gv_journal_t *journal)
     }
     gv_shard_t *shard = journal->shard;
     if (journal->is_failing && shard->now_ms < journal->rests_until_ms) {
-        gv__journal_arm(journal, GV_JOURNAL_PAUSE_MS);
+        gv__journal_arm(journal, journal->rests_until_ms - shard->now_ms);
         return;
     }
     bool is_joined = part != NULL && part->is_joined;

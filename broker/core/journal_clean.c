@@ -65,6 +65,13 @@ static void clean_delivery(gv_journal_t *journal, const gv_segment_view_t *segme
         gv__durable_expire(session, delivery->number);
         return;
     }
+    gv_segment_message_t message;
+    bool is_moved = moved[delivery->body].stamp != 0; /* then it has been looked at */
+    if (!is_moved && gv_segment_body(segment, delivery->body, &message) != GV_OK) {
+        gv__journal_note_damaged(journal, segment->number, GV_ERR_CORRUPT);
+        gv__durable_damaged(session, delivery->number);
+        return;
+    }
     move_delivery(journal, segment, *delivery, entry, &moved[delivery->body]);
     gv_journal_dirty(journal, session->durable, GV_DIRTY_MARK); /* its mark follows */
 }

@@ -58,7 +58,10 @@ void gv__journal_wake(gv_volume_t *volume)
 
 static void part_succeeded(gv_journal_t *journal, gv_part_t *part)
 {
-    journal->is_failing = false;
+    if (journal->is_failing) {
+        gv_log_peer(GV_LOG_INFO, "journal_stored_again", "shard=%u", journal->shard->index);
+        journal->is_failing = false;
+    }
     for (size_t i = 0; i < GV_PILE_COUNT(&part->releases, gv_part_release_t); i++) {
         const gv_part_release_t *release = GV_PILE_AT(&part->releases, gv_part_release_t, i);
         gv_volume_t *volume = gv_shelf_find(&journal->shelf, release->number);
@@ -169,12 +172,18 @@ static void undo_note(gv_journal_t *journal, gv_note_t *note)
 static void part_failed(gv_journal_t *journal, gv_part_t *part, gv_err_t error)
 {
     gv_shard_t *shard = journal->shard;
-    gv_log_peer(GV_LOG_ERROR, "journal_not_stored", "shard=%u bytes=%zu error='%s'", shard->index,
-                part->items.size + part->bodies.size, gv_err_text(error));
+    if (!journal->is_failing) { /* else that is known */
+        gv_log_peer(GV_LOG_ERROR, "journal_not_stored", "shard=%u bytes=%zu error='%s'",
+                    shard->index, part->items.size + part->bodies.size, gv_err_text(error));
+        journal->pause_ms = GV_JOURNAL_PAUSE_MS / 2;
+    }
     gv_counter_add(&shard->stats.journal_failures, 1);
     journal->is_failing = true;
     journal->failures++;
-    journal->rests_until_ms = shard->now_ms + GV_JOURNAL_PAUSE_MS;
+    if (journal->pause_ms < GV_JOURNAL_PAUSE_MS_MAX) {
+        journal->pause_ms *= 2;
+    }
+    journal->rests_until_ms = shard->now_ms + journal->pause_ms;
     gv_volume_t *volume = part->volume;
     if (volume != NULL) {
         volume->part = NULL;

@@ -10,9 +10,13 @@
 #include "broker/core/journal.h"
 #include "broker/core/shard_p.h"
 
-/* How long a mark that nobody waits for may wait; and the pause after a commit that failed [ms]. */
-#define GV_JOURNAL_LAZY_MS  100U
-#define GV_JOURNAL_PAUSE_MS 100U
+/*
+ * How long a mark that nobody waits for may wait; and the pause after a commit that failed, twice
+ * as long each time up to the longest [ms].
+ */
+#define GV_JOURNAL_LAZY_MS      100U
+#define GV_JOURNAL_PAUSE_MS     100U
+#define GV_JOURNAL_PAUSE_MS_MAX 1600U
 
 /* How often the log is looked at, whether it is to be cleaned, when nothing happens [ms]. */
 #define GV_JOURNAL_CLEAN_MS 1000U
@@ -142,6 +146,7 @@ struct gv_journal {
     bool is_failing;  /* the last commit failed */
     bool is_finished; /* the store is being closed */
     uint64_t rests_until_ms;
+    uint32_t pause_ms; /* the last one, while it is failing */
     gv_timer_t timer;
     uint64_t timer_at_ms;
     gv_shelf_t shelf;
@@ -196,6 +201,9 @@ void gv__journal_wake(gv_volume_t *volume);
 
 /* Asks the store for the volume's image; those that wait for it are woken. */
 void gv__journal_load(gv_journal_t *journal, gv_volume_t *volume);
+
+/* A segment, or something in it, cannot be read: counted and logged. */
+void gv__journal_note_damaged(gv_journal_t *journal, uint64_t number, gv_err_t error);
 
 /* The store has crashed: they will not be answered. */
 void gv__journal_drop_loads(gv_journal_t *journal);

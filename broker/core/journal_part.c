@@ -57,8 +57,12 @@ void gv__part_free(gv_part_t *part)
 
 void gv__part_close(gv_journal_t *journal)
 {
-    /* A received packet id and its message stay together, and so do a stage and its PUBREL. */
-    gv__part_write_dirty(journal, GV_DIRTY_RECEIVED | GV_DIRTY_STAGE);
+    /*
+     * A received packet id and its message stay together, so do a stage and its PUBREL, and what
+     * has been moved and how far it had come.
+     */
+    unsigned mark = journal->open->moves.size > 0 ? GV_DIRTY_MARK : 0;
+    gv__part_write_dirty(journal, GV_DIRTY_RECEIVED | GV_DIRTY_STAGE | mark);
     gv_list_append(&journal->closed, &journal->open->link);
     journal->open = NULL;
 }

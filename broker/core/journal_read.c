@@ -9,7 +9,7 @@ typedef struct load {
     uint64_t number;
 } load_t;
 
-static void note_damaged(gv_journal_t *journal, uint64_t number, gv_err_t error)
+void gv__journal_note_damaged(gv_journal_t *journal, uint64_t number, gv_err_t error)
 {
     if (journal->is_finished) {
         return; /* the store is closed, and that is why it could not be read */
@@ -36,7 +36,7 @@ static void take_image(gv_journal_t *journal, gv_volume_t *volume, gv_err_t resu
     gv_msgbuf_unref(&image);
     if (result != GV_OK) {
         volume->is_damaged = true;
-        note_damaged(journal, volume->number, result);
+        gv__journal_note_damaged(journal, volume->number, result);
     }
 }
 
@@ -167,8 +167,7 @@ gv_journal_read_t gv_journal_read(gv_journal_t *journal, gv_durable_t *durable, 
     gv_segment_message_t message;
     gv_err_t err = message_of(volume, place, &item, &message);
     if (err != GV_OK) {
-        note_damaged(journal, volume->number, err);
-        gv_counter_add(&journal->shard->stats.dropped_damaged, 1);
+        gv__journal_note_damaged(journal, volume->number, err);
         return GV_READ_LOST;
     }
     size_t count = gv_segment_id_count(&item.delivery);

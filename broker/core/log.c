@@ -29,7 +29,14 @@ void gv_log_add_old(gv_log_t *log, const gv_old_segment_t *old)
     added->deliveries = old->deliveries;
     added->latest_s = old->latest_s;
     atomic_init(&added->holders, 0);
-    atomic_store_explicit(&log->next_number, old->number + 1, memory_order_relaxed);
+    gv_log_pass_by(log, old->number);
+}
+
+void gv_log_pass_by(gv_log_t *log, uint64_t number)
+{
+    if (atomic_load_explicit(&log->next_number, memory_order_relaxed) <= number) {
+        atomic_store_explicit(&log->next_number, number + 1, memory_order_relaxed);
+    }
 }
 
 void gv_log_hold_old(gv_log_t *log, uint64_t number)

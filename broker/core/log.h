@@ -42,6 +42,9 @@ void gv_log_deinit(gv_log_t *log);
 /* Before the shards run: there is this segment, above those added before.  Holders: none yet. */
 void gv_log_add_old(gv_log_t *log, const gv_old_segment_t *old);
 
+/* Before the shards run: there is something under this number that is left alone. */
+void gv_log_pass_by(gv_log_t *log, uint64_t number);
+
 /* Its index among the old ones; it is one. */
 uint32_t gv_log_find_old(const gv_log_t *log, uint64_t number);
 

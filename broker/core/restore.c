@@ -127,10 +127,11 @@ static gv_err_t on_received(const gv_stored_received_t *record, void *arg)
 
 /* ---- the log ---- */
 
-/* How many bytes a delivery's message has, for the limits of its queue. */
+/* How many bytes a delivery's message has, for the limits of its queue: as gv__durable_deliver().
+ */
 static uint32_t units_of(const gv_segment_view_t *segment, uint32_t body)
 {
-    return gv_backlog_units(gv_segment_body_bytes(segment, body));
+    return gv_backlog_units(gv_segment_message_bytes(segment, body));
 }
 
 static void on_delivery(restore_t *restore, const gv_segment_view_t *segment,
@@ -192,6 +193,9 @@ static gv_err_t on_segment(gv_bytes_t key, gv_bytes_t value, void *arg)
     uint64_t number = gv_reader_u64(&r);
     gv_segment_view_t segment;
     gv_err_t err = r.failed ? GV_ERR_CORRUPT : gv_segment_open(value, number, &segment);
+    if (!r.failed) {
+        gv_log_pass_by(restore->log, number);
+    }
     if (err != GV_OK) {
         gv_store_note_damaged(restore->store, GV_TABLE_QUEUE_LOG, key);
         restore->counts.damaged++;

@@ -55,6 +55,36 @@ START_TEST(subscriptions_and_waiting_messages_survive_a_restart)
 }
 END_TEST
 
+static uint64_t queued_bytes(void)
+{
+    uint64_t bytes = 0;
+    for (uint16_t i = 0; i < house.shard_count; i++) {
+        bytes += gv_counter_get(&gv_shard_stats(house.shards[i])->queued_bytes);
+    }
+    return bytes;
+}
+
+static void weighs_the_same(void)
+{
+    guest_t *bob = persistent("bob");
+    guest_subscribe(bob, "a", 1);
+    guest_leave(bob);
+    guest_t *alice = transient("alice");
+    for (int i = 0; i < 10; i++) {
+        guest_publish(alice, "a", "a", 1, false);
+    }
+    uint64_t before = queued_bytes();
+    ck_assert_uint_gt(before, 0);
+    house_crash(&house, GV_MEM_CRASH_POWER, 0);
+    ck_assert_uint_eq(queued_bytes(), before);
+}
+
+START_TEST(a_queue_is_as_long_after_a_restart_as_before)
+{
+    for_each_size(weighs_the_same);
+}
+END_TEST
+
 static void nothing_left(void)
 {
     guest_t *bob = persistent("bob");
@@ -221,9 +251,9 @@ static void once_more(void)
     gv_mem_store_set_fault(house.store, GV_ERR_IO, 100);
     guest_t *bob = persistent("bob"); /* its record fails, and what it wants meanwhile */
     guest_push_subscribe(bob, (gv_mqtt_subscription_t){.text = gv_bytes_text("a"), .qos = 1}, 0);
-    house_pass(&house, 300);
+    house_pass(&house, 2000);
     gv_mem_store_set_fault(house.store, GV_OK, 0);
-    house_pass(&house, 300);
+    house_pass(&house, 2000);
     bob = persistent("bob");
     guest_subscribe(bob, "b", 1);
     guest_publish(alice, "b", "one", 1, false);
@@ -713,6 +743,7 @@ int main(void)
     TCase *tcase = tcase_create("durable");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, subscriptions_and_waiting_messages_survive_a_restart);
+    tcase_add_test(tcase, a_queue_is_as_long_after_a_restart_as_before);
     tcase_add_test(tcase, a_session_that_has_ended_does_not_come_back);
     tcase_add_test(tcase, what_was_in_flight_comes_again_under_its_packet_id);
     tcase_add_test(tcase, what_waited_is_a_repetition_only_after_the_client_was_there);

@@ -25,6 +25,18 @@ START_TEST(numbers_go_on_above_the_old_ones)
 }
 END_TEST
 
+START_TEST(the_number_of_what_is_left_alone_is_not_used_again)
+{
+    gv_log_t log;
+    gv_log_init(&log);
+    add(&log, 7, 1);
+    gv_log_pass_by(&log, 9);
+    gv_log_pass_by(&log, 8);
+    ck_assert_uint_eq(gv_log_next_number(&log), 10);
+    gv_log_deinit(&log);
+}
+END_TEST
+
 START_TEST(old_segments_go_in_order_and_when_nobody_holds_them)
 {
     gv_log_t log;
@@ -54,6 +66,7 @@ int main(void)
     Suite *suite = suite_create("broker/core/log");
     TCase *tcase = tcase_create("log");
     tcase_add_test(tcase, numbers_go_on_above_the_old_ones);
+    tcase_add_test(tcase, the_number_of_what_is_left_alone_is_not_used_again);
     tcase_add_test(tcase, old_segments_go_in_order_and_when_nobody_holds_them);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
