@@ -73,7 +73,7 @@ static gv_err_t load_one(const gv_stored_retained_t *record, void *arg)
 {
     gv_node_t *node = arg;
     uint64_t now_ms = gv_clock_realtime_ms(gv_os_clock());
-    if (record->is_tombstone || (record->expires_at_ms != 0 && record->expires_at_ms <= now_ms)) {
+    if (record->is_tombstone) {
         return GV_OK;
     }
     gv_publish_t publish = {
@@ -84,7 +84,9 @@ static gv_err_t load_one(const gv_stored_retained_t *record, void *arg)
         .retain = true,
     };
     if (record->expires_at_ms != 0) {
-        publish.expires_at_ms = gv__node_monotonic_ms(NULL) + (record->expires_at_ms - now_ms);
+        /* What has expired meanwhile is loaded too: its shard deletes it. */
+        uint64_t left_ms = record->expires_at_ms > now_ms ? record->expires_at_ms - now_ms : 0;
+        publish.expires_at_ms = gv__node_monotonic_ms(NULL) + left_ms;
     }
     gv_msgbuf_t *kept = NULL;
     gv_err_t err = gv_publish_keep(&publish, &kept);

@@ -36,15 +36,19 @@ static void on_rested(gv_timer_t *timer)
     (void)timer;
 }
 
+static void on_expiry(gv_timer_t *timer);
+
 void gv__replays_init(gv_shard_t *shard)
 {
     gv_list_init(&shard->replays._running);
     gv_timer_init(&shard->replays._timer, on_rested);
+    gv_timer_init(&shard->replays._expiry, on_expiry);
 }
 
 void gv__replays_deinit(gv_shard_t *shard)
 {
     gv_timer_stop(&shard->replays._timer);
+    gv_timer_stop(&shard->replays._expiry);
     gv_list_foreach_safe (&shard->replays._running, link) {
         replay_free(gv_container_of(link, replay_t, link));
     }
@@ -277,6 +281,43 @@ void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic)
     store(shard, &publish, kept);
 }
 
+/* There are more of them, or fewer. */
+static void changed(gv_shard_t *shard)
+{
+    atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
+    uint64_t next_ms = gv_retained_next_expiry(&shard->retained);
+    if (next_ms == UINT64_MAX) {
+        gv_timer_stop(&shard->replays._expiry);
+    } else {
+        gv_timer_start(shard->wheel, &shard->replays._expiry, next_ms);
+    }
+}
+
+/* A slice of what has expired; the timer fires again at once when that was not all. */
+static void on_expiry(gv_timer_t *timer)
+{
+    gv_shard_t *shard = gv_container_of(timer, gv_shard_t, replays._expiry);
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    gv_msgbuf_t *kept = NULL;
+    for (uint32_t i = 0;
+         i < SLICE && (kept = gv_retained_take_expired(&shard->retained, shard->now_ms)) != NULL;
+         i++) {
+        gv_publish_t publish = gv_publish_of(kept);
+        if (!gv_topic_is_own(publish.topic)) {
+            store(shard, &publish, NULL);
+        }
+        gv_msgbuf_unref(&kept);
+    }
+    changed(shard);
+}
+
+void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept)
+{
+    GV_ASSERT(gv__retained_home(shard, gv_publish_of(kept).topic) == shard->index);
+    gv_retained_set(&shard->retained, kept);
+    changed(shard);
+}
+
 gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
                               bool is_joined)
 {
@@ -296,7 +337,7 @@ gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv
     } else {
         gv_retained_set(&shard->retained, kept);
     }
-    atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
+    changed(shard);
     if (is_own) {
         gv_msgbuf_unref(&kept);
         return GV_RETAIN_DONE;

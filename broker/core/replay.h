@@ -8,6 +8,8 @@
  * the subscriber, in slices: so many parcels at a time, and slower when the subscriber falls
  * behind, so that a subscription to everything neither fills memory nor stops the shard.
  *
+ * A retained message that expires goes when its time has come, from memory and from the disk.
+ *
  * Threads: the shard's.
  */
 
@@ -20,4 +22,5 @@
 typedef struct gv_replays {
     gv_list_t _running;
     gv_timer_t _timer;
+    gv_timer_t _expiry; /* of the first retained message to expire */
 } gv_replays_t;

@@ -8,6 +8,7 @@ struct gv_retained_node {
     gv_retained_node_t *parent;
     gv_msgbuf_t *kept; /* NULL: only a step on the way to others */
     gv_map_t children;
+    uint32_t expiring; /* its place in the heap, from 1 on; 0: its message never expires */
     uint16_t size;
     uint8_t level[];
 };
@@ -67,8 +68,84 @@ void gv_retained_deinit(gv_retained_t *table)
         node_free(node);
         node = parent;
     }
+    gv_free(table->_expiring);
     *table = (gv_retained_t){0};
 }
+
+/* ---- what expires ---------------------------------------------------------------------------- */
+
+static uint64_t expiry_of(const gv_retained_node_t *node)
+{
+    return gv_publish_of(node->kept).expires_at_ms;
+}
+
+/* Puts a node at a place of the heap, from 1 on: the children of n are at 2n and 2n + 1. */
+static void put_at(gv_retained_t *table, uint32_t place, gv_retained_node_t *node)
+{
+    table->_expiring[place - 1] = node;
+    node->expiring = place;
+}
+
+static void move_up(gv_retained_t *table, gv_retained_node_t *node, uint32_t place)
+{
+    while (place > 1 && expiry_of(table->_expiring[place / 2 - 1]) > expiry_of(node)) {
+        put_at(table, place, table->_expiring[place / 2 - 1]);
+        place /= 2;
+    }
+    put_at(table, place, node);
+}
+
+static void move_down(gv_retained_t *table, gv_retained_node_t *node, uint32_t place)
+{
+    for (uint32_t child; (child = place * 2) <= table->_expiring_count; place = child) {
+        if (child < table->_expiring_count &&
+            expiry_of(table->_expiring[child]) < expiry_of(table->_expiring[child - 1])) {
+            child++;
+        }
+        if (expiry_of(table->_expiring[child - 1]) >= expiry_of(node)) {
+            break;
+        }
+        put_at(table, place, table->_expiring[child - 1]);
+    }
+    put_at(table, place, node);
+}
+
+static void watch(gv_retained_t *table, gv_retained_node_t *node)
+{
+    if (table->_expiring_count == table->_expiring_capacity) {
+        uint32_t capacity = table->_expiring_capacity == 0 ? 16 : table->_expiring_capacity * 2;
+        table->_expiring = gv_xrealloc(table->_expiring, capacity * sizeof(gv_retained_node_t *));
+        table->_expiring_capacity = capacity;
+    }
+    table->_expiring_count++;
+    move_up(table, node, table->_expiring_count);
+}
+
+/* Its message is about to go, or to be replaced. */
+static void unwatch(gv_retained_t *table, gv_retained_node_t *node)
+{
+    uint32_t place = node->expiring;
+    if (place == 0) {
+        return;
+    }
+    node->expiring = 0;
+    gv_retained_node_t *last = table->_expiring[--table->_expiring_count];
+    if (last == node) {
+        return;
+    }
+    if (place > 1 && expiry_of(table->_expiring[place / 2 - 1]) > expiry_of(last)) {
+        move_up(table, last, place);
+    } else {
+        move_down(table, last, place);
+    }
+}
+
+uint64_t gv_retained_next_expiry(const gv_retained_t *table)
+{
+    return table->_expiring_count == 0 ? UINT64_MAX : expiry_of(table->_expiring[0]);
+}
+
+/* ---- messages ---- */
 
 static gv_retained_node_t *find(const gv_retained_t *table, gv_bytes_t topic)
 {
@@ -78,6 +155,14 @@ static gv_retained_node_t *find(const gv_retained_t *table, gv_bytes_t topic)
         node = gv_map_find(&node->children, level);
     }
     return node;
+}
+
+static void take_message(gv_retained_t *table, gv_retained_node_t *node)
+{
+    unwatch(table, node);
+    table->bytes -= gv_msgbuf_bytes(node->kept).size;
+    table->count--;
+    gv_msgbuf_unref(&node->kept);
 }
 
 void gv_retained_set(gv_retained_t *table, gv_msgbuf_t *kept)
@@ -94,13 +179,25 @@ void gv_retained_set(gv_retained_t *table, gv_msgbuf_t *kept)
         node = child;
     }
     if (node->kept != NULL) {
-        table->bytes -= gv_msgbuf_bytes(node->kept).size;
-        table->count--;
-        gv_msgbuf_unref(&node->kept);
+        take_message(table, node);
     }
     node->kept = gv_msgbuf_ref(kept);
     table->bytes += gv_msgbuf_bytes(kept).size;
     table->count++;
+    if (publish.expires_at_ms != 0) {
+        watch(table, node);
+    }
+}
+
+/* Removes a node's message, and the nodes that were there for it only. */
+static void clear(gv_retained_t *table, gv_retained_node_t *node)
+{
+    take_message(table, node);
+    while (node->parent != NULL && node->kept == NULL && gv_map_count(&node->children) == 0) {
+        gv_retained_node_t *parent = node->parent;
+        node_free(node);
+        node = parent;
+    }
 }
 
 bool gv_retained_remove(gv_retained_t *table, gv_bytes_t topic)
@@ -109,15 +206,19 @@ bool gv_retained_remove(gv_retained_t *table, gv_bytes_t topic)
     if (node == NULL || node->kept == NULL) {
         return false;
     }
-    table->bytes -= gv_msgbuf_bytes(node->kept).size;
-    table->count--;
-    gv_msgbuf_unref(&node->kept);
-    while (node->parent != NULL && node->kept == NULL && gv_map_count(&node->children) == 0) {
-        gv_retained_node_t *parent = node->parent;
-        node_free(node);
-        node = parent;
-    }
+    clear(table, node);
     return true;
+}
+
+gv_msgbuf_t *gv_retained_take_expired(gv_retained_t *table, uint64_t now_ms)
+{
+    if (gv_retained_next_expiry(table) > now_ms) {
+        return NULL;
+    }
+    gv_retained_node_t *node = table->_expiring[0];
+    gv_msgbuf_t *kept = gv_msgbuf_ref(node->kept);
+    clear(table, node);
+    return kept;
 }
 
 gv_msgbuf_t *gv_retained_find(const gv_retained_t *table, gv_bytes_t topic)

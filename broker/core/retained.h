@@ -8,8 +8,10 @@
  * one copy, and no lock.  A subscription without wildcards asks one shard, one with wildcards asks
  * all.  Inside, a trie of topic levels: finding costs what matches, not what is there.
  *
- * Threads: the shard's.  Memory: a node of about 100 bytes per level that is not shared, and the
- * messages.
+ * Messages that expire are also in a heap, so that they can be taken out when their time has come.
+ *
+ * Threads: the shard's.  Memory: a node of about 100 bytes per level that is not shared, 8 bytes
+ * for each message that expires, and the messages.
  */
 
 #include "base/map.h"
@@ -21,6 +23,9 @@ typedef struct gv_retained_node gv_retained_node_t;
 typedef struct gv_retained {
     gv_retained_node_t *_root;
     uint64_t _seed;
+    gv_retained_node_t **_expiring; /* a heap, the first to expire at the top */
+    uint32_t _expiring_count;
+    uint32_t _expiring_capacity;
     size_t count;
     size_t bytes; /* of the messages */
 } gv_retained_t;
@@ -36,6 +41,12 @@ bool gv_retained_remove(gv_retained_t *table, gv_bytes_t topic);
 
 /* The topic's message, borrowed, or NULL. */
 gv_msgbuf_t *gv_retained_find(const gv_retained_t *table, gv_bytes_t topic);
+
+/* When the first message expires, on the monotonic clock [ms]; UINT64_MAX: none ever does. */
+uint64_t gv_retained_next_expiry(const gv_retained_t *table);
+
+/* Takes out a message that has expired by now, the caller's reference then; NULL: there is none. */
+gv_msgbuf_t *gv_retained_take_expired(gv_retained_t *table, uint64_t now_ms);
 
 /* What matched a filter: references of the caller's.  Start with all zero. */
 typedef struct gv_retained_found {

@@ -309,13 +309,6 @@ uint64_t gv__from_realtime(const gv_shard_t *shard, uint64_t realtime_ms)
     return shard->now_ms > ago_ms ? shard->now_ms - ago_ms : 1;
 }
 
-void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept)
-{
-    GV_ASSERT(gv__retained_home(shard, gv_publish_of(kept).topic) == shard->index);
-    gv_retained_set(&shard->retained, kept);
-    atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
-}
-
 /* ---- the node's own messages ---------------------------------------------------------------- */
 
 void gv_shard_publish(gv_shard_t *shard, gv_publish_t *publish)

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What a node has to know after it was killed, one thing at a time: expiries, wills, damage."""
+import json
 import os
 import random
+import subprocess
 import sys
 import time
 
@@ -10,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "mqtt")]
 
 import packets as mqtt
-from harness import Node, case, check, check_equal, main, patient, wait_for
+from harness import Node, case, check, check_equal, main, patient, program, wait_for
 from packets import V5, V311, Will
 from scene import (HOUR, connect, kill_and_start, leave, payloads_of, sleeper, status, visitor)
 
@@ -52,6 +54,27 @@ def messages_expire_between_two_starts():
         kill_and_start(node)
     time.sleep(1)
     connect(node, sleeping).expect_nothing()
+
+
+@case
+def retained_messages_that_expire_leave_nothing_behind():
+    node = Node(settings={"node.shards": 2, "mqtt.sys_interval": 0}).start()
+    publisher = visitor(node)
+    for i in range(300):
+        publisher.publish(f"r/{i}", "x", 1, retain=True, properties={"message_expiry": SHORT})
+    publisher.publish("r/long", "x", 1, retain=True, properties={"message_expiry": HOUR})
+    publisher.publish("r/forever", "x", 1, retain=True)
+    wait_for(lambda: status(node, "retained") == 2, patient(LONGER + 2), "those that are left")
+    for i in range(300):
+        publisher.publish(f"down/{i}", "x", 1, retain=True, properties={"message_expiry": SHORT})
+    node.kill9()
+    time.sleep(LONGER)
+    node.start()
+    wait_for(lambda: status(node, "retained") == 2, patient(5), "those that are left")
+    node.stop()
+    ran = subprocess.run([program("grapevine"), "store", "stats", "--json", node.data],
+                         capture_output=True, check=True)
+    check_equal(json.loads(ran.stdout)["tables"]["retained"]["records"], 2, "records of retained messages")
 
 
 @case

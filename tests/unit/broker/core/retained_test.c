@@ -11,14 +11,22 @@
 #include "proto/mqtt/topic.h"
 #include "tests/unit/seed.h"
 
-static void set(gv_retained_t *table, const char *topic, const char *payload)
+static void set_until(gv_retained_t *table, const char *topic, const char *payload,
+                      uint64_t expires_at_ms)
 {
-    gv_publish_t publish = {.topic = gv_bytes_text(topic), .payload = gv_bytes_text(payload)};
+    gv_publish_t publish = {.topic = gv_bytes_text(topic),
+                            .payload = gv_bytes_text(payload),
+                            .expires_at_ms = expires_at_ms};
     gv_msgbuf_t *kept = NULL;
     ck_assert_int_eq(gv_publish_keep(&publish, &kept), GV_OK);
     gv_retained_set(table, kept);
     gv_publish_done(&publish);
     gv_msgbuf_unref(&kept);
+}
+
+static void set(gv_retained_t *table, const char *topic, const char *payload)
+{
+    set_until(table, topic, payload, 0);
 }
 
 static size_t count_matches(const gv_retained_t *table, const char *filter)
@@ -106,12 +114,60 @@ START_TEST(agrees_with_matching_every_topic)
 }
 END_TEST
 
+/* Takes what has expired; it has to be exactly what `until` says, which is then cleared. */
+static void check_expired(gv_retained_t *table, uint64_t until[64], uint64_t now_ms)
+{
+    uint64_t before_ms = 0;
+    for (gv_msgbuf_t *kept; (kept = gv_retained_take_expired(table, now_ms)) != NULL;) {
+        gv_publish_t publish = gv_publish_of(kept);
+        unsigned i = publish.payload.data[0];
+        ck_assert_uint_eq(publish.expires_at_ms, until[i]);
+        ck_assert_uint_ge(publish.expires_at_ms, before_ms);
+        before_ms = publish.expires_at_ms;
+        until[i] = 0;
+        gv_msgbuf_unref(&kept);
+    }
+    uint64_t next_ms = UINT64_MAX;
+    for (unsigned i = 0; i < 64; i++) {
+        ck_assert(until[i] == 0 || until[i] > now_ms);
+        next_ms = until[i] != 0 && until[i] < next_ms ? until[i] : next_ms;
+    }
+    ck_assert_uint_eq(gv_retained_next_expiry(table), next_ms);
+}
+
+START_TEST(what_expires_is_taken_out_in_its_order)
+{
+    gv_rng_t rng;
+    gv_rng_init(&rng, test_seed(__func__), 0);
+    gv_retained_t table;
+    gv_retained_init(&table, gv_rng_u64(&rng));
+    uint64_t until[64] = {0}; /* 0: never, or there is none */
+    for (uint64_t now_ms = 1; now_ms < 5000; now_ms++) {
+        char topic[16];
+        unsigned i = 1 + gv_rng_below(&rng, 63);
+        (void)snprintf(topic, sizeof(topic), "%u/%u", i / 8, i % 8);
+        char payload[2] = {(char)i, 0};
+        uint32_t what = gv_rng_below(&rng, 4);
+        if (what == 0) {
+            (void)gv_retained_remove(&table, gv_bytes_text(topic));
+            until[i] = 0;
+        } else {
+            until[i] = what == 1 ? 0 : now_ms + gv_rng_below(&rng, 100);
+            set_until(&table, topic, payload, until[i]);
+        }
+        check_expired(&table, until, now_ms);
+    }
+    gv_retained_deinit(&table);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("retained");
     tcase_add_test(tc, the_last_one_stays_until_it_is_removed);
     tcase_add_test(tc, wildcards_find_what_they_should);
     tcase_add_test(tc, agrees_with_matching_every_topic);
+    tcase_add_test(tc, what_expires_is_taken_out_in_its_order);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
