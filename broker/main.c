@@ -113,6 +113,7 @@ static int check(const gv_options_t *options)
 
 int main(int argc, char **argv)
 {
+    gv_os_hold_signals(); /* until the node can end in order: gv_node_run() */
     gv_options_t options;
     char *problem = NULL;
     int status = EXIT_SUCCESS;

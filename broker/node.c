@@ -265,6 +265,7 @@ void gv__node_stop(gv_node_t *node)
     gv_loop_assert_current(node->main_loop);
     gv_admin_close(&node->admin);
     gv__node_sys_stop(node);
+    gv_os_hold_signals(); /* one more would end the process before the store is closed */
     for (size_t i = 0; i < sizeof(node->signals) / sizeof(node->signals[0]); i++) {
         uv_handle_t *handle = (uv_handle_t *)&node->signals[i];
         if (node->has_signals && !uv_is_closing(handle)) {
@@ -343,6 +344,7 @@ static gv_err_t watch_signals(gv_node_t *node)
             return GV_ERR_IO;
         }
     }
+    gv_os_release_signals(); /* those that came during the start come now */
     return GV_OK;
 }
 

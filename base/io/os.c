@@ -119,6 +119,27 @@ void gv_os_ignore_sigpipe(void)
     GV_ASSERT(rc == 0);
 }
 
+static void mask_signals(int how)
+{
+    sigset_t requests;
+    (void)sigemptyset(&requests);
+    (void)sigaddset(&requests, SIGTERM);
+    (void)sigaddset(&requests, SIGINT);
+    (void)sigaddset(&requests, SIGHUP);
+    int rc = pthread_sigmask(how, &requests, NULL);
+    GV_ASSERT(rc == 0);
+}
+
+void gv_os_hold_signals(void)
+{
+    mask_signals(SIG_BLOCK);
+}
+
+void gv_os_release_signals(void)
+{
+    mask_signals(SIG_UNBLOCK);
+}
+
 void gv_os_name_thread(const char *name)
 {
     char shown[THREAD_NAME_SIZE];

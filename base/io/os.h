@@ -39,6 +39,14 @@ const char *gv_os_hostname(char *out, size_t out_size);
 /* A write to a closed connection must be an error, not a signal.  Once, before threads start. */
 void gv_os_ignore_sigpipe(void);
 
+/*
+ * Signals that ask a program to end or to reload (SIGTERM, SIGINT, SIGHUP) wait until they are
+ * released: by the thread that will handle them, when it can.  Held by main() before there are
+ * other threads, they stay held in these, and so come to the main thread only.
+ */
+void gv_os_hold_signals(void);
+void gv_os_release_signals(void);
+
 /* Names the calling thread for ps and debuggers (15 characters are shown). */
 void gv_os_name_thread(const char *name);
 

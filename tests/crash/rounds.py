@@ -21,6 +21,7 @@ from packets import V5, V311
 from power import FailingNode
 from publisher import Publisher, Route
 from retained import Kept, RetainedReader
+from scene import takes_signals
 from subscriber import Subscriber
 
 PUMP_SECONDS = 0.002
@@ -31,7 +32,7 @@ TOLD_MAX = 3
 
 
 class Rounds:
-    """One run.  `node` is a harness.Node, or has the same start, kill9, stop and process."""
+    """One run.  `node` is a harness.Node, or has the same start, kill9, stop, pid and process."""
 
     def __init__(self, node, seed, terms=0.1):
         self.node, self.seed = node, seed
@@ -166,9 +167,8 @@ class Rounds:
                 self._publish(publisher)
 
     def _end_life(self):
-        # Until somebody is served it may have no handler for SIGTERM yet.
-        is_serving = any(client.is_online for client in [*self.publishers, *self.receivers])
-        if self.random.random() < self._terms and is_serving:
+        # Before main() nobody can keep SIGTERM from being a sudden end.
+        if self.random.random() < self._terms and takes_signals(self.node):
             self._terminate()
         else:
             self.counts["kills"] += 1

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the scripted tests of this folder share: clients of a node with sessions that outlive it."""
+import signal
+
 import client as raw
 import harness
 import packets as mqtt
@@ -46,6 +48,16 @@ def memory(node):
     """Resident bytes that are the process's own."""
     with open(f"/proc/{node.pid}/status", encoding="ascii") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def takes_signals(node):
+    """Whether SIGTERM is no sudden end: the program runs, and handles it now or a little later."""
+    mask = 0
+    with open(f"/proc/{node.pid}/status", encoding="ascii") as lines:
+        for line in lines:
+            if line.startswith(("SigBlk:", "SigCgt:")):
+                mask |= int(line.split()[1], 16)
+    return bool(mask & 1 << (signal.SIGTERM - 1))
 
 
 def payloads_of(client, quiet_s=0.3):

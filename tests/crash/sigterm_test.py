@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM under the highest load: a quick end, with everything acknowledged on disk."""
+"""SIGTERM: a quick end, with everything acknowledged on disk, under the highest load and at any time."""
 import os
+import subprocess
 import sys
 import time
 
@@ -9,12 +10,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "mqtt")]
 
 from flood import Flood
-from harness import Node, case, check, check_equal, main, patient
+from harness import Node, case, check, check_equal, main, patient, program, wait_for
 from loop import Loop
-from scene import connect, payloads_of, sleeper
+from scene import connect, payloads_of, sleeper, visitor
 
 FLOODS = 4
 SECONDS_MAX = 3
+STARTS = 12
 
 
 def flooded_until_sigterm(size):
@@ -58,6 +60,46 @@ def small_messages():
 @case
 def large_messages():
     flooded_until_sigterm(20_000)
+
+
+@case
+def from_the_first_moment_of_a_start():
+    """It starts, and then ends in order; at once or a little later."""
+    node = Node().start()
+    client_id = sleeper(node, "t")
+    visitor(node).publish("t", "x", 1)
+    node.stop()
+    for i in range(STARTS):
+        said = os.path.getsize(node.log_path)
+        node.start(wait=False)
+        wait_for(lambda: os.path.getsize(node.log_path) > said, patient(10), "the program runs",
+                 interval=0.0005)
+        time.sleep(0.004 * i)
+        node.terminate()
+        if i % 3 == 0:  # some insist
+            node.terminate()
+        check_equal(node.wait_end(patient(15)), 0, f"exit status, {4 * i} ms after the begin")
+        check_equal(store_check(node), 0, "exit status of grapevine store check")
+    check_equal(payloads_of(connect(node.start(), client_id)), [b"x"], "messages")
+    node.stop()
+
+
+def store_check(node):
+    return subprocess.run([program("grapevine"), "store", "check", node.data], check=False,
+                          stdout=subprocess.DEVNULL).returncode
+
+
+@case
+def again_while_it_ends():
+    """Whoever asks three times gets it sooner, and not an end without order."""
+    for pause in (0, 0.001, 0.005, 0.02):
+        node = Node().start()
+        client = connect(node).subscribed("t", qos=1)
+        for _ in range(4):
+            node.terminate()
+            time.sleep(pause)
+        check_equal(node.wait_end(patient(15)), 0, "exit status")
+        client.cut()
 
 
 if __name__ == "__main__":

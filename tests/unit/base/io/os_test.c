@@ -2,6 +2,7 @@
 #include "base/io/os.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -72,6 +73,28 @@ START_TEST(writing_to_a_closed_pipe_is_an_error_and_no_signal)
 }
 END_TEST
 
+static volatile sig_atomic_t signals_seen;
+
+static void on_signal(int number)
+{
+    (void)number;
+    signals_seen++;
+}
+
+START_TEST(signals_that_are_held_come_when_they_are_released)
+{
+    const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    gv_os_hold_signals();
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert(signal(numbers[i], on_signal) != SIG_ERR);
+        ck_assert_int_eq(raise(numbers[i]), 0);
+    }
+    ck_assert_int_eq(signals_seen, 0);
+    gv_os_release_signals();
+    ck_assert_int_eq(signals_seen, 3);
+}
+END_TEST
+
 START_TEST(codes_of_the_system_and_of_libuv_are_translated)
 {
     ck_assert_int_eq(gv_err_from_errno(0), GV_OK);
@@ -94,6 +117,7 @@ int main(void)
     tcase_add_test(tc, descriptor_limit_is_raised_as_far_as_allowed);
     tcase_add_test(tc, machine_has_processors_and_a_name);
     tcase_add_test(tc, writing_to_a_closed_pipe_is_an_error_and_no_signal);
+    tcase_add_test(tc, signals_that_are_held_come_when_they_are_released);
     tcase_add_test(tc, codes_of_the_system_and_of_libuv_are_translated);
     Suite *suite = suite_create("base/io");
     suite_add_tcase(suite, tc);
