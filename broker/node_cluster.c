@@ -33,7 +33,7 @@ static void applied(void *arg, gv_delivery_t delivery)
 {
     gv_node_t *node = arg;
     gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_applied(node->cluster, delivery);
+    gv_cluster_applied(node->cluster, delivery, NULL);
 }
 
 static void pause_credit(void *arg, bool is_paused)

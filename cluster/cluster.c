@@ -303,11 +303,12 @@ void gv_cluster_publish(gv_cluster_t *cluster, const gv_forward_t *msg, uint64_t
     gv_ccore_publish(cluster->core, msg, node_mask, token);
 }
 
-void gv_cluster_applied(gv_cluster_t *cluster, gv_delivery_t delivery)
+void gv_cluster_applied(gv_cluster_t *cluster, gv_delivery_t delivery,
+                        const gv_delivery_outcome_t *outcome)
 {
     gv_loop_assert_current(cluster->loop);
     want_flush(cluster);
-    gv_ccore_applied(cluster->core, delivery);
+    gv_ccore_applied(cluster->core, delivery, outcome);
 }
 
 void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused)

@@ -111,7 +111,8 @@ GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_route_set(gv_cluster_t *cluster, gv
 GV_LOOP_ONLY void gv_cluster_barrier(gv_cluster_t *cluster, uint64_t token);
 GV_LOOP_ONLY void gv_cluster_publish(gv_cluster_t *cluster, const gv_forward_t *msg,
                                      uint64_t node_mask, uint64_t token);
-GV_LOOP_ONLY void gv_cluster_applied(gv_cluster_t *cluster, gv_delivery_t delivery);
+GV_LOOP_ONLY void gv_cluster_applied(gv_cluster_t *cluster, gv_delivery_t delivery,
+                                     const gv_delivery_outcome_t *outcome);
 GV_LOOP_ONLY void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused);
 /* Also GV_ERR_INVAL: that is no HOST:PORT. */
 GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_join(gv_cluster_t *cluster, const char *address);

@@ -430,8 +430,8 @@ void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t resu
     if (lost != NULL) {
         give_lost(hub, token, lost);
     }
-    outgoing_done(hub, (uint32_t)token, (uint32_t)(token >> 32),
-                  result == GV_FORWARD_FULL ? 0x97 : 0);
+    bool is_refused = result == GV_FORWARD_FULL || result == GV_FORWARD_REFUSED;
+    outgoing_done(hub, (uint32_t)token, (uint32_t)(token >> 32), is_refused ? 0x97 : 0);
 }
 
 /* ---- messages from other nodes --------------------------------------------------------------- */

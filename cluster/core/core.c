@@ -180,6 +180,7 @@ void gv_ccore_free(gv_ccore_t **corep)
     gv__fifo_deinit(&core->withdrawals);
     gv__fifo_deinit(&core->barriers);
     gv__results_deinit(core);
+    gv__partings_deinit(core);
     gv_arena_deinit(&core->arena);
     gv_free(core->scratch);
     gv_free(core);

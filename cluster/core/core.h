@@ -200,6 +200,19 @@ typedef struct gv_delivery {
     gv_node_index_t from; /* the origin, whatever the path was */
 } gv_delivery_t;
 
+/* What has become of a delivery at its host.  All zero: everybody who is to have it has it. */
+typedef struct gv_delivery_outcome {
+    bool is_refused;          /* somebody cannot have it, for lack of room */
+    const uint64_t *returned; /* gv_forward_group_key() of `shared` groups without a member here */
+    size_t returned_count;
+} gv_delivery_outcome_t;
+
+/* How nodes name a group to each other that both know. */
+static inline uint64_t gv_forward_group_key(gv_bytes_t share_filter)
+{
+    return gv_bytes_hash(share_filter, 0);
+}
+
 typedef enum gv_forward_result {
     GV_FORWARD_APPLIED, /* the peer's host said `applied` */
     /*
@@ -208,8 +221,16 @@ typedef enum gv_forward_result {
      * off and comes back in the same life keeps what reached it before the cut.
      */
     GV_FORWARD_GONE,
-    GV_FORWARD_FULL, /* the queue for that peer is at its limit: refuse the publisher (0x97) */
+    GV_FORWARD_FULL,    /* the queue for that peer is at its limit: refuse the publisher (0x97) */
+    GV_FORWARD_REFUSED, /* the peer's host has no room for all of it: refuse the publisher (0x97) */
+    /* Applied, but for groups whose last member there has left: members elsewhere are to have it.
+     */
+    GV_FORWARD_RETURNED,
 } gv_forward_result_t;
+
+enum {
+    GV_FORWARD_RESULTS = GV_FORWARD_RETURNED + 1
+};
 
 /* ---- ports --------------------------------------------------------------------------------- */
 
@@ -254,9 +275,10 @@ typedef struct gv_ccore_ports {
     /*
      * What became of a QoS >= 1 publish at one node: exactly one call for each node in its mask.
      *
-     * `lost` is NULL, except with GV_FORWARD_GONE for a message that was to go to a member of
-     * `shared` groups there: members elsewhere can have it instead.  At QoS 1 one of them may get
-     * what a member there got as well; at QoS 2 it is given only if it was never sent.
+     * `lost` is NULL, except for a message that was to go to a member of `shared` groups there:
+     * members elsewhere can have it instead.  With GV_FORWARD_RETURNED it names the groups that did
+     * not get it.  With GV_FORWARD_GONE nobody knows: at QoS 1 one of them may get what a member
+     * there got as well; at QoS 2 it is given only if it was never sent.
      */
     void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
                       const gv_forward_t *lost, void *arg);
@@ -390,8 +412,12 @@ void gv_ccore_barrier(gv_ccore_t *core, uint64_t token);
 void gv_ccore_publish(gv_ccore_t *core, const gv_forward_t *msg, uint64_t node_mask,
                       uint64_t token);
 
-/* The host has made a delivered message safe.  A delivery of an earlier life is ignored. */
-void gv_ccore_applied(gv_ccore_t *core, gv_delivery_t delivery);
+/*
+ * The host has made a delivered message safe, or has refused it (outcome is copied; NULL: all is
+ * well).  A delivery of an earlier life, and a second word about the same one, is ignored.
+ */
+void gv_ccore_applied(gv_ccore_t *core, gv_delivery_t delivery,
+                      const gv_delivery_outcome_t *outcome);
 
 /* While paused no new credit is granted: the host has more in hand than it wants. */
 void gv_ccore_pause_credit(gv_ccore_t *core, bool is_paused);
@@ -434,8 +460,10 @@ typedef struct gv_ccore_stats {
     uint64_t forwards_repeated; /* dropped here because seen already */
     uint64_t forwards_gone;
     uint64_t forwards_refused_full;
-    uint64_t forwards_relayed; /* frames passed on for others */
-    uint64_t relays_failed;    /* frames for others with no link to pass them on */
+    uint64_t forwards_refused_there; /* by the peer's host */
+    uint64_t forwards_returned;      /* groups had no member there */
+    uint64_t forwards_relayed;       /* frames passed on for others */
+    uint64_t relays_failed;          /* frames for others with no link to pass them on */
     uint64_t qos0_sent;
     uint64_t qos0_dropped_no_path;
     uint64_t qos0_dropped_no_credit;

@@ -16,6 +16,7 @@
  *     detour.c   rows and their confirmations where two nodes do not hear each other
  *     forward.c  publishes to others: queue, credit, resend
  *     receive.c  publishes from others: order, assembly, acknowledgement
+ *     answer.c   what was applied and not simply taken: refused, returned
  *     status.c   looking in
  *
  * One rule keeps this simple: what changes here and now is the state; what has to be said to peers
@@ -48,6 +49,9 @@
 
 /* What a channel may send before it has heard of any credit [bytes]. */
 #define FORWARD_CREDIT_START ((uint64_t)65536)
+
+/* With so many answers that the origin has not heard, it gets no more credit. */
+#define FORWARD_ANSWERS_MAX ((size_t)4096)
 
 /* What a message costs in credit beside its bytes. */
 #define FORWARD_ITEM_OVERHEAD ((uint64_t)32)
@@ -173,7 +177,19 @@ typedef struct gv_delivered {
     uint64_t seq;
     uint64_t cost;
     bool is_applied;
+    bool is_refused;
+    uint32_t returned_count;
+    uint64_t *returned; /* see gv_answer_t */
 } gv_delivered_t;
+
+/* How some messages in a row have ended here; see answer.c. */
+typedef struct gv_answer {
+    uint64_t seq;
+    uint64_t count;
+    bool is_refused;
+    uint32_t returned_count;
+    uint64_t *returned; /* keys of groups, or NULL; owned */
+} gv_answer_t;
 
 /* A message that comes in pieces. */
 typedef struct gv_assembly {
@@ -190,6 +206,7 @@ typedef struct gv_channel_in {
     uint32_t epoch;    /* a new one for each life */
     uint64_t received; /* everything up to here was delivered, or will never come */
     gv_fifo_t window;  /* gv_delivered_t: delivered, from the first that is not applied on */
+    gv_fifo_t answers; /* gv_answer_t, all below the window; the origin may not have heard them */
     uint64_t unapplied_bytes;
     uint64_t offset;
     uint64_t credit; /* granted; never taken back */
@@ -211,6 +228,7 @@ typedef struct gv_parting {
     uint64_t in_received;
     uint64_t in_offset;
     uint64_t in_credit;
+    gv_fifo_t in_answers;
 } gv_parting_t;
 
 /* ---- members --------------------------------------------------------------------------------- */
@@ -502,8 +520,9 @@ void gv__channel_out_restart(gv_ccore_t *core, gv_member_t *m);
 /* The peer is gone: its queue is confirmed as such. */
 void gv__channel_out_abandon(gv_ccore_t *core, gv_member_t *m);
 /* Both channels: m is about to be forgotten, nothing waits for it; m is new, or known again. */
-void gv__channels_part(gv_ccore_t *core, const gv_member_t *m);
+void gv__channels_part(gv_ccore_t *core, gv_member_t *m);
 void gv__channels_resume(gv_ccore_t *core, gv_member_t *m);
+void gv__partings_deinit(gv_ccore_t *core);
 /* Frees the queue without telling anybody. */
 void gv__channel_out_deinit(gv_channel_out_t *out);
 void gv__forward_flush(gv_ccore_t *core);
@@ -514,7 +533,40 @@ void gv__on_forward_ack(gv_ccore_t *core, gv_member_t *m, const Gv__ForwardAck *
 
 void gv__channel_in_init(gv_channel_in_t *in);
 void gv__channel_in_deinit(gv_channel_in_t *in);
+/*
+ * The channel is given up, but the origin may ask again: what it has not heard, with the verdict
+ * that it was refused over what nobody knows yet.  The caller's, in gv__answers_deinit()'s care.
+ */
+gv_fifo_t gv__channel_in_take_answers(gv_channel_in_t *in);
 void gv__receive_flush(gv_ccore_t *core);
 /* The batch or acknowledgement may be for somebody else: then it is passed on.  False: malformed.
  */
 bool gv__on_forward(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kind, gv_bytes_t body);
+
+/* ---- answer.c -------------------------------------------------------------------------------- */
+
+void gv__answers_init(gv_fifo_t *answers);
+void gv__answers_deinit(gv_fifo_t *answers);
+/* Takes a delivery that has been applied, in the order of seq: nothing is kept if all is well. */
+void gv__answers_add(gv_fifo_t *answers, const gv_delivered_t *delivered);
+/* The origin has heard everything below that. */
+void gv__answers_forget(gv_fifo_t *answers, uint64_t below);
+/*
+ * Puts as many answers into the acknowledgement as fit.  Returns up to where it then says
+ * everything: `applied`, or less.
+ */
+uint64_t gv__answers_pack(gv_ccore_t *core, const gv_fifo_t *answers, uint64_t applied,
+                          Gv__ForwardAck *ack);
+
+/* The answer about a message, or NULL: all is well.  Ask in the order of seq, with *at = 0 first.
+ */
+const Gv__ForwardAnswer *gv__answer_about(const Gv__ForwardAck *ack, uint64_t seq, size_t *at);
+/*
+ * The encoded message of an item as it was returned, for the returned groups only; NULL if the
+ * answer names none of its groups.  One reference, the caller's.
+ */
+gv_forward_body_t *gv__answer_body(gv_ccore_t *core, const gv_forward_body_t *body,
+                                   const Gv__ForwardAnswer *answer);
+
+/* forward.c: one reference, not counted yet (refs is 0). */
+gv_forward_body_t *gv__forward_body_new(const gv_forward_t *msg);

@@ -28,7 +28,7 @@
 /* ---- bodies and items ---------------------------------------------------------------------------
  */
 
-static gv_forward_body_t *encode_body(const gv_forward_t *msg)
+gv_forward_body_t *gv__forward_body_new(const gv_forward_t *msg)
 {
     size_t size = gv_forward_size(msg);
     gv_forward_body_t *body = gv_xalloc(sizeof(*body) + size);
@@ -116,6 +116,21 @@ static void note_gone(gv_ccore_t *core, size_t node, const gv_forward_item_t *it
     body->refs += is_lost ? 1 : 0;
     gv__fifo_push(&core->results, &entry);
     core->stats.forwards_gone++;
+}
+
+/* Its groups, or some of them, had no member there. */
+static void note_returned(gv_ccore_t *core, size_t node, const gv_forward_item_t *item,
+                          gv_forward_body_t *lost)
+{
+    gv_result_t entry = {
+        .token = item->token,
+        .node = (gv_node_index_t)node,
+        .result = GV_FORWARD_RETURNED,
+        .expires_ms = item->expires_ms,
+        .lost = lost,
+    };
+    gv__fifo_push(&core->results, &entry);
+    core->stats.forwards_returned++;
 }
 
 static uint64_t expiry_left_ms(const gv_ccore_t *core, uint64_t expires_ms)
@@ -230,7 +245,7 @@ void gv_ccore_publish(gv_ccore_t *core, const gv_forward_t *msg, uint64_t node_m
 {
     GV_ASSERT(!core->in_port_phase);
     GV_ASSERT(msg->qos <= 2);
-    gv_forward_body_t *body = encode_body(msg);
+    gv_forward_body_t *body = gv__forward_body_new(msg);
     body->refs = 1;
     uint64_t left = node_mask & ~((uint64_t)1 << GV_NODE_SELF);
     for (; left != 0; left &= left - 1) {
@@ -399,7 +414,7 @@ static void forward_to(gv_ccore_t *core, gv_member_t *m)
 {
     gv_channel_out_t *out = &m->out;
     /* QoS 0 leaves nothing behind, but if it was lost, the credit it took has to come back. */
-    if (gv_list_is_empty(&out->items) && out->offset == out->seen_offset) {
+    if (gv_list_is_empty(&out->items) && out->offset == out->seen_offset && !out->is_probe_due) {
         return;
     }
     const gv_peer_link_t *link = gv__path(core, m);
@@ -426,19 +441,40 @@ void gv__forward_flush(gv_ccore_t *core)
 /* ---- confirmations
  * -------------------------------------------------------------------------------- */
 
-static void release_applied(gv_ccore_t *core, gv_member_t *m)
+/* What the peer's host has made of it. */
+static void note_answer(gv_ccore_t *core, const gv_member_t *m, const gv_forward_item_t *item,
+                        const Gv__ForwardAnswer *answer)
+{
+    if (answer == NULL || core->switches.refusals_are_forgotten) {
+        note_result(core, item->token, m->index, GV_FORWARD_APPLIED);
+        return;
+    }
+    /* A refused message is published again: then its groups get it. */
+    gv_forward_body_t *lost = answer->refused ? NULL : gv__answer_body(core, item->body, answer);
+    if (lost != NULL) {
+        note_returned(core, m->index, item, lost);
+        return;
+    }
+    note_result(core, item->token, m->index, GV_FORWARD_REFUSED);
+    core->stats.forwards_refused_there++;
+}
+
+static void release_applied(gv_ccore_t *core, gv_member_t *m, const Gv__ForwardAck *ack)
 {
     gv_channel_out_t *out = &m->out;
+    size_t at = 0;
     gv_list_foreach_safe (&out->items, link) {
         gv_forward_item_t *item = item_at(link);
         if (item->seq > out->applied) {
             break;
         }
         if (item->seq != 0) {
-            note_result(core, item->token, m->index, GV_FORWARD_APPLIED);
+            note_answer(core, m, item, gv__answer_about(ack, item->seq, &at));
             drop_item(core, out, item);
         }
     }
+    /* So that the peer hears that its answers were heard: see `lowest`. */
+    out->is_probe_due = out->is_probe_due || ack->n_answers > 0;
 }
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -467,7 +503,7 @@ void gv__on_forward_ack(gv_ccore_t *core, gv_member_t *m, const Gv__ForwardAck *
     /* After a rewind it may turn out that what is to be sent again has arrived after all. */
     bool is_next_there =
         out->next != NULL && out->next->seq != 0 && out->next->seq <= out->received;
-    release_applied(core, m);
+    release_applied(core, m, msg);
     if (is_next_there) {
         rewind_to_received(core, out);
     }
@@ -521,13 +557,14 @@ static gv_parting_t *find_parting(gv_ccore_t *core, const gv_node_id_t *id)
     return NULL;
 }
 
-void gv__channels_part(gv_ccore_t *core, const gv_member_t *m)
+void gv__channels_part(gv_ccore_t *core, gv_member_t *m)
 {
     GV_ASSERT(gv_list_is_empty(&m->out.items));
     gv_parting_t *parting = find_parting(core, &m->id);
     if (parting == NULL) {
         parting = &core->partings[core->parting_count++ % GV_NODES_MAX];
     }
+    gv__answers_deinit(&parting->in_answers);
     *parting = (gv_parting_t){
         .id = m->id,
         .out_boot_id = m->out.boot_id,
@@ -538,12 +575,20 @@ void gv__channels_part(gv_ccore_t *core, const gv_member_t *m)
         .in_received = m->in.received,
         .in_offset = m->in.offset,
         .in_credit = m->in.credit,
+        .in_answers = gv__channel_in_take_answers(&m->in),
     };
+}
+
+void gv__partings_deinit(gv_ccore_t *core)
+{
+    for (size_t i = 0; i < core->parting_count && i < GV_NODES_MAX; i++) {
+        gv__answers_deinit(&core->partings[i].in_answers);
+    }
 }
 
 void gv__channels_resume(gv_ccore_t *core, gv_member_t *m)
 {
-    const gv_parting_t *parting = find_parting(core, &m->id);
+    gv_parting_t *parting = find_parting(core, &m->id);
     if (parting == NULL) {
         return;
     }
@@ -561,4 +606,7 @@ void gv__channels_resume(gv_ccore_t *core, gv_member_t *m)
     in->received = parting->in_received;
     in->offset = parting->in_offset;
     in->credit = parting->in_credit;
+    gv__answers_deinit(&in->answers);
+    in->answers = parting->in_answers;
+    gv__answers_init(&parting->in_answers);
 }

@@ -8,9 +8,10 @@
  * A message is delivered when it is the next one; what has been seen is dropped, what comes too
  * early is dropped too (the origin sends again from the first one missing).  `lowest` in a batch
  * says that the origin has given up everything below it, which is how a channel goes on after the
- * origin held us for dead.  Acknowledged is, cumulatively, what the host has applied.
+ * origin held us for dead.  Acknowledged is, cumulatively, what the host has applied; that it has
+ * refused some of it, or found no member for a group, goes with the acknowledgement (answer.c).
  *
- * Parts of this file: life - assembling pieces - delivering - batches - applied - acknowledgements.
+ * Parts of this file: life - applied - assembling pieces - delivering - batches - acknowledgements.
  */
 
 #define ASSEMBLY_CAPACITY_MIN ((size_t)131072)
@@ -22,6 +23,7 @@ void gv__channel_in_init(gv_channel_in_t *in)
 {
     *in = (gv_channel_in_t){.credit = FORWARD_CREDIT_START};
     gv__fifo_init(&in->window, sizeof(gv_delivered_t));
+    gv__answers_init(&in->answers);
 }
 
 static void drop_assembly(gv_assembly_t *assembly)
@@ -34,7 +36,24 @@ void gv__channel_in_deinit(gv_channel_in_t *in)
 {
     drop_assembly(&in->assembly[0]);
     drop_assembly(&in->assembly[1]);
+    for (size_t i = 0; i < gv__fifo_count(&in->window); i++) {
+        gv_free(((gv_delivered_t *)gv__fifo_at(&in->window, i))->returned);
+    }
     gv__fifo_deinit(&in->window);
+    gv__answers_deinit(&in->answers);
+}
+
+gv_fifo_t gv__channel_in_take_answers(gv_channel_in_t *in)
+{
+    gv_delivered_t *entry;
+    while ((entry = gv__fifo_peek(&in->window)) != NULL) {
+        entry->is_refused = entry->is_refused || !entry->is_applied;
+        gv__answers_add(&in->answers, entry);
+        gv__fifo_pop(&in->window);
+    }
+    gv_fifo_t answers = in->answers;
+    gv__answers_init(&in->answers);
+    return answers;
 }
 
 /* The origin has a new life: its numbers begin anew, old deliveries mean nothing any more. */
@@ -45,6 +64,66 @@ static void begin_life(gv_ccore_t *core, gv_channel_in_t *in, const gv_forward_b
     in->boot_id = batch->from_boot_id;
     in->epoch = ++core->epoch;
     in->received = batch->lowest - 1;
+}
+
+/* ---- applied
+ * -------------------------------------------------------------------------------------- */
+
+static gv_delivered_t *find_delivered(const gv_channel_in_t *in, uint64_t seq)
+{
+    size_t low = 0;
+    size_t high = gv__fifo_count(&in->window);
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        gv_delivered_t *entry = gv__fifo_at(&in->window, middle);
+        if (entry->seq == seq) {
+            return entry;
+        }
+        if (entry->seq < seq) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+/* What is applied leaves the window in the order it came in. */
+static void note_applied(gv_channel_in_t *in, gv_delivered_t *entry)
+{
+    entry->is_applied = true;
+    in->unapplied_bytes -= entry->cost;
+    in->ack_due = true;
+    while ((entry = gv__fifo_peek(&in->window)) != NULL && entry->is_applied) {
+        gv__answers_add(&in->answers, entry);
+        gv__fifo_pop(&in->window);
+    }
+}
+
+void gv_ccore_applied(gv_ccore_t *core, gv_delivery_t delivery,
+                      const gv_delivery_outcome_t *outcome)
+{
+    GV_ASSERT(!core->in_port_phase);
+    GV_ASSERT(delivery.from < GV_NODES_MAX);
+    gv_member_t *m = core->members[delivery.from];
+    if (m == NULL || m->in.epoch != delivery.epoch) {
+        return; /* of an earlier life */
+    }
+    gv_delivered_t *entry = find_delivered(&m->in, delivery.seq);
+    if (entry == NULL || entry->is_applied) {
+        return;
+    }
+    if (outcome != NULL) {
+        GV_ASSERT(outcome->returned_count <= GV_FORWARD_SHARED_MAX);
+        entry->is_refused = outcome->is_refused;
+        entry->returned_count = (uint32_t)outcome->returned_count;
+        if (outcome->returned_count > 0) {
+            size_t size = outcome->returned_count * sizeof(uint64_t);
+            entry->returned = gv_xalloc(size);
+            memcpy(entry->returned, outcome->returned, size);
+        }
+    }
+    note_applied(&m->in, entry);
 }
 
 /* ---- assembling pieces
@@ -111,18 +190,23 @@ static void deliver(gv_ccore_t *core, gv_member_t *m, uint64_t seq, uint64_t exp
     if (is_new) {
         in->received = seq;
     }
-    gv_forward_t msg;
-    if (gv_forward_decode(body, core->shared, &msg) != GV_OK) {
-        /* Skipped, not refused: refused it would come again for ever. */
-        core->stats.frames_bad++;
-        return;
-    }
-    msg.expiry_ms = expiry_ms;
     if (seq != 0 && is_new) {
         gv_delivered_t entry = {.seq = seq, .cost = body.size + FORWARD_ITEM_OVERHEAD};
         gv__fifo_push(&in->window, &entry);
         in->unapplied_bytes += entry.cost;
     }
+    gv_forward_t msg;
+    if (gv_forward_decode(body, core->shared, &msg) != GV_OK) {
+        /* It has arrived, or it would come again for ever; nobody here can have it. */
+        core->stats.frames_bad++;
+        gv_delivered_t *entry = is_new ? find_delivered(in, seq) : NULL;
+        if (entry != NULL) {
+            entry->is_refused = true;
+            note_applied(in, entry);
+        }
+        return;
+    }
+    msg.expiry_ms = expiry_ms;
     core->stats.forwards_delivered++;
     gv_delivery_t delivery = {.seq = seq, .epoch = in->epoch, .from = m->index};
     core->ports.deliver(&delivery, &msg, core->ports.arg);
@@ -181,6 +265,7 @@ static bool take_batch(gv_ccore_t *core, gv_member_t *m, const gv_forward_batch_
     if (batch->lowest - 1 > in->received) {
         in->received = batch->lowest - 1; /* given up by the origin */
     }
+    gv__answers_forget(&in->answers, batch->lowest);
     if (!is_within_limits(core, in, batch)) {
         return false;
     }
@@ -267,49 +352,6 @@ bool gv__on_forward(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kind
     return on_batch(core, link, may_pass_on, body);
 }
 
-/* ---- applied
- * -------------------------------------------------------------------------------------- */
-
-static gv_delivered_t *find_delivered(const gv_channel_in_t *in, uint64_t seq)
-{
-    size_t low = 0;
-    size_t high = gv__fifo_count(&in->window);
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        gv_delivered_t *entry = gv__fifo_at(&in->window, middle);
-        if (entry->seq == seq) {
-            return entry;
-        }
-        if (entry->seq < seq) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return NULL;
-}
-
-void gv_ccore_applied(gv_ccore_t *core, gv_delivery_t delivery)
-{
-    GV_ASSERT(!core->in_port_phase);
-    GV_ASSERT(delivery.from < GV_NODES_MAX);
-    gv_member_t *m = core->members[delivery.from];
-    if (m == NULL || m->in.epoch != delivery.epoch) {
-        return; /* of an earlier life */
-    }
-    gv_channel_in_t *in = &m->in;
-    gv_delivered_t *entry = find_delivered(in, delivery.seq);
-    if (entry == NULL || entry->is_applied) {
-        return;
-    }
-    entry->is_applied = true;
-    in->unapplied_bytes -= entry->cost;
-    in->ack_due = true;
-    while ((entry = gv__fifo_peek(&in->window)) != NULL && entry->is_applied) {
-        gv__fifo_pop(&in->window);
-    }
-}
-
 void gv_ccore_pause_credit(gv_ccore_t *core, bool is_paused)
 {
     GV_ASSERT(!core->in_port_phase);
@@ -332,7 +374,8 @@ static uint64_t applied_seq(const gv_channel_in_t *in)
 static void grant_credit(const gv_ccore_t *core, gv_channel_in_t *in)
 {
     uint64_t window = core->limits.forward_window_bytes;
-    if (core->credit_paused || in->unapplied_bytes >= in->offset + window) {
+    if (core->credit_paused || gv__fifo_count(&in->answers) >= FORWARD_ANSWERS_MAX ||
+        in->unapplied_bytes >= in->offset + window) {
         return;
     }
     uint64_t credit = in->offset + window - in->unapplied_bytes;
@@ -349,12 +392,15 @@ static void acknowledge(gv_ccore_t *core, gv_member_t *m, const gv_peer_link_t *
     ack.from_boot_id = gv__self(core)->incarnation.boot_id;
     ack.to_boot_id = in->boot_id;
     ack.received = in->received;
-    ack.applied = applied_seq(in);
+    ack.applied = gv__answers_pack(core, &in->answers, applied_seq(in), &ack);
     ack.credit = in->credit;
     ack.offset = in->offset;
     gv__send(core, link, m->is_linked ? GV_FRAME_FORWARD_ACK : GV_FRAME_FORWARD_ACK_RELAY,
              &ack.base);
     in->ack_due = false;
+    if (core->switches.answers_once) {
+        gv__answers_forget(&in->answers, ack.applied + 1);
+    }
 }
 
 void gv__receive_flush(gv_ccore_t *core)

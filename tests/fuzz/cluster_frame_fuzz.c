@@ -114,7 +114,8 @@ static void on_confirmed(uint64_t token, gv_node_index_t node, gv_forward_result
 {
     (void)token;
     (void)arg;
-    if (node == GV_NODE_SELF || (lost != NULL && result != GV_FORWARD_GONE)) {
+    if (node == GV_NODE_SELF ||
+        (lost != NULL && result != GV_FORWARD_GONE && result != GV_FORWARD_RETURNED)) {
         abort();
     }
 }
@@ -205,6 +206,17 @@ static void publish(host_t *host, gv_bytes_t body)
     gv_ccore_publish(host->core, &msg, UINT64_MAX, 1);
 }
 
+static void apply(host_t *host, gv_bytes_t body)
+{
+    uint64_t keys[4] = {0};
+    gv_delivery_outcome_t outcome = {.is_refused = body.size % 2 == 1, .returned = keys};
+    gv_reader_t reader = gv_reader(body);
+    while (gv_reader_left(&reader) >= sizeof(uint64_t) && outcome.returned_count < 4) {
+        keys[outcome.returned_count++] = gv_reader_u64(&reader);
+    }
+    gv_ccore_applied(host->core, host->delivery, &outcome);
+}
+
 static void step(host_t *host, uint8_t what, gv_bytes_t body)
 {
     size_t peer = what >> 5 & 1;
@@ -225,7 +237,7 @@ static void step(host_t *host, uint8_t what, gv_bytes_t body)
     } else if (op == OP_RECONNECT) {
         connect_peer(host, peer);
     } else if (op == OP_APPLY) {
-        gv_ccore_applied(host->core, host->delivery);
+        apply(host, body);
     }
     gv_ccore_flush(host->core);
 }

@@ -49,6 +49,8 @@ typedef struct options {
     X(purge_resets_version, purge_keeps_version)          \
     X(dedupe, no_dedupe)                                  \
     X(confirm_after_applied, confirm_on_receipt)          \
+    X(refusal_is_told, refusals_are_forgotten)            \
+    X(refusal_is_repeated, answers_once)                  \
     X(rewind, no_rewind)                                  \
     X(barrier_waits, barrier_ignores_peers)               \
     X(barrier_waits_for_relayed, barrier_ignores_relayed) \
@@ -218,19 +220,22 @@ static void print_counts(const sim_world_t *world)
             sum.forwards_relayed += stats->forwards_relayed;
             sum.forwards_gone += stats->forwards_gone;
             sum.forwards_refused_full += stats->forwards_refused_full;
+            sum.forwards_refused_there += stats->forwards_refused_there;
+            sum.forwards_returned += stats->forwards_returned;
             sum.qos0_dropped_incomplete += stats->qos0_dropped_incomplete;
             sum.qos0_dropped_no_credit += stats->qos0_dropped_no_credit;
         }
     }
-    (void)printf(
-        "refutations %" PRIu64 ", late wake-ups %" PRIu64 ", snapshots %" PRIu64 ", gaps %" PRIu64
-        ", notices %" PRIu64 ", late barriers %" PRIu64 ", delivered %" PRIu64 ", resent %" PRIu64
-        ", repeated %" PRIu64 ", relayed %" PRIu64 ", gone %" PRIu64 ", full %" PRIu64
-        ", incomplete %" PRIu64 ", no credit %" PRIu64 "\n",
-        sum.refutations, sum.wakeups_late, sum.table_snapshots, sum.table_pieces_refused,
-        sum.table_notices_sent, sum.barriers_late, sum.forwards_delivered, sum.forwards_resent,
-        sum.forwards_repeated, sum.forwards_relayed, sum.forwards_gone, sum.forwards_refused_full,
-        sum.qos0_dropped_incomplete, sum.qos0_dropped_no_credit);
+    (void)printf("refutations %" PRIu64 ", late wake-ups %" PRIu64 ", snapshots %" PRIu64
+                 ", gaps %" PRIu64 ", notices %" PRIu64 ", late barriers %" PRIu64
+                 ", delivered %" PRIu64 ", resent %" PRIu64 ", repeated %" PRIu64
+                 ", relayed %" PRIu64 ", gone %" PRIu64 ", full %" PRIu64 ", refused %" PRIu64
+                 ", returned %" PRIu64 ", incomplete %" PRIu64 ", no credit %" PRIu64 "\n",
+                 sum.refutations, sum.wakeups_late, sum.table_snapshots, sum.table_pieces_refused,
+                 sum.table_notices_sent, sum.barriers_late, sum.forwards_delivered,
+                 sum.forwards_resent, sum.forwards_repeated, sum.forwards_relayed,
+                 sum.forwards_gone, sum.forwards_refused_full, sum.forwards_refused_there,
+                 sum.forwards_returned, sum.qos0_dropped_incomplete, sum.qos0_dropped_no_credit);
 }
 
 static bool run_and_report(sim_world_t *world, const options_t *options, uint64_t seed)

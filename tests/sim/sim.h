@@ -106,6 +106,7 @@ struct sim_node {
     sim_status_t status;
     bool is_away; /* never started again */
     bool is_leaving;
+    bool is_full;  /* its host refuses what comes */
     uint32_t life; /* counts starts, unlike what the node itself may believe */
     gv_ccore_t *core;
     gv_node_id_t id;
@@ -129,7 +130,9 @@ typedef struct sim_publish {
     size_t payload_size;
     gv_node_index_t index[SIM_NODES_MAX]; /* of each destination at the origin, or NONE */
     bool is_confirmed[SIM_NODES_MAX];
-    bool is_applied[SIM_NODES_MAX];         /* some life of the node applied it */
+    bool is_applied[SIM_NODES_MAX];         /* some life of the node applied it, all of it */
+    bool is_refused[SIM_NODES_MAX];         /* ... had no room for it */
+    bool is_returned[SIM_NODES_MAX];        /* ... had no member of its group */
     uint32_t delivered_life[SIM_NODES_MAX]; /* last life it was delivered to */
 } sim_publish_t;
 

@@ -8,6 +8,7 @@
 /* What the hosts do: routes, barriers, publishes; and whether what comes back is true. */
 
 #define PAYLOAD_MAX 6000U
+#define SIM_GROUP   "$share/g/t/#"
 /* Six ways of at most 4 ms if there is a relay, and turns in between; digests would take longer. */
 #define CALM_BARRIER_MS 100U
 
@@ -175,7 +176,7 @@ static void publish(sim_node_t *node, uint64_t destinations, uint8_t qos, size_t
     for (size_t at = 0; at < size; at++) {
         payload[at] = payload_byte(number, at);
     }
-    const gv_bytes_t shared[] = {GV_BYTES_LITERAL("$share/g/t/#")};
+    const gv_bytes_t shared[] = {GV_BYTES_LITERAL(SIM_GROUP)};
     gv_forward_t msg = {
         .topic = GV_BYTES_LITERAL("t/x"),
         .payload = gv_bytes(payload, size),
@@ -213,10 +214,27 @@ static bool is_intact(sim_world_t *world, const gv_forward_t *msg)
     return true;
 }
 
+/* Some are refused, often a few in a row; some find that the last member of their group has left.
+ */
 static void on_applied(sim_world_t *world, const sim_event_t *event)
 {
-    world->publishes[event->number].is_applied[event->node] = true;
-    gv_ccore_applied(world->nodes[event->node].core, event->delivery);
+    sim_publish_t *p = &world->publishes[event->number];
+    sim_node_t *node = &world->nodes[event->node];
+    uint64_t key = gv_forward_group_key(GV_BYTES_LITERAL(SIM_GROUP));
+    gv_delivery_outcome_t outcome = {.returned = &key};
+    if (draw(world, 100) < 10) {
+        node->is_full = !node->is_full;
+    }
+    outcome.is_refused = node->is_full || draw(world, 100) < 5;
+    outcome.returned_count = event->number % 3 == 0 && draw(world, 100) < 20 ? 1 : 0;
+    if (outcome.is_refused) {
+        p->is_refused[event->node] = true;
+    } else if (outcome.returned_count > 0) {
+        p->is_returned[event->node] = true;
+    } else {
+        p->is_applied[event->node] = true;
+    }
+    gv_ccore_applied(node->core, event->delivery, &outcome);
 }
 
 static void check_order(sim_node_t *node, size_t number, const sim_publish_t *p)
@@ -259,7 +277,9 @@ void sim_on_deliver(sim_node_t *node, const gv_delivery_t *delivery, const gv_fo
                             .delivery = *delivery});
 }
 
-/* Groups get back what a dead node was to have for them: whole, and at QoS 2 only if it is unused.
+/*
+ * Groups get back what a dead node was to have for them: whole, and at QoS 2 only if it is unused;
+ * and what a node has returned.
  */
 static const char *wrong_loss(const sim_node_t *node, size_t number, size_t to,
                               gv_forward_result_t result, const gv_forward_t *lost)
@@ -268,11 +288,16 @@ static const char *wrong_loss(const sim_node_t *node, size_t number, size_t to,
     const sim_publish_t *p = &world->publishes[number];
     if (lost == NULL) {
         bool is_owed =
-            result == GV_FORWARD_GONE && p->qos == 1 && number % 3 == 0 && !node->is_leaving;
+            (result == GV_FORWARD_GONE && p->qos == 1 && number % 3 == 0 && !node->is_leaving) ||
+            result == GV_FORWARD_RETURNED;
         return is_owed ? "is not handed back to its group" : NULL;
     }
-    if (result != GV_FORWARD_GONE || lost->uid.seq != number + 1 || !is_intact(world, lost)) {
+    if ((result != GV_FORWARD_GONE && result != GV_FORWARD_RETURNED) ||
+        lost->uid.seq != number + 1 || !is_intact(world, lost)) {
         return "is handed back as something else";
+    }
+    if (result == GV_FORWARD_RETURNED) {
+        return NULL;
     }
     return p->qos == 2 && p->delivered_life[to] != 0 ? "was begun and is handed back" : NULL;
 }
@@ -298,11 +323,14 @@ void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
     if (wrong != NULL) {
         sim_fail(world, "publish %llu to n%zu %s", (unsigned long long)token, to, wrong);
     }
-    if (result == GV_FORWARD_APPLIED && !p->is_applied[to]) {
-        sim_fail(world, "publish %llu is confirmed, but n%zu has not applied it",
-                 (unsigned long long)token, to);
+    if ((result == GV_FORWARD_APPLIED && !p->is_applied[to]) ||
+        (result == GV_FORWARD_REFUSED && !p->is_refused[to]) ||
+        (result == GV_FORWARD_RETURNED && !p->is_returned[to])) {
+        sim_fail(world, "publish %llu is confirmed with %d, but n%zu has not said so",
+                 (unsigned long long)token, (int)result, to);
     }
-    if (world->is_calm && result != GV_FORWARD_APPLIED && !world->nodes[to].is_away) {
+    if (world->is_calm && (result == GV_FORWARD_GONE || result == GV_FORWARD_FULL) &&
+        !world->nodes[to].is_away) {
         sim_fail(world, "publish %llu to n%zu ends with %d though all is calm",
                  (unsigned long long)token, to, (int)result);
     }

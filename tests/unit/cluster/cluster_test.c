@@ -112,7 +112,7 @@ static void apply(gv_job_t *job)
     node_t *node = gv_container_of(job, node_t, apply_job);
     gv_loop_assert_current(node->loop);
     for (size_t i = 0; i < node->unapplied_count; i++) {
-        gv_cluster_applied(node->cluster, node->unapplied[i]);
+        gv_cluster_applied(node->cluster, node->unapplied[i], NULL);
     }
     node->unapplied_count = 0;
 }

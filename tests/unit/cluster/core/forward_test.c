@@ -25,7 +25,7 @@ START_TEST(a_publish_is_confirmed_when_the_other_host_has_applied_it)
     ck_assert_uint_eq(mesh->node[1].delivery_count, 1);
     ck_assert_uint_eq(mesh->node[0].confirmed[GV_FORWARD_APPLIED], 0);
     ck_assert_uint_eq(mesh_status(mesh, 0, 1).forward_queued_messages, 1);
-    gv_ccore_applied(mesh->node[1].core, mesh->node[1].deliveries[0]);
+    gv_ccore_applied(mesh->node[1].core, mesh->node[1].deliveries[0], NULL);
     mesh_run(mesh, 50);
     ck_assert_uint_eq(mesh->node[0].confirmed[GV_FORWARD_APPLIED], 1);
     ck_assert_uint_eq(mesh_status(mesh, 0, 1).forward_queued_messages, 0);
@@ -199,7 +199,7 @@ START_TEST(a_restarted_peer_gets_what_it_had_not_confirmed)
     mesh_run(mesh, 200);
     assert_in_order(&mesh->node[1], 2);
     ck_assert_uint_eq(mesh->node[0].confirmed[GV_FORWARD_APPLIED], 2);
-    gv_ccore_applied(mesh->node[1].core, stale); /* of the earlier life: nothing happens */
+    gv_ccore_applied(mesh->node[1].core, stale, NULL); /* of the earlier life: nothing happens */
     mesh_free(mesh);
 }
 END_TEST

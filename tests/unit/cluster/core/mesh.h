@@ -61,9 +61,12 @@ typedef struct mesh_node {
     size_t delivery_count;
     uint64_t last_payload_size;
     uint64_t last_payload_hash;
-    bool holds_back;       /* does not apply what is delivered */
-    uint64_t confirmed[3]; /* by result */
-    uint64_t lost;         /* of these, handed back for another member of their groups */
+    bool holds_back; /* does not apply what is delivered */
+    uint64_t confirmed[GV_FORWARD_RESULTS];
+    uint64_t lost; /* of these, handed back for another member of their groups */
+    size_t last_lost_count;
+    char last_lost[MESH_TEXT];                      /* its last group */
+    gv_forward_result_t result_of[MESH_DELIVERIES]; /* by token, where that is small */
     uint64_t last_token;
     uint64_t barriers_in_time;
     uint64_t barriers_late;
@@ -166,7 +169,16 @@ static inline void mesh_on_confirmed(uint64_t token, gv_node_index_t index,
 {
     mesh_node_t *node = arg;
     (void)index;
-    node->lost += lost != NULL && lost->shared_count > 0 ? 1 : 0;
+    if (lost != NULL && lost->shared_count > 0) {
+        gv_bytes_t group = lost->shared[lost->shared_count - 1];
+        node->lost++;
+        node->last_lost_count = lost->shared_count;
+        (void)snprintf(node->last_lost, MESH_TEXT, "%.*s", (int)group.size,
+                       (const char *)group.data);
+    }
+    if (token < MESH_DELIVERIES) {
+        node->result_of[token] = result;
+    }
     node->confirmed[result]++;
     node->last_token = token;
 }
@@ -404,7 +416,7 @@ static inline void mesh_apply(mesh_node_t *node, size_t first)
 {
     for (size_t i = first; i < node->delivery_count && !node->holds_back; i++) {
         if (node->deliveries[i].seq != 0) {
-            gv_ccore_applied(node->core, node->deliveries[i]);
+            gv_ccore_applied(node->core, node->deliveries[i], NULL);
         }
     }
 }
