@@ -129,6 +129,12 @@ void gv_batch_set_draining(gv_batch_t *batch)
     batch->_draining = true;
 }
 
+void gv_batch_follow(gv_batch_t *batch)
+{
+    GV_ASSERT(batch->lane == NULL);
+    batch->_follows = true;
+}
+
 bool gv_batch_is_draining(const gv_batch_t *batch)
 {
     return batch->_draining || !batch->_has_puts;

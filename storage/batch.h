@@ -86,6 +86,12 @@ bool gv_batch_is_draining(const gv_batch_t *batch);
  */
 void gv_batch_join(gv_batch_t *batch, uint64_t join, uint32_t parts);
 
+/*
+ * The batch builds on the one submitted before it on its lane: if that one fails, so does this one,
+ * with the same result.  For what has to be submitted before the answer to what it builds on.
+ */
+void gv_batch_follow(gv_batch_t *batch);
+
 /* How many changes. */
 size_t gv_batch_count(const gv_batch_t *batch);
 

@@ -22,6 +22,7 @@ struct gv_batch {
     gv_err_t _error; /* sticky */
     bool _has_puts;
     bool _draining; /* said by the caller */
+    bool _follows;  /* fails with the one before it */
 
     gv__join_t *joins;
     uint32_t join_count;

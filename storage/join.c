@@ -331,14 +331,41 @@ void gv__join_take_unit(gv_list_t *from, gv_batch_t *seed, gv_list_t *unit)
     graph_deinit(&graph);
 }
 
+void gv__join_note_result(gv_batch_t *batch, gv_err_t result)
+{
+    batch->result = result;
+    batch->lane->_failure = result;
+}
+
+void gv__join_inherit_errors(gv_list_t *group)
+{
+    gv_list_foreach (group, link) {
+        gv_batch_t *batch = batch_at(link);
+        if (batch->_follows && batch->result == GV_OK) {
+            batch->result = batch->lane->_failure;
+        }
+    }
+}
+
+/* Who fails if this one does. */
+static void come_to_dependants(graph_t *graph, const item_t *item)
+{
+    come_to_partners(graph, item);
+    if (item->after != NONE && graph->items[item->after].batch->_follows) {
+        come_to(graph, item->after);
+    }
+}
+
 void gv__join_spread_errors(gv_list_t *group)
 {
     bool has_errors = false;
+    bool has_ties = false;
     gv_list_foreach (group, link) {
         const gv_batch_t *batch = batch_at(link);
-        has_errors = has_errors || (batch->result != GV_OK && batch->join_count > 0);
+        has_errors = has_errors || batch->result != GV_OK;
+        has_ties = has_ties || batch->join_count > 0 || batch->_follows;
     }
-    if (!has_errors) {
+    if (!has_errors || !has_ties) {
         return;
     }
     graph_t graph;
@@ -353,7 +380,7 @@ void gv__join_spread_errors(gv_list_t *group)
         for (uint32_t f = 0; f < graph.found_count; f++) {
             const item_t *item = &graph.items[graph.found[f]];
             item->batch->result = item->batch->result != GV_OK ? item->batch->result : error;
-            come_to_partners(&graph, item);
+            come_to_dependants(&graph, item);
         }
     }
     graph_deinit(&graph);

@@ -37,8 +37,14 @@ bool gv__join_take(gv_list_t *waiting, size_t bytes_max, gv_list_t *group);
  */
 void gv__join_take_unit(gv_list_t *from, gv_batch_t *seed, gv_list_t *unit);
 
+/* A batch that follows one that has failed before gets its error. */
+void gv__join_inherit_errors(gv_list_t *group);
+
+/* The batch has this result, also for those that follow it. */
+void gv__join_note_result(gv_batch_t *batch, gv_err_t result);
+
 /*
- * A batch whose result is an error gives it to all those it is joined with, and they to theirs.
- * `group` is closed.
+ * A batch whose result is an error gives it to all those it is joined with and to the one that
+ * follows it, and they to theirs.  `group` is closed.
  */
 void gv__join_spread_errors(gv_list_t *group);

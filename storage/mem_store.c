@@ -171,6 +171,7 @@ static void step_apply(mem_store_t *mem)
     gv_list_t unit;
     gv_list_init(&unit);
     gv__join_take_unit(&mem->ready, pick_ready(mem), &unit);
+    gv__join_inherit_errors(&unit);
     uint64_t bytes = 0;
     gv_list_foreach (&unit, link) {
         gv_batch_t *batch = batch_at(link);
@@ -183,6 +184,9 @@ static void step_apply(mem_store_t *mem)
         bytes += gv_batch_bytes(batch);
     }
     gv__join_spread_errors(&unit);
+    gv_list_foreach (&unit, link) {
+        gv__join_note_result(batch_at(link), batch_at(link)->result);
+    }
     gv_list_splice(&mem->applied, &unit);
 }
 
@@ -245,7 +249,7 @@ static txn_t *fail_commit(mem_store_t *mem, gv_batch_t *redo, gv_err_t fault)
 {
     gv_list_foreach (&mem->applied, link) {
         gv_batch_t *batch = batch_at(link);
-        batch->result = batch->result != GV_OK ? batch->result : fault;
+        gv__join_note_result(batch, batch->result != GV_OK ? batch->result : fault);
     }
     if (fault == GV_ERR_FULL) {
         mem->fault_filled = true;

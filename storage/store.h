@@ -26,9 +26,9 @@
  * (gv_batch_join()) when the store was closed; nothing applied
  *
  * Order: batches of one lane are applied, become durable and are completed in the order submitted,
- * except that one which fails is passed over.  Batches of two lanes come in any order.  Many
- * batches share one transaction and one sync (group commit); how many is the store's business,
- * except for joined ones.
+ * except that one which fails is passed over, with those that follow it (gv_batch_follow()).
+ * Batches of two lanes come in any order.  Many batches share one transaction and one sync (group
+ * commit); how many is the store's business, except for joined ones.
  *
  * Reading is for the start of a node and for tools: gv_store_get(), gv_store_scan().  A running
  * loop that must read (a queue that was not kept in memory) asks with gv_store_load(), which does
@@ -94,6 +94,7 @@ struct gv_store_lane {
     size_t _pending_count;
     size_t _pending_bytes;
     size_t _loading_count;
+    gv_err_t _failure; /* of the last batch; the store's thread */
 };
 
 /* Before the lane's thread runs, or on it. */

@@ -187,6 +187,7 @@ static void complete_group(gv__lmdb_t *lmdb, gv_list_t *group, gv_err_t result)
         } else {
             gv_counter_add(own == GV_ERR_FULL ? &stats->refused_full : &stats->failed_io, 1);
         }
+        gv__join_note_result(batch, own);
         gv_store_complete(batch, own);
     }
 }
@@ -202,6 +203,7 @@ static void commit_by_units(gv__lmdb_t *lmdb, gv_list_t *group)
     gv_list_init(&unit);
     for (gv_link_t *first; (first = gv_list_first(group)) != NULL;) {
         gv__join_take_unit(group, batch_at(first), &unit);
+        gv__join_inherit_errors(&unit);
         gv_list_foreach (&unit, link) {
             gv_batch_t *batch = batch_at(link);
             if (is_full && batch->result == GV_OK && !gv_batch_is_draining(batch)) {
@@ -221,6 +223,7 @@ static void commit_by_units(gv__lmdb_t *lmdb, gv_list_t *group)
  */
 static void commit_group(gv__lmdb_t *lmdb, gv_list_t *group)
 {
+    gv__join_inherit_errors(group);
     gv__room_refuse(lmdb, group);
     gv__join_spread_errors(group);
     gv_err_t err = commit_together(lmdb, group);

@@ -143,6 +143,13 @@ static void submit(gv_journal_t *journal, gv_part_t *part)
     if (promises_only) {
         gv_batch_set_draining(part->batch);
     }
+    /*
+     * What it says builds on the parts before it: marks name deliveries that have been given away
+     * there, and a segment may go because an older one has.
+     */
+    if (!gv_list_is_empty(&journal->submitted)) {
+        gv_batch_follow(part->batch);
+    }
     gv_list_append(&journal->submitted, &part->link);
     journal->flushes++;
     gv_store_submit(&journal->lane, &part->batch, gv__journal_on_stored, part);

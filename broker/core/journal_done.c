@@ -180,8 +180,8 @@ static void part_failed(gv_journal_t *journal, gv_part_t *part, gv_err_t error)
     gv_counter_add(&shard->stats.journal_failures, 1);
     journal->is_failing = true;
     journal->failures++;
-    if (journal->pause_ms < GV_JOURNAL_PAUSE_MS_MAX) {
-        journal->pause_ms *= 2;
+    if (shard->now_ms >= journal->rests_until_ms && journal->pause_ms < GV_JOURNAL_PAUSE_MS_MAX) {
+        journal->pause_ms *= 2; /* not for those that followed the one that failed */
     }
     journal->rests_until_ms = shard->now_ms + journal->pause_ms;
     gv_volume_t *volume = part->volume;

@@ -103,6 +103,54 @@ START_TEST(a_part_waits_for_the_others_and_its_lane_for_it)
 }
 END_TEST
 
+static gv_batch_t *following(gv_batch_t *batch)
+{
+    gv_batch_follow(batch);
+    return batch;
+}
+
+/* Submitted at once, or each when the one before it has been answered. */
+static void fail_in_a_row(kind_t kind, bool at_once)
+{
+    lanes_t lanes;
+    lanes_open(&lanes, kind, 0);
+    gv_err_t results[7];
+    gv_batch_t *batches[7];
+    batches[0] = batch_with("0", text("x"));
+    batches[1] = following(batch_with("1", text("x")));
+    batches[2] = batch_with("2", text("x"));
+    ck_assert_ptr_null(
+        gv_batch_put_room(batches[2], GV_TABLE_RETAINED, text("huge"), (size_t)1 << 32));
+    batches[3] = following(batch_with("3", text("x")));
+    batches[4] = following(batch_with("4", text("x")));
+    gv_batch_join(batches[4], 7, 2);
+    batches[5] = batch_with("5", text("x")); /* of another lane */
+    gv_batch_join(batches[5], 7, 2);
+    batches[6] = batch_with("6", text("x"));
+    static const int lane_of[7] = {0, 0, 0, 0, 0, 1, 0};
+    for (int i = 0; i < 7; i++) {
+        submit(&lanes, lane_of[i], batches[i], &results[i]);
+        if (!at_once && i != 4) {
+            await(&lanes, &results[i]);
+        }
+    }
+    for (int i = 0; i < 7; i++) {
+        await(&lanes, &results[i]);
+        bool fails = i >= 2 && i <= 5;
+        char key[2] = {(char)('0' + i), '\0'};
+        ck_assert_int_eq(results[i], fails ? GV_ERR_LIMIT : GV_OK);
+        assert_value(lanes.fx.store, key, fails ? GV_BYTES_EMPTY : text("x"));
+    }
+    lanes_close(&lanes);
+}
+
+START_TEST(what_follows_a_batch_that_fails_fails_too)
+{
+    fail_in_a_row((kind_t)_i, true);
+    fail_in_a_row((kind_t)_i, false);
+}
+END_TEST
+
 START_TEST(a_join_of_one_part_is_none)
 {
     lanes_t lanes;
@@ -457,6 +505,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, a_part_waits_for_the_others_and_its_lane_for_it, 0, KIND_COUNT);
     tcase_add_loop_test(tc, a_join_of_one_part_is_none, 0, KIND_COUNT);
+    tcase_add_loop_test(tc, what_follows_a_batch_that_fails_fails_too, 0, KIND_COUNT);
     tcase_add_loop_test(tc, when_one_part_is_refused_all_are, 0, KIND_COUNT);
     tcase_add_loop_test(tc, when_one_part_could_not_be_built_all_fail, 0, KIND_COUNT);
     tcase_add_test(tc, closing_answers_what_is_incomplete_and_what_came_after_it);
