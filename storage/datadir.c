@@ -22,6 +22,11 @@
 #define LOCK_NAME    "grapevine.lock"
 #define DATA_NAME    "data.mdb"
 #define BALLAST_NAME "ballast"
+#define READERS_NAME "lock.mdb"
+
+/* LMDB's head and 126 readers; we have a few, so what matters is the first page [bytes]. */
+#define READERS_SIZE 8192
+#define READERS_MIN  4096
 
 /* The first byte of the lock file: a first start has begun to make a store; there has been one. */
 #define MARK_BEGUN 'B'
@@ -236,6 +241,21 @@ gv_err_t gv__datadir_mark(gv__datadir_t *dir, gv__why_t why)
         dir->is_begun = false;
     }
     return err;
+}
+
+gv_err_t gv__datadir_fill_readers(gv__datadir_t *dir, gv__why_t why)
+{
+    int fd = openat(dir->fd, READERS_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return explain_errno(errno, dir->path, why);
+    }
+    int code = posix_fallocate(fd, 0, READERS_SIZE); /* gives its error back, not in errno */
+    struct stat st;
+    if (code != 0 && fstat(fd, &st) == 0 && st.st_blocks * (off_t)512 >= READERS_MIN) {
+        code = 0; /* of an earlier start */
+    }
+    (void)close(fd);
+    return code == 0 ? GV_OK : explain_errno(code, dir->path, why);
 }
 
 void gv__datadir_close(gv__datadir_t *dir)

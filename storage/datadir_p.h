@@ -50,6 +50,12 @@ GV_MUST_USE gv_err_t gv__datadir_open_existing(const char *path, gv__datadir_t *
 /* The store exists now, on the disk: remember it.  Sets is_new to false. */
 GV_MUST_USE gv_err_t gv__datadir_mark(gv__datadir_t *dir, gv__why_t why);
 
+/*
+ * Sees to it that LMDB's list of readers has its place on the disk, before LMDB maps it: in a hole
+ * of a file on a full disk the first reader would be a SIGBUS.  GV_OK, or as of gv__datadir_open().
+ */
+GV_MUST_USE gv_err_t gv__datadir_fill_readers(gv__datadir_t *dir, gv__why_t why);
+
 /* Gives up the lock. */
 void gv__datadir_close(gv__datadir_t *dir);
 

@@ -293,8 +293,30 @@ static void take_sizes(gv__lmdb_t *lmdb)
     MDB_stat stat;
     (void)mdb_env_info(lmdb->env, &info);
     (void)mdb_env_stat(lmdb->env, &stat);
-    lmdb->map_bytes = info.me_mapsize; /* not below what is in use already */
+    lmdb->mapped_bytes = info.me_mapsize;
     lmdb->page_bytes = stat.ms_psize;
+}
+
+/*
+ * A map_size below what is in use already: the store is full, and so that it can be drained there
+ * has to be room for deleting all the same.  Nobody reads yet.  Returns LMDB's code.
+ */
+static int leave_room_to_drain(gv__lmdb_t *lmdb)
+{
+    take_sizes(lmdb);
+    MDB_envinfo info;
+    (void)mdb_env_info(lmdb->env, &info);
+    uint64_t page = lmdb->page_bytes;
+    uint64_t used_bytes = (info.me_last_pgno + 1) * page;
+    uint64_t needed = used_bytes + (lmdb->reserve_bytes + page - 1) / page * page;
+    if (needed <= lmdb->mapped_bytes) {
+        return MDB_SUCCESS;
+    }
+    gv_log_warn("store_larger_than_map_size",
+                "directory='%s' file_bytes=%" PRIu64 " map_size=%" PRIu64, lmdb->dir.path,
+                used_bytes, lmdb->map_bytes);
+    lmdb->mapped_bytes = needed;
+    return mdb_env_set_mapsize(lmdb->env, needed);
 }
 
 static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
@@ -306,8 +328,9 @@ static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
     (void)mdb_env_set_assert(lmdb->env, on_lmdb_assert);
     (void)mdb_env_set_maxdbs(lmdb->env, GV_TABLE_COUNT);
     /*
-     * The map is made once and never grown: growing it under a reader leaves the reader's pointers
-     * dangling.  It costs address space only.  No MDB_WRITEMAP: a full disk would be a SIGBUS.
+     * The map is made once and not grown later: growing it under a reader leaves the reader's
+     * pointers dangling.  It costs address space only.  No MDB_WRITEMAP: a full disk would be a
+     * SIGBUS.
      */
     rc = mdb_env_set_mapsize(lmdb->env, lmdb->map_bytes);
     unsigned flags = MDB_NOTLS;
@@ -322,9 +345,8 @@ static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
     }
     int dead = 0;
     (void)mdb_reader_check(lmdb->env, &dead);
-
-    take_sizes(lmdb);
-    return GV_OK;
+    rc = leave_room_to_drain(lmdb);
+    return rc == MDB_SUCCESS ? GV_OK : explain("open", rc, lmdb, why);
 }
 
 gv_err_t gv__thread_start(pthread_t *thread_out, void *(*main)(void *), gv__lmdb_t *lmdb)
@@ -358,6 +380,9 @@ static gv_err_t open_all(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options, gv_
     gv_err_t err = take_options(lmdb, options, why);
     if (err == GV_OK) {
         err = gv__datadir_open(options->directory, &lmdb->dir, why);
+    }
+    if (err == GV_OK) {
+        err = gv__datadir_fill_readers(&lmdb->dir, why);
     }
     if (err == GV_OK) {
         err = open_environment(lmdb, why);
@@ -438,6 +463,7 @@ static gv_err_t open_existing(gv__lmdb_t *lmdb, const char *directory, gv__why_t
         return explain("read", rc, lmdb, why);
     }
     take_sizes(lmdb);
+    lmdb->map_bytes = lmdb->mapped_bytes;
     return open_existing_tables(lmdb, why);
 }
 

@@ -63,7 +63,8 @@ struct gv__lmdb {
     gv__datadir_t dir;
     MDB_env *env;
     MDB_dbi tables[GV_TABLE_COUNT];
-    uint64_t map_bytes;
+    uint64_t map_bytes;    /* what the store may become, as configured */
+    uint64_t mapped_bytes; /* LMDB's own limit: more, when more than that is in use already */
     uint32_t page_bytes;
     uint64_t reserve_bytes;      /* of the map */
     uint64_t disk_reserve_bytes; /* of the file system */

@@ -181,7 +181,7 @@ gv_err_t gv__room_lengthen_file(gv__lmdb_t *lmdb, uint64_t changes, uint64_t byt
         return GV_OK;
     }
     uint64_t length = (needed + FILE_STEP_BYTES - 1) / FILE_STEP_BYTES * FILE_STEP_BYTES;
-    length = length < lmdb->map_bytes ? length : lmdb->map_bytes;
+    length = length < lmdb->mapped_bytes ? length : lmdb->mapped_bytes;
     if (length <= writer->file_bytes) {
         return GV_OK; /* at the end of the map: LMDB goes no further either */
     }

@@ -89,6 +89,45 @@ START_TEST(a_value_too_large_for_the_store_does_not_make_it_full)
 }
 END_TEST
 
+/* Opens the fixture's store anew with a map of so many MiB. */
+static void open_anew(fixture_t *fx, unsigned mib)
+{
+    gv_store_lane_deinit(&fx->lane);
+    gv_store_close(&fx->store);
+    gv_lmdb_options_t options;
+    gv_lmdb_options_init(&options);
+    options.directory = fx->dir.path;
+    options.map_size = (uint64_t)mib << 20;
+    options.reserve_bytes = 1 << 20;
+    fx->store = lmdb_open(&options);
+    gv_store_lane_init(&fx->lane, fx->store, letterbox_post, &fx->box);
+}
+
+START_TEST(a_store_larger_than_its_map_size_can_be_drained)
+{
+    fixture_t fx;
+    fixture_open(&fx, KIND_LMDB, 0);
+    open_anew(&fx, 32);
+    int stored = fill(&fx, (32 << 20) / VALUE_SIZE);
+    for (int i = 0; i < 3; i++) {
+        open_anew(&fx, 4);
+        ck_assert(gv_store_is_full(fx.store));
+        ck_assert_uint_eq(gv_counter_get(&gv_store_stats(fx.store)->size_bytes), 4 << 20);
+        ck_assert_int_eq(fixture_put(&fx, "more", gv_bytes(value, VALUE_SIZE)), GV_ERR_FULL);
+    }
+    for (int i = 0; i < stored; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "%d", i);
+        assert_value(fx.store, key, gv_bytes(value, VALUE_SIZE));
+        delete_number(&fx, i);
+    }
+    ck_assert(becomes(&fx, false));
+    /* And is held to it from then on. */
+    ck_assert_int_le(fill(&fx, (4 << 20) / VALUE_SIZE), (3 << 20) / VALUE_SIZE);
+    fixture_close(&fx);
+}
+END_TEST
+
 START_TEST(in_memory_a_disk_that_is_full_for_a_while)
 {
     fixture_t fx;
@@ -151,14 +190,23 @@ static bool mount_small(const char *path)
            mount("gv-test", path, "tmpfs", 0, "size=8m") == 0;
 }
 
-/* A store on a disk of 8 MiB, in a mount namespace of this process; false: there is none here. */
-static bool small_disk_open(fixture_t *fx, const gv_lmdb_options_t *options_wanted)
+/* A disk of 8 MiB, in a mount namespace of this process; false: there is none here. */
+static bool small_disk_make(fixture_t *fx)
 {
     *fx = (fixture_t){.kind = KIND_LMDB};
     workdir_make(&fx->dir);
     if (!mount_small(fx->dir.path)) {
         (void)fprintf(stderr, "skipped: no small file system to be had here\n");
         workdir_remove(&fx->dir);
+        return false;
+    }
+    return true;
+}
+
+/* And a store on it. */
+static bool small_disk_open(fixture_t *fx, const gv_lmdb_options_t *options_wanted)
+{
+    if (!small_disk_make(fx)) {
         return false;
     }
     gv_lmdb_options_t options = *options_wanted;
@@ -289,14 +337,43 @@ START_TEST(a_disk_that_others_fill_costs_nothing_that_was_there)
 }
 END_TEST
 
+START_TEST(a_first_start_on_a_full_disk_is_refused)
+{
+    gv_lmdb_options_t options;
+    gv_lmdb_options_init(&options);
+    options.map_size = 256 << 20;
+    options.reserve_bytes = 1 << 20;
+    fixture_t fx;
+    if (!small_disk_make(&fx)) {
+        return;
+    }
+    options.directory = fx.dir.path;
+    take_all(&fx.dir);
+    for (int i = 0; i < 2; i++) {
+        char why[256];
+        gv_store_t *store = NULL;
+        ck_assert_int_ne(gv_lmdb_store_open(&options, &store, why, sizeof(why)), GV_OK);
+        ck_assert_msg(strstr(why, "pace left") != NULL, "%s", why); /* "no" or "No" before it */
+    }
+    give_back(&fx.dir);
+    fx.store = lmdb_open(&options);
+    letterbox_init(&fx.box);
+    gv_store_lane_init(&fx.lane, fx.store, letterbox_post, &fx.box);
+    ck_assert_ok(fixture_put(&fx, "key", text("x")));
+    small_disk_close(&fx);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("room");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, a_store_is_full_until_there_is_some_room, 0, KIND_COUNT);
     tcase_add_loop_test(tc, a_value_too_large_for_the_store_does_not_make_it_full, 0, KIND_COUNT);
+    tcase_add_test(tc, a_store_larger_than_its_map_size_can_be_drained);
     tcase_add_test(tc, in_memory_a_disk_that_is_full_for_a_while);
     tcase_add_test(tc, a_full_disk_refuses_keeps_and_recovers);
     tcase_add_test(tc, a_disk_that_others_fill_costs_nothing_that_was_there);
+    tcase_add_test(tc, a_first_start_on_a_full_disk_is_refused);
     return run_case("storage", tc);
 }
