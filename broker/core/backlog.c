@@ -6,65 +6,78 @@
 /* Numbers of one session further apart than this are not one session's. */
 #define SPAN_MAX ((uint64_t)1 << 26)
 
-static gv_backlog_entry_t *at(const gv_backlog_t *backlog, uint32_t position)
+#define CAPACITY_MIN 8U
+/* What an empty one keeps for the next messages. */
+#define CAPACITY_KEPT 64U
+
+/* Numbers from `low` on; only for those that are there. */
+static gv_backlog_entry_t *at(gv_backlog_ring_t *ring, uint32_t position)
 {
-    uint32_t index = backlog->_head + position;
-    if (index >= backlog->_capacity) {
-        index -= backlog->_capacity;
-    }
-    return &backlog->_ring[index];
+    uint32_t index = ring->head + position;
+    return &ring->entries[index >= ring->capacity ? index - ring->capacity : index];
 }
 
 /* By half, not by two: these rings are most of what a sleeping queue costs. */
 static void grow(gv_backlog_t *backlog, uint32_t wanted)
 {
-    uint32_t capacity = backlog->_capacity + backlog->_capacity / 2;
-    if (capacity < 8) {
-        capacity = 8;
+    gv_backlog_ring_t *old = backlog->_ring;
+    uint32_t capacity = old == NULL ? 0 : old->capacity + old->capacity / 2;
+    if (capacity < CAPACITY_MIN) {
+        capacity = CAPACITY_MIN;
     }
     if (capacity < wanted) {
         capacity = wanted;
     }
-    gv_backlog_entry_t *ring = gv_xalloc(capacity * sizeof(*ring));
-    for (uint32_t i = 0; i < backlog->span; i++) {
-        ring[i] = *at(backlog, i);
+    gv_backlog_ring_t *ring = gv_xalloc(sizeof(*ring) + capacity * sizeof(ring->entries[0]));
+    *ring = (gv_backlog_ring_t){0};
+    if (old != NULL) {
+        *ring = *old;
+        for (uint32_t i = 0; i < old->span; i++) {
+            ring->entries[i] = *at(old, i);
+        }
+        gv_free(old);
     }
-    gv_free(backlog->_ring);
+    ring->head = 0;
+    ring->capacity = capacity;
     backlog->_ring = ring;
-    backlog->_head = 0;
-    backlog->_capacity = capacity;
+}
+
+static void drop_ring(gv_backlog_t *backlog)
+{
+    gv_free(backlog->_ring);
+    backlog->_ring = NULL;
 }
 
 void gv_backlog_begin(gv_backlog_t *backlog, uint64_t number)
 {
-    GV_ASSERT(backlog->span == 0);
+    GV_ASSERT(gv_backlog_span(backlog) == 0);
     backlog->low = number;
-    backlog->next = number;
 }
 
-static void count_in(gv_backlog_t *backlog, const gv_backlog_entry_t *entry)
+static void count_in(gv_backlog_ring_t *ring, const gv_backlog_entry_t *entry)
 {
-    backlog->count++;
-    backlog->units += entry->units;
-    backlog->shared_count += entry->is_shared;
+    ring->count++;
+    ring->units += entry->units;
+    ring->shared_count += entry->is_shared;
 }
 
-static void count_out(gv_backlog_t *backlog, const gv_backlog_entry_t *entry)
+static void count_out(gv_backlog_ring_t *ring, const gv_backlog_entry_t *entry)
 {
-    backlog->count--;
-    backlog->units -= entry->units;
-    backlog->shared_count -= entry->is_shared;
+    ring->count--;
+    ring->units -= entry->units;
+    ring->shared_count -= entry->is_shared;
 }
 
 uint64_t gv_backlog_push(gv_backlog_t *backlog, gv_backlog_entry_t entry)
 {
-    if (backlog->span == backlog->_capacity) {
+    if (backlog->_ring == NULL || backlog->_ring->span == backlog->_ring->capacity) {
         grow(backlog, 0);
     }
+    gv_backlog_ring_t *ring = backlog->_ring;
     entry.state = GV_BACKLOG_OPEN;
-    *at(backlog, backlog->span) = entry;
-    backlog->span++;
-    count_in(backlog, &entry);
+    *at(ring, ring->span) = entry;
+    ring->span++;
+    count_in(ring, &entry);
     return gv_backlog_end(backlog) - 1;
 }
 
@@ -73,7 +86,7 @@ gv_backlog_entry_t *gv_backlog_at(const gv_backlog_t *backlog, uint64_t number)
     if (number < backlog->low || number >= gv_backlog_end(backlog)) {
         return NULL;
     }
-    return at(backlog, (uint32_t)(number - backlog->low));
+    return at(backlog->_ring, (uint32_t)(number - backlog->low));
 }
 
 gv_backlog_entry_t *gv_backlog_by_id(const gv_backlog_t *backlog, uint16_t packet_id,
@@ -95,31 +108,27 @@ gv_backlog_entry_t *gv_backlog_by_id(const gv_backlog_t *backlog, uint16_t packe
 
 void gv_backlog_advance(gv_backlog_t *backlog)
 {
-    gv_backlog_entry_t *entry = gv_backlog_at(backlog, backlog->next);
+    gv_backlog_entry_t *entry = gv_backlog_at(backlog, gv_backlog_next(backlog));
     GV_ASSERT(entry != NULL);
-    backlog->next++;
+    backlog->_ring->ahead++;
+    gv_backlog_set_sent(backlog, gv_backlog_next(backlog));
     if (entry->state != GV_BACKLOG_DONE) {
-        backlog->open++;
+        backlog->_ring->open++;
     }
 }
 
-/* What is done at the low end goes, and the ring when nothing is left. */
+/* What is done at the low end goes; and so does the ring of a queue that was long. */
 static void trim(gv_backlog_t *backlog)
 {
-    while (backlog->span > 0 && at(backlog, 0)->state == GV_BACKLOG_DONE) {
-        backlog->_head = backlog->_head + 1 == backlog->_capacity ? 0 : backlog->_head + 1;
+    gv_backlog_ring_t *ring = backlog->_ring;
+    while (ring->span > 0 && at(ring, 0)->state == GV_BACKLOG_DONE) {
+        ring->head = ring->head + 1 == ring->capacity ? 0 : ring->head + 1;
+        ring->ahead -= ring->ahead > 0;
+        ring->span--;
         backlog->low++;
-        backlog->span--;
     }
-    if (backlog->next < backlog->low) {
-        backlog->next = backlog->low;
-    }
-    /* A queue that was long gives its memory back; a short one keeps it for the next message. */
-    if (backlog->span == 0 && backlog->_capacity > 64) {
-        gv_free(backlog->_ring);
-        backlog->_ring = NULL;
-        backlog->_capacity = 0;
-        backlog->_head = 0;
+    if (ring->span == 0 && ring->capacity > CAPACITY_KEPT) {
+        drop_ring(backlog);
     }
 }
 
@@ -128,27 +137,65 @@ void gv_backlog_finish(gv_backlog_t *backlog, uint64_t number)
     gv_backlog_entry_t *entry = gv_backlog_at(backlog, number);
     GV_ASSERT(entry != NULL);
     GV_ASSERT(entry->state != GV_BACKLOG_DONE);
-    count_out(backlog, entry);
-    if (number < backlog->next) {
-        backlog->open--;
+    gv_backlog_ring_t *ring = backlog->_ring;
+    count_out(ring, entry);
+    if (number < gv_backlog_next(backlog)) {
+        ring->open--;
     }
     entry->state = GV_BACKLOG_DONE;
-    if (backlog->done_end <= number) {
-        backlog->done_end = number + 1;
+    if (ring->done_end <= number) {
+        ring->done_end = number + 1;
     }
     trim(backlog);
 }
 
-void gv_backlog_rewind(gv_backlog_t *backlog)
+bool gv_backlog_pass_over(gv_backlog_t *backlog, uint64_t *number_out)
 {
-    backlog->next = backlog->low;
-    backlog->open = 0;
+    for (uint64_t n = gv_backlog_sent(backlog); n < gv_backlog_end(backlog); n++) {
+        gv_backlog_set_sent(backlog, n + 1);
+        if (gv_backlog_at(backlog, n)->state == GV_BACKLOG_OPEN) {
+            *number_out = n;
+            return true;
+        }
+    }
+    return false;
 }
 
-static void fill(gv_backlog_t *backlog, uint32_t from, uint32_t to)
+void gv_backlog_rewind(gv_backlog_t *backlog)
+{
+    if (backlog->_ring != NULL) {
+        backlog->_ring->ahead = 0;
+        backlog->_ring->open = 0;
+    }
+}
+
+void gv_backlog_set_sent(gv_backlog_t *backlog, uint64_t sent)
+{
+    if (backlog->_ring != NULL && backlog->_ring->sent < sent) {
+        backlog->_ring->sent = sent;
+    }
+}
+
+void gv_backlog_rest(gv_backlog_t *backlog)
+{
+    if (gv_backlog_span(backlog) == 0) {
+        drop_ring(backlog);
+    }
+}
+
+/* ---- restarts ---- */
+
+static void fill(gv_backlog_ring_t *ring, uint32_t from, uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
-        *at(backlog, i) = (gv_backlog_entry_t){.state = GV_BACKLOG_DONE};
+        *at(ring, i) = (gv_backlog_entry_t){.state = GV_BACKLOG_DONE};
+    }
+}
+
+static void make_room(gv_backlog_t *backlog, uint32_t span)
+{
+    if (backlog->_ring == NULL || span > backlog->_ring->capacity) {
+        grow(backlog, span);
     }
 }
 
@@ -156,30 +203,26 @@ static void fill(gv_backlog_t *backlog, uint32_t from, uint32_t to)
 static void extend_down(gv_backlog_t *backlog, uint64_t number)
 {
     uint32_t more = (uint32_t)(backlog->low - number);
-    if (backlog->span + more > backlog->_capacity) {
-        grow(backlog, backlog->span + more);
-    }
-    backlog->_head =
-        backlog->_head >= more ? backlog->_head - more : backlog->_head + backlog->_capacity - more;
-    backlog->span += more;
+    make_room(backlog, gv_backlog_span(backlog) + more);
+    gv_backlog_ring_t *ring = backlog->_ring;
+    ring->head = ring->head >= more ? ring->head - more : ring->head + ring->capacity - more;
+    ring->span += more;
     backlog->low = number;
-    fill(backlog, 0, more);
+    fill(ring, 0, more);
 }
 
 static void extend_up(gv_backlog_t *backlog, uint64_t number)
 {
+    uint32_t before = gv_backlog_span(backlog);
     uint32_t span = (uint32_t)(number + 1 - backlog->low);
-    if (span > backlog->_capacity) {
-        grow(backlog, span);
-    }
-    uint32_t before = backlog->span;
-    backlog->span = span;
-    fill(backlog, before, span);
+    make_room(backlog, span);
+    backlog->_ring->span = span;
+    fill(backlog->_ring, before, span);
 }
 
 bool gv_backlog_restore(gv_backlog_t *backlog, uint64_t number, gv_backlog_entry_t entry)
 {
-    if (backlog->span == 0) {
+    if (gv_backlog_span(backlog) == 0) {
         gv_backlog_begin(backlog, number);
     }
     uint64_t low = number < backlog->low ? number : backlog->low;
@@ -194,35 +237,32 @@ bool gv_backlog_restore(gv_backlog_t *backlog, uint64_t number, gv_backlog_entry
     }
     gv_backlog_entry_t *there = gv_backlog_at(backlog, number);
     if (there->state != GV_BACKLOG_DONE) {
-        count_out(backlog, there);
+        count_out(backlog->_ring, there);
     }
     *there = entry;
     if (entry.state != GV_BACKLOG_DONE) {
-        count_in(backlog, &entry);
+        count_in(backlog->_ring, &entry);
     }
-    backlog->next = backlog->low;
-    backlog->open = 0;
+    gv_backlog_rewind(backlog);
     return true;
 }
 
 void gv_backlog_done_below(gv_backlog_t *backlog, uint64_t low)
 {
-    while (backlog->span > 0 && backlog->low < low) {
-        gv_backlog_entry_t *entry = at(backlog, 0);
-        if (entry->state == GV_BACKLOG_DONE) {
+    while (gv_backlog_span(backlog) > 0 && backlog->low < low) {
+        if (at(backlog->_ring, 0)->state == GV_BACKLOG_DONE) {
             trim(backlog);
         } else {
             gv_backlog_finish(backlog, backlog->low);
         }
     }
-    if (backlog->span == 0 && backlog->low < low) {
+    if (gv_backlog_span(backlog) == 0 && backlog->low < low) {
         gv_backlog_begin(backlog, low);
     }
 }
 
 void gv_backlog_clear(gv_backlog_t *backlog)
 {
-    uint64_t end = gv_backlog_end(backlog);
-    gv_free(backlog->_ring);
-    *backlog = (gv_backlog_t){.low = end, .next = end};
+    backlog->low = gv_backlog_end(backlog);
+    drop_ring(backlog);
 }

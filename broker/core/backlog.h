@@ -21,7 +21,7 @@
  * `next` goes back to `low` with each new connection: what is not done is sent again, in order
  * [MQTT-4.4.0-1].
  *
- * Threads: the session's shard.  Memory: 16 bytes per message, none when empty.
+ * Threads: the session's shard.  Memory: 16 bytes per message, 16 in the session when empty.
  */
 
 #include <stdbool.h>
@@ -73,24 +73,71 @@ static inline uint32_t gv_backlog_units(size_t bytes)
     return (uint32_t)((bytes + GV_BACKLOG_UNIT - 1) / GV_BACKLOG_UNIT);
 }
 
+/* What there is only while messages are there. */
+typedef struct gv_backlog_ring {
+    uint32_t head; /* index of `low` */
+    uint32_t capacity;
+    uint32_t span;         /* end - low */
+    uint32_t ahead;        /* next - low */
+    uint32_t count;        /* not done */
+    uint32_t open;         /* not done and below next */
+    uint32_t shared_count; /* not done, by shared subscriptions */
+    uint64_t done_end;     /* no number from here on is done */
+    uint64_t sent;         /* no number from here on has ever been sent */
+    uint64_t units;        /* of what is not done */
+    gv_backlog_entry_t entries[];
+} gv_backlog_ring_t;
+
 /* Public only so that its owner can embed it.  Names that start with _ are not for callers. */
 typedef struct gv_backlog {
-    gv_backlog_entry_t *_ring;
-    uint32_t _head; /* index of `low` */
-    uint32_t _capacity;
-    uint32_t span;         /* end - low */
-    uint32_t count;        /* not done */
-    uint32_t open;         /* not done and below next: what Receive Maximum limits */
-    uint32_t shared_count; /* not done, by shared subscriptions */
+    gv_backlog_ring_t *_ring; /* NULL: empty */
     uint64_t low;
-    uint64_t next;
-    uint64_t done_end; /* no number from here on is done */
-    uint64_t units;    /* of what is not done */
 } gv_backlog_t;
+
+static inline uint32_t gv_backlog_span(const gv_backlog_t *backlog)
+{
+    return backlog->_ring != NULL ? backlog->_ring->span : 0;
+}
 
 static inline uint64_t gv_backlog_end(const gv_backlog_t *backlog)
 {
-    return backlog->low + backlog->span;
+    return backlog->low + gv_backlog_span(backlog);
+}
+
+static inline uint64_t gv_backlog_next(const gv_backlog_t *backlog)
+{
+    return backlog->low + (backlog->_ring != NULL ? backlog->_ring->ahead : 0);
+}
+
+/* Messages that are not done. */
+static inline uint32_t gv_backlog_count(const gv_backlog_t *backlog)
+{
+    return backlog->_ring != NULL ? backlog->_ring->count : 0;
+}
+
+/* Of these, sent over this connection: what Receive Maximum limits. */
+static inline uint32_t gv_backlog_open(const gv_backlog_t *backlog)
+{
+    return backlog->_ring != NULL ? backlog->_ring->open : 0;
+}
+
+/* Of these, by shared subscriptions. */
+static inline uint32_t gv_backlog_shared_count(const gv_backlog_t *backlog)
+{
+    return backlog->_ring != NULL ? backlog->_ring->shared_count : 0;
+}
+
+/* No number from here on is done; it may be below `low`. */
+static inline uint64_t gv_backlog_done_end(const gv_backlog_t *backlog)
+{
+    return backlog->_ring != NULL ? backlog->_ring->done_end : 0;
+}
+
+/* No number from here on has ever been sent. */
+static inline uint64_t gv_backlog_sent(const gv_backlog_t *backlog)
+{
+    const gv_backlog_ring_t *ring = backlog->_ring;
+    return ring != NULL && ring->sent > backlog->low ? ring->sent : backlog->low;
 }
 
 static inline uint16_t gv_backlog_packet_id(uint64_t number)
@@ -101,13 +148,13 @@ static inline uint16_t gv_backlog_packet_id(uint64_t number)
 /* Bytes of the messages that wait or are in flight. */
 static inline uint64_t gv_backlog_bytes(const gv_backlog_t *backlog)
 {
-    return backlog->units * GV_BACKLOG_UNIT;
+    return backlog->_ring != NULL ? backlog->_ring->units * GV_BACKLOG_UNIT : 0;
 }
 
 /* Messages that have not been sent over this connection. */
 static inline uint32_t gv_backlog_waiting(const gv_backlog_t *backlog)
 {
-    return backlog->count - backlog->open;
+    return gv_backlog_count(backlog) - gv_backlog_open(backlog);
 }
 
 /* The number that the next message gets is `number` from here on.  Only while empty. */
@@ -135,7 +182,8 @@ gv_backlog_entry_t *gv_backlog_by_id(const gv_backlog_t *backlog, uint16_t packe
  */
 static inline bool gv_backlog_can_send(const gv_backlog_t *backlog)
 {
-    return backlog->next < gv_backlog_end(backlog) && backlog->next - backlog->low < 65535;
+    const gv_backlog_ring_t *ring = backlog->_ring;
+    return ring != NULL && ring->ahead < ring->span && ring->ahead < 65535;
 }
 
 /* The entry at `next` has been sent, or is DONE: on to the one after it. */
@@ -143,6 +191,9 @@ void gv_backlog_advance(gv_backlog_t *backlog);
 
 /* The message is done; it and its done neighbours at the low end go. */
 void gv_backlog_finish(gv_backlog_t *backlog, uint64_t number);
+
+/* The oldest message that has never been sent, to be dropped: it is not given again. */
+bool gv_backlog_pass_over(gv_backlog_t *backlog, uint64_t *number_out);
 
 /* A new connection: all that is not done is to be sent, from the lowest on. */
 void gv_backlog_rewind(gv_backlog_t *backlog);
@@ -156,6 +207,12 @@ GV_MUST_USE bool gv_backlog_restore(gv_backlog_t *backlog, uint64_t number,
 
 /* For a restart: all numbers below are done, and the next is not below. */
 void gv_backlog_done_below(gv_backlog_t *backlog, uint64_t low);
+
+/* For a restart: the numbers below may have been sent. */
+void gv_backlog_set_sent(gv_backlog_t *backlog, uint64_t sent);
+
+/* Nothing is expected soon: an empty one gives all its memory back. */
+void gv_backlog_rest(gv_backlog_t *backlog);
 
 /* Forgets all; the next number stays. */
 void gv_backlog_clear(gv_backlog_t *backlog);

@@ -26,7 +26,7 @@ static void put_session(gv_session_t *session, bool has_left)
         .client_id = gv_session_id(session),
         .uid = session->uid,
         .expiry_s = session->expiry_s,
-        .left_at_ms = has_left ? gv__to_realtime(shard, shard->now_ms) : 0,
+        .left_at_ms = has_left ? gv__to_realtime(shard, (uint64_t)session->left_ms) : 0,
     };
     gv_session_put(
         gv_journal_change(shard->journal, GV_CHANGE_SESSION, session->uid, gv_session_id(session)),
@@ -36,7 +36,7 @@ static void put_session(gv_session_t *session, bool has_left)
     durable->stored_expiry = session->expiry_s;
 }
 
-static void put_will(gv_session_t *session, uint64_t due_at_ms)
+static void put_will(gv_session_t *session, bool is_due)
 {
     gv_publish_t will = gv_publish_of(session->will);
     gv_stored_will_t record = {
@@ -47,7 +47,7 @@ static void put_will(gv_session_t *session, uint64_t due_at_ms)
         .qos = will.qos,
         .retain = will.retain,
         .delay_s = session->will_delay_s,
-        .due_at_ms = due_at_ms,
+        .due_at_ms = is_due ? gv__to_realtime(session->shard, gv__session_will_at(session)) : 0,
     };
     if (will.expires_at_ms != 0) {
         record.has_expiry = true;
@@ -56,7 +56,7 @@ static void put_will(gv_session_t *session, uint64_t due_at_ms)
     gv_journal_t *journal = session->shard->journal;
     gv_will_put(gv_journal_change(journal, GV_CHANGE_WILL, session->uid, GV_BYTES_EMPTY), &record);
     session->durable->has_stored_will = true;
-    session->durable->will_due_at_ms = due_at_ms;
+    session->durable->is_stored_due = is_due;
 }
 
 static void delete_will(gv_shard_t *shard, uint64_t uid)
@@ -83,7 +83,6 @@ gv_durable_t *gv__durable_new(gv_session_t *session)
     GV_ASSERT(session->durable == NULL);
     gv_durable_t *durable = GV_NEW(gv_durable_t);
     durable->session = session;
-    gv_link_init(&durable->dirty);
     gv_link_init(&durable->waits);
     session->durable = durable;
     gv_map_add(&session->shard->durables, durable);
@@ -104,7 +103,7 @@ void gv__durable_connect(gv_session_t *session)
         put_session(session, false);
     }
     if (session->will != NULL) {
-        put_will(session, 0);
+        put_will(session, false);
     } else {
         gv__durable_will_gone(session);
     }
@@ -112,27 +111,28 @@ void gv__durable_connect(gv_session_t *session)
      * What waits may have been sent by the time of a crash, and has to be marked as a repetition
      * then: so it is durable that the client is here before any of it goes out.
      */
-    durable->is_held = durable->backlog.count > 0;
+    durable->is_held = gv_backlog_count(&durable->backlog) > 0;
     if (durable->is_held) {
         gv_journal_mark_now(session->shard->journal, durable);
         gv_journal_then_resend(session->shard->journal, session);
     }
 }
 
-void gv__durable_left(gv_session_t *session, uint64_t will_at_ms)
+void gv__durable_left(gv_session_t *session)
 {
     gv_shard_t *shard = session->shard;
     gv_durable_t *durable = session->durable;
     if (session->expiry_s != GV_EXPIRY_NEVER || session->expiry_s != durable->stored_expiry) {
         put_session(session, true);
     }
-    if (will_at_ms != 0) {
-        put_will(session, gv__to_realtime(shard, will_at_ms));
+    if (session->will != NULL) {
+        put_will(session, true);
     }
     durable->is_held = false;
     gv_backlog_rewind(&durable->backlog);
+    gv_backlog_rest(&durable->backlog);
     durable->give_from = 0;
-    if (durable->backlog.count > 0) {
+    if (gv_backlog_count(&durable->backlog) > 0) {
         gv_journal_dirty(shard->journal, durable, GV_DIRTY_MARK);
     }
 }
@@ -188,7 +188,7 @@ void gv__durable_change_again(gv_shard_t *shard, gv_change_t what, uint64_t uid,
     if (what == GV_CHANGE_SUBSCRIPTION) {
         subscribe_again(shard, uid, text);
     } else if (what == GV_CHANGE_WILL && session != NULL && session->durable->has_stored_will) {
-        put_will(session, session->durable->will_due_at_ms);
+        put_will(session, session->durable->is_stored_due);
     } else if (what == GV_CHANGE_WILL) {
         delete_will(shard, uid);
     } else if (session != NULL) {
@@ -260,20 +260,13 @@ static bool is_too_full(const gv_session_t *session, size_t size)
 /* Drops the oldest message that has not been sent.  False: there is none. */
 static bool drop_oldest(gv_session_t *session)
 {
-    gv_durable_t *durable = session->durable;
-    gv_backlog_t *backlog = &durable->backlog;
-    if (durable->sent < backlog->low) {
-        durable->sent = backlog->low;
+    uint64_t number;
+    if (!gv_backlog_pass_over(&session->durable->backlog, &number)) {
+        return false;
     }
-    while (durable->sent < gv_backlog_end(backlog)) {
-        uint64_t number = durable->sent++;
-        if (gv_backlog_at(backlog, number)->state == GV_BACKLOG_OPEN) {
-            finish(session, number);
-            gv_counter_add(&session->shard->stats.dropped_queue_full, 1);
-            return true;
-        }
-    }
-    return false;
+    finish(session, number);
+    gv_counter_add(&session->shard->stats.dropped_queue_full, 1);
+    return true;
 }
 
 /* Makes room for one more as the policy says.  False: the new message is dropped. */
@@ -319,16 +312,13 @@ static gv_backlog_entry_t entry_of(gv_shard_t *shard, const gv_publish_t *publis
     return entry;
 }
 
-/* It has gone out over this connection, as the one at backlog.next. */
+/* It has gone out over this connection, as the next one of the backlog. */
 static void note_sent(gv_durable_t *durable, gv_backlog_entry_t *entry)
 {
     gv_counter_sub(&durable->session->shard->stats.queued_messages,
                    entry->state == GV_BACKLOG_OPEN);
     entry->state = GV_BACKLOG_SENT;
     gv_backlog_advance(&durable->backlog);
-    if (durable->sent < durable->backlog.next) {
-        durable->sent = durable->backlog.next;
-    }
 }
 
 void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
@@ -368,8 +358,8 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
     if (!gv__is_online(session)) {
         return;
     }
-    if (backlog->next == number && manner->qos == 1 && !durable->is_held &&
-        gv_backlog_can_send(backlog) && gv__window_is_open(session, backlog->open)) {
+    if (gv_backlog_next(backlog) == number && manner->qos == 1 && !durable->is_held &&
+        gv_backlog_can_send(backlog) && gv__window_is_open(session, gv_backlog_open(backlog))) {
         /* Before it is durable: if it is lost, its publisher has not been told otherwise. */
         if (gv__send_publish(shard, session->client, fanout, manner, false,
                              gv_backlog_packet_id(number))) {
@@ -380,7 +370,7 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
         gv__look_for_congestion(shard, fanout, session->client);
         return;
     }
-    if (backlog->next == number && !gv_link_is_linked(&durable->waits)) {
+    if (gv_backlog_next(backlog) == number && !gv_link_is_linked(&durable->waits)) {
         gv__durable_pump(session); /* QoS 2: waits for its commit */
     }
     if (gv_backlog_waiting(backlog) > shard->limits->queue_messages_max / 2 &&
@@ -464,7 +454,7 @@ static step_t send_next(gv_session_t *session)
     gv_shard_t *shard = session->shard;
     gv_durable_t *durable = session->durable;
     gv_backlog_t *backlog = &durable->backlog;
-    uint64_t number = backlog->next;
+    uint64_t number = gv_backlog_next(backlog);
     gv_backlog_entry_t *entry = gv_backlog_at(backlog, number);
     if (entry->state == GV_BACKLOG_DONE) {
         gv_backlog_advance(backlog);
@@ -520,7 +510,8 @@ void gv__durable_pump(gv_session_t *session)
         return;
     }
     while (gv__is_online(session) && gv_backlog_can_send(backlog) &&
-           gv__window_is_open(session, backlog->open) && send_next(session) == STEP_NEXT) {
+           gv__window_is_open(session, gv_backlog_open(backlog)) &&
+           send_next(session) == STEP_NEXT) {
     }
 }
 
@@ -664,7 +655,7 @@ void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group)
     if (why == GV_GIVE_AWAY && n < durable->give_from) {
         n = durable->give_from;
     }
-    for (; backlog->shared_count > 0 && n < gv_backlog_end(backlog); n++) {
+    for (; gv_backlog_shared_count(backlog) > 0 && n < gv_backlog_end(backlog); n++) {
         const gv_backlog_entry_t *entry = gv_backlog_at(backlog, n);
         if (entry == NULL || !may_go(entry, why)) {
             continue;

@@ -21,29 +21,32 @@ typedef struct gv_manner gv_manner_t;
 
 struct gv_durable {
     gv_session_t *session;
-    gv_link_t dirty; /* in the journal's list while `dirty_what` is not 0 */
-    gv_link_t waits; /* in a volume's list while the message at backlog.next cannot be had */
     gv_backlog_t backlog;
-    uint64_t sent;          /* numbers from here on have never been sent */
-    uint64_t give_from;     /* gv__durable_give() goes on here when it is woken */
-    uint32_t stage_stamp;   /* the part with the last mark that somebody waited for */
-    uint32_t stored_expiry; /* as the store has it [s] */
-    uint8_t dirty_what;     /* GV_DIRTY_... */
-    bool is_stored;         /* the session's record has been written ... */
-    bool is_stored_left;    /* ... and says when its client left */
-    bool has_stored_will;
-    bool is_held;            /* what waits goes out when the mark of this connection is durable */
-    bool was_connected;      /* the rest is for a restart: by the last mark, ... */
-    uint64_t marked_end;     /* ... which was written when this number was the next; ... */
-    uint64_t left_at_ms;     /* ... when the client left, real time, 0: it had not; ... */
-    uint64_t will_due_at_ms; /* ... when its will is due, real time, 0: it was not, as stored */
+    union {
+        gv_link_t waits; /* in a volume's list while the next message cannot be had */
+        struct {
+            uint64_t sent; /* by the last mark, ... */
+            uint64_t end;  /* ... which was written when this number was the next */
+        } marked;          /* only during a restart */
+    };
+    uint64_t give_from;       /* gv__durable_give() goes on here when it is woken */
+    uint32_t dirty_at;        /* place in the journal's list while `dirty_what` is not 0 */
+    uint32_t stage_stamp;     /* the part with the last mark that somebody waited for */
+    uint32_t stored_expiry;   /* as the store has it [s] */
+    uint8_t dirty_what;       /* GV_DIRTY_... */
+    bool is_stored : 1;       /* the session's record has been written ... */
+    bool is_stored_left : 1;  /* ... and says when its client left */
+    bool has_stored_will : 1; /* the will's as well ... */
+    bool is_stored_due : 1;   /* ... and says when it is due */
+    bool is_held : 1;         /* what waits goes out when the mark of this connection is durable */
+    bool was_connected : 1;   /* by the last mark; only during a restart */
 };
 
 /* CONNECT: the session is to be durable from now on, or is so already; writes what has changed. */
 void gv__durable_connect(gv_session_t *session);
 
-/* Its client has gone, the session stays; will_at_ms (monotonic): when its will is due, or 0. */
-void gv__durable_left(gv_session_t *session, uint64_t will_at_ms);
+/* Its client has gone, the session stays. */
+void gv__durable_left(gv_session_t *session);
 
 /* The will has been published, or taken back. */
 void gv__durable_will_gone(gv_session_t *session);

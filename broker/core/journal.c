@@ -22,7 +22,6 @@ void gv_journal_new(gv_shard_t *shard, const gv_journal_options_t *options,
     gv_store_lane_init(&journal->lane, options->store, options->post, options->post_arg);
     gv_list_init(&journal->closed);
     gv_list_init(&journal->submitted);
-    gv_list_init(&journal->dirty);
     gv_list_init(&journal->loads);
     gv_timer_init(&journal->timer, on_timer);
     gv_shelf_init(&journal->shelf, options->image_bytes_max);
@@ -48,6 +47,7 @@ void gv_journal_free(gv_journal_t **journalp)
     gv_shelf_deinit(&journal->shelf);
     gv_free(journal->ids.data);
     gv_free(journal->undeleted.data);
+    gv_free(journal->dirty.data);
     gv_free(journal);
 }
 
@@ -264,8 +264,7 @@ static void on_timer(gv_timer_t *timer)
     gv_shard_t *shard = journal->shard;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     show(journal);
-    if (!gv_list_is_empty(&journal->dirty) || gv__journal_needs_cleaning(journal) ||
-        has_garbage(journal)) {
+    if (journal->dirty.size > 0 || gv__journal_needs_cleaning(journal) || has_garbage(journal)) {
         gv__part_open(journal)->is_urgent = true;
     }
     if (gv_shelf_count(&journal->shelf) > 0 || !gv_log_old_is_gone(journal->log)) {

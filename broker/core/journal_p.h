@@ -141,7 +141,7 @@ struct gv_journal {
     gv_pile_t undeleted; /* uint64_t: segments they were to delete */
     bool has_undeleted_old;
     uint32_t stored_stamp; /* all parts up to this one have been answered */
-    gv_list_t dirty;       /* gv_durable_t.dirty */
+    gv_pile_t dirty;       /* gv_durable_t *; NULL: it has ended */
     bool has_urgent_dirty;
     bool is_failing;  /* the last commit failed */
     bool is_finished; /* the store is being closed */

@@ -263,7 +263,8 @@ void gv_journal_release(gv_journal_t *journal, gv_place_t place)
 void gv_journal_dirty(gv_journal_t *journal, gv_durable_t *durable, unsigned what)
 {
     if (durable->dirty_what == 0) {
-        gv_list_append(&journal->dirty, &durable->dirty);
+        durable->dirty_at = (uint32_t)GV_PILE_COUNT(&journal->dirty, gv_durable_t *);
+        *GV_PILE_PUSH(&journal->dirty, gv_durable_t *) = durable;
     }
     durable->dirty_what |= (uint8_t)what;
     if (what != GV_DIRTY_MARK) {
@@ -276,7 +277,8 @@ void gv_journal_dirty(gv_journal_t *journal, gv_durable_t *durable, unsigned wha
 void gv_journal_forget(gv_durable_t *durable)
 {
     if (durable->dirty_what != 0) {
-        gv_list_remove(&durable->dirty);
+        gv_journal_t *journal = durable->session->shard->journal;
+        *GV_PILE_AT(&journal->dirty, gv_durable_t *, durable->dirty_at) = NULL;
         durable->dirty_what = 0;
     }
     if (gv_link_is_linked(&durable->waits)) {
@@ -411,9 +413,11 @@ static void write_mark(gv_part_t *part, const gv_durable_t *durable)
 {
     const gv_backlog_t *backlog = &durable->backlog;
     /* States are needed up to the last one that is not plainly open. */
-    uint64_t end = durable->sent > backlog->done_end ? durable->sent : backlog->done_end;
+    uint64_t sent = gv_backlog_sent(backlog);
+    uint64_t done_end = gv_backlog_done_end(backlog);
+    uint64_t end = sent > done_end ? sent : done_end;
     uint32_t count = (uint32_t)(end > backlog->low ? end - backlog->low : 0);
-    count = count < backlog->span ? count : backlog->span;
+    count = count < gv_backlog_span(backlog) ? count : gv_backlog_span(backlog);
     while (count > 0 &&
            state_of(gv_backlog_at(backlog, backlog->low + count - 1)) == GV_SEGMENT_OPEN) {
         count--;
@@ -421,7 +425,7 @@ static void write_mark(gv_part_t *part, const gv_durable_t *durable)
     gv_segment_mark_t mark = {
         .session = durable->session->uid,
         .low = backlog->low,
-        .sent = durable->sent,
+        .sent = sent,
         .is_connected = durable->session->client != NULL,
         .count = count,
     };
@@ -445,8 +449,14 @@ void gv_journal_mark_now(gv_journal_t *journal, gv_durable_t *durable)
 void gv__part_write_dirty(gv_journal_t *journal, unsigned what)
 {
     gv_part_t *part = gv__part_open(journal);
-    gv_list_foreach_safe (&journal->dirty, link) {
-        gv_durable_t *durable = gv_container_of(link, gv_durable_t, dirty);
+    gv_durable_t **dirty = (gv_durable_t **)(void *)journal->dirty.data;
+    size_t count = GV_PILE_COUNT(&journal->dirty, gv_durable_t *);
+    uint32_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        gv_durable_t *durable = dirty[i];
+        if (durable == NULL) {
+            continue;
+        }
         unsigned due = durable->dirty_what & what;
         if ((due & (GV_DIRTY_MARK | GV_DIRTY_STAGE)) != 0) {
             write_mark(part, durable);
@@ -460,10 +470,12 @@ void gv__part_write_dirty(gv_journal_t *journal, unsigned what)
             part->has_tables = true;
         }
         durable->dirty_what &= (uint8_t)~due;
-        if (durable->dirty_what == 0) {
-            gv_list_remove(&durable->dirty);
+        if (durable->dirty_what != 0) {
+            durable->dirty_at = left;
+            dirty[left++] = durable;
         }
     }
+    journal->dirty.size = left * sizeof(gv_durable_t *);
 }
 
 /* ---- the segment ------------------------------------------------------------------------------

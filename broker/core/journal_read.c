@@ -188,8 +188,8 @@ gv_journal_read_t gv_journal_read(gv_journal_t *journal, gv_durable_t *durable, 
         .id_count = count,
     };
     if (message.expires_at_ms != 0) {
-        message_out->publish.expires_at_ms =
-            gv__from_realtime(journal->shard, message.expires_at_ms);
+        int64_t expires_at_ms = gv__from_realtime(journal->shard, message.expires_at_ms);
+        message_out->publish.expires_at_ms = expires_at_ms > 0 ? (uint64_t)expires_at_ms : 1;
     }
     return GV_READ_OK;
 }

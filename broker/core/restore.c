@@ -53,7 +53,8 @@ static gv_err_t on_session(const gv_stored_session_t *record, void *arg)
     durable->is_stored = true;
     durable->is_stored_left = record->left_at_ms != 0;
     durable->stored_expiry = record->expiry_s;
-    durable->left_at_ms = record->left_at_ms;
+    session->left_ms = record->left_at_ms != 0 ? gv__from_realtime(shard, record->left_at_ms)
+                                               : (int64_t)shard->now_ms;
     restore->counts.sessions++;
     return GV_OK;
 }
@@ -110,7 +111,11 @@ static gv_err_t on_will(const gv_stored_will_t *record, void *arg)
     gv_publish_done(&publish);
     session->will_delay_s = record->delay_s;
     session->durable->has_stored_will = true;
-    session->durable->will_due_at_ms = record->due_at_ms;
+    session->durable->is_stored_due = record->due_at_ms != 0;
+    if (record->due_at_ms != 0) {
+        session->left_ms =
+            gv__from_realtime(session->shard, record->due_at_ms) - (int64_t)record->delay_s * 1000;
+    }
     restore->counts.wills++;
     return GV_OK;
 }
@@ -181,9 +186,9 @@ static void on_mark(restore_t *restore, const gv_segment_mark_t *mark)
             gv_backlog_finish(backlog, mark->low + i);
         }
     }
-    durable->sent = mark->sent;
+    durable->marked.sent = mark->sent;
     durable->was_connected = mark->is_connected;
-    durable->marked_end = gv_backlog_end(backlog);
+    durable->marked.end = gv_backlog_end(backlog);
 }
 
 static gv_err_t on_segment(gv_bytes_t key, gv_bytes_t value, void *arg)
@@ -265,39 +270,28 @@ static void shelve(restore_t *restore, gv_shard_t *shard)
 static void note_sent(gv_durable_t *durable)
 {
     gv_backlog_t *backlog = &durable->backlog;
-    uint64_t sent = backlog->low;
     for (uint64_t n = backlog->low; n < gv_backlog_end(backlog); n++) {
         gv_backlog_entry_t *entry = gv_backlog_at(backlog, n);
-        if (n < durable->marked_end) {
-            entry->was_sent = n < durable->sent || durable->was_connected;
+        if (n < durable->marked.end) {
+            entry->was_sent = n < durable->marked.sent || durable->was_connected;
         }
-        sent = entry->was_sent ? n + 1 : sent;
+        if (entry->was_sent) {
+            gv_backlog_set_sent(backlog, n + 1);
+        }
     }
-    durable->sent = sent;
+    gv_link_init(&durable->waits); /* it was `marked` until now */
+    gv_backlog_rest(backlog);
 }
 
-/* Its clocks: as if the client had left when it did, or at this start. */
-static void resume_clocks(gv_shard_t *shard, gv_session_t *session)
+/* Its clocks: as if the client had left when it did, or at this start, which is written then. */
+static void resume_clocks(gv_session_t *session)
 {
     const gv_durable_t *durable = session->durable;
-    bool is_new = (durable->left_at_ms == 0 && session->expiry_s != GV_EXPIRY_NEVER) ||
-                  (session->will != NULL && durable->will_due_at_ms == 0);
-    uint64_t left_ms =
-        durable->left_at_ms != 0 ? gv__from_realtime(shard, durable->left_at_ms) : shard->now_ms;
-    uint64_t will_at_ms = 0;
-    uint64_t ends_at_ms = 0;
-    if (session->will != NULL) {
-        will_at_ms = durable->will_due_at_ms != 0
-                         ? gv__from_realtime(shard, durable->will_due_at_ms)
-                         : left_ms + (uint64_t)session->will_delay_s * 1000;
+    if ((!durable->is_stored_left && session->expiry_s != GV_EXPIRY_NEVER) ||
+        (session->will != NULL && !durable->is_stored_due)) {
+        gv__durable_left(session);
     }
-    if (session->expiry_s != GV_EXPIRY_NEVER) {
-        ends_at_ms = left_ms + (uint64_t)session->expiry_s * 1000;
-    }
-    if (is_new) {
-        gv__durable_left(session, will_at_ms);
-    }
-    gv__session_away(session, will_at_ms, ends_at_ms);
+    gv__session_away(session);
 }
 
 static void finish_shard(restore_t *restore, gv_shard_t *shard)
@@ -307,7 +301,7 @@ static void finish_shard(restore_t *restore, gv_shard_t *shard)
     for (gv_durable_t *durable; (durable = gv_map_next(&shard->durables, &cursor)) != NULL;) {
         note_sent(durable);
         gv_counter_add(&shard->stats.queued_bytes, gv_backlog_bytes(&durable->backlog));
-        resume_clocks(shard, durable->session);
+        resume_clocks(durable->session);
     }
 }
 

@@ -43,7 +43,7 @@ static bool has_room(const gv_session_t *session)
     uint32_t max = session->client->inflight_max;
     if (session->durable != NULL) {
         const gv_backlog_t *backlog = &session->durable->backlog;
-        return gv_backlog_waiting(backlog) == 0 && backlog->open < max;
+        return gv_backlog_waiting(backlog) == 0 && gv_backlog_open(backlog) < max;
     }
     return session->flow->queue.count == 0 && gv_inflight_open(&session->flow->inflight) < max;
 }

@@ -9,6 +9,9 @@ gv_session_t *gv_session_find(gv_shard_t *shard, gv_bytes_t id)
     return gv_map_find(&shard->sessions, id);
 }
 
+/* Sessions that end, or wills, between two looks at the sockets. */
+#define DUES_AT_ONCE 1000
+
 /* ---- memory that comes when it is needed --------------------------------------------------------
  */
 
@@ -40,31 +43,61 @@ static void drop_flow(gv_session_t *session)
     }
 }
 
-struct gv_away {
-    gv_timer_t timer; /* the nearer of the two */
-    gv_session_t *session;
-    uint64_t will_at_ms; /* 0: no will is due */
-    uint64_t ends_at_ms; /* 0: never */
-};
-
-static void drop_away(gv_session_t *session)
+/* Its client has gone: what is empty goes as well. */
+static void rest(gv_session_t *session)
 {
-    if (session->away != NULL) {
-        gv_timer_stop(&session->away->timer);
-        gv_free(session->away);
-        session->away = NULL;
+    const gv_flow_t *flow = session->flow;
+    if (flow->queue.count == 0 && flow->inflight.count == 0 && flow->received.count == 0 &&
+        flow->left == NULL) {
+        drop_flow(session);
     }
 }
 
-static void start_timer(gv_away_t *away)
+/* ---- what falls due while the client is away ---------------------------------------------------
+ */
+
+/* Not 0, which dues_watched_ms is when there is none. */
+static uint64_t after_leaving(const gv_session_t *session, uint32_t seconds)
 {
-    uint64_t at = away->ends_at_ms;
-    if (away->will_at_ms != 0 && (at == 0 || away->will_at_ms < at)) {
-        at = away->will_at_ms;
+    int64_t at_ms = session->left_ms + (int64_t)seconds * 1000;
+    return at_ms > 0 ? (uint64_t)at_ms : 1;
+}
+
+uint64_t gv__session_will_at(const gv_session_t *session)
+{
+    return session->will == NULL ? UINT64_MAX : after_leaving(session, session->will_delay_s);
+}
+
+static uint64_t ends_at(const gv_session_t *session)
+{
+    return session->expiry_s == GV_EXPIRY_NEVER ? UINT64_MAX
+                                                : after_leaving(session, session->expiry_s);
+}
+
+static void set_due(gv_session_t *session)
+{
+    uint64_t will_at_ms = gv__session_will_at(session);
+    uint64_t ends_at_ms = ends_at(session);
+    uint64_t at_ms = will_at_ms < ends_at_ms ? will_at_ms : ends_at_ms;
+    if (at_ms != UINT64_MAX) {
+        gv_dues_set(&session->shard->dues, session, at_ms);
     }
-    if (at != 0) {
-        gv_timer_start(away->session->shard->wheel, &away->timer, at);
+}
+
+/* The timer follows the first of them; one that fires for nothing is no harm. */
+static void watch_dues(gv_shard_t *shard)
+{
+    uint64_t at_ms = gv_dues_next_ms(&shard->dues);
+    if (at_ms != UINT64_MAX && at_ms != shard->dues_watched_ms) {
+        shard->dues_watched_ms = at_ms;
+        gv_timer_start(shard->wheel, &shard->dues_timer, at_ms);
     }
+}
+
+void gv__session_away(gv_session_t *session)
+{
+    set_due(session);
+    watch_dues(session->shard);
 }
 
 /* ---- wills and ends -----------------------------------------------------------------------------
@@ -93,23 +126,32 @@ static void publish_will(gv_session_t *session)
     gv__durable_will_gone(session);
 }
 
-static void on_due(gv_timer_t *timer)
+static void on_due(gv_session_t *session)
 {
-    gv_away_t *away = gv_container_of(timer, gv_away_t, timer);
-    gv_session_t *session = away->session;
-    gv_shard_t *shard = session->shard;
-    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
-    shard->ports.read_begin(shard->ports.arg);
-    if (away->will_at_ms != 0 && away->will_at_ms <= shard->now_ms) {
-        away->will_at_ms = 0;
+    uint64_t now_ms = session->shard->now_ms;
+    if (ends_at(session) <= now_ms) {
+        gv_session_end(&session);
+        return;
+    }
+    if (gv__session_will_at(session) <= now_ms) {
         publish_will(session);
     }
-    if (away->ends_at_ms != 0 && away->ends_at_ms <= shard->now_ms) {
-        gv_session_end(&session);
-    } else {
-        start_timer(away);
+    set_due(session);
+}
+
+void gv__session_on_dues(gv_timer_t *timer)
+{
+    gv_shard_t *shard = gv_container_of(timer, gv_shard_t, dues_timer);
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    shard->dues_watched_ms = 0;
+    shard->ports.read_begin(shard->ports.arg);
+    gv_session_t *session;
+    for (int i = 0; i < DUES_AT_ONCE && (session = gv_dues_take(&shard->dues, shard->now_ms));
+         i++) {
+        on_due(session);
     }
     shard->ports.read_end(shard->ports.arg);
+    watch_dues(shard);
 }
 
 gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id)
@@ -176,7 +218,7 @@ void gv_session_attach(gv_session_t *session, gv_client_t *client)
 {
     GV_ASSERT(session->client == NULL);
     session->client = client;
-    drop_away(session);
+    gv_dues_drop(&session->shard->dues, session);
     count_shared(session, true);
 }
 
@@ -185,6 +227,7 @@ void gv_session_detach(gv_session_t *session, bool is_will_due)
     gv_shard_t *shard = session->shard;
     GV_ASSERT(session->client != NULL);
     session->client = NULL;
+    session->left_ms = (int64_t)shard->now_ms;
     count_shared(session, false);
     if (!is_will_due) {
         gv_msgbuf_unref(&session->will);
@@ -197,37 +240,17 @@ void gv_session_detach(gv_session_t *session, bool is_will_due)
     if (session->flow->inflight.count > 0 || session->flow->queue.count > 0) {
         gv__give_to_others(session, false);
     }
-    uint64_t will_at_ms = 0;
     if (session->will != NULL && session->will_delay_s == 0) {
         publish_will(session);
-    } else if (session->will != NULL) {
-        will_at_ms = shard->now_ms + (uint64_t)session->will_delay_s * 1000;
     }
+    rest(session);
     if (session->durable != NULL) {
-        gv__durable_left(session, will_at_ms);
+        gv__durable_left(session);
         if (!gv__drain_is_final(shard)) { /* else the others are going too */
             gv__durable_give(session, GV_GIVE_AWAY, GV_BYTES_EMPTY);
         }
     }
-    uint64_t ends_at_ms = 0;
-    if (session->expiry_s != GV_EXPIRY_NEVER) {
-        ends_at_ms = shard->now_ms + (uint64_t)session->expiry_s * 1000;
-    }
-    gv__session_away(session, will_at_ms, ends_at_ms);
-}
-
-void gv__session_away(gv_session_t *session, uint64_t will_at_ms, uint64_t ends_at_ms)
-{
-    if (will_at_ms == 0 && ends_at_ms == 0) {
-        return;
-    }
-    gv_away_t *away = GV_NEW(gv_away_t);
-    gv_timer_init(&away->timer, on_due);
-    away->session = session;
-    away->will_at_ms = will_at_ms;
-    away->ends_at_ms = ends_at_ms;
-    session->away = away;
-    start_timer(away);
+    gv__session_away(session);
 }
 
 static void session_free(gv_session_t *session)
@@ -237,7 +260,7 @@ static void session_free(gv_session_t *session)
         gv__durable_free(session);
     }
     drop_flow(session);
-    drop_away(session);
+    gv_dues_drop(&shard->dues, session);
     gv_msgbuf_unref(&session->will);
     void *removed = gv_map_remove(&shard->sessions, gv_session_id(session));
     GV_ASSERT(removed == session);

@@ -16,7 +16,6 @@
  * Threads: the shard's.
  */
 
-#include "base/timerwheel.h"
 #include "broker/core/inflight.h"
 #include "broker/core/ports.h"
 #include "broker/core/queue.h"
@@ -41,9 +40,6 @@ typedef struct gv_flow {
     gv_left_group_t *left; /* usually none */
 } gv_flow_t;
 
-/* What an offline session waits for. */
-typedef struct gv_away gv_away_t;
-
 /* What outlives the process: durable.h. */
 typedef struct gv_durable gv_durable_t;
 
@@ -51,10 +47,10 @@ struct gv_session {
     gv_client_t *client; /* NULL while offline */
     gv_shard_t *shard;
     gv_flow_t *flow;       /* for reading: never NULL; for writing: gv_session_flow() */
-    gv_away_t *away;       /* NULL while online, or when nothing is due */
     gv_durable_t *durable; /* NULL for a session that ends with its connection */
     gv_msgbuf_t *will;     /* NULL: none */
     uint64_t uid;          /* on this node; never 0, never used again */
+    int64_t left_ms;       /* offline: since then, monotonic; below 0: before the machine started */
     gv_list_t subscriptions;
     uint32_t subscription_count;
     uint32_t shared_count; /* of these, in shared groups */
@@ -62,6 +58,7 @@ struct gv_session {
     uint32_t will_delay_s;
     uint32_t fanout_turn; /* gv_fanout: the message this session was last collected for */
     uint32_t fanout_index;
+    uint32_t due_place; /* gv_dues */
     uint16_t id_size;
     bool is_persistent; /* expiry_s > 0: messages in flight are kept for sending them again */
     uint8_t id[];

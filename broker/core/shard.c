@@ -48,6 +48,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     memcpy(shard->node_id, options->node_id, sizeof(shard->node_id));
     shard->uid_base = options->start_number << 40 | (uint64_t)options->index << 32;
     gv_journal_new(shard, &options->journal, &shard->journal);
+    gv_timer_init(&shard->dues_timer, gv__session_on_dues);
     gv_map_init(&shard->durables, durable_key, options->hash_seed);
     gv_rng_init(&shard->rng, options->random_seed, options->index);
     gv_matches_init(&shard->matches);
@@ -85,6 +86,8 @@ void gv_shard_free(gv_shard_t **shardp)
     for (gv_session_t *session; (session = gv_map_next(&shard->sessions, &cursor)) != NULL;) {
         gv_session_discard(&session);
     }
+    gv_timer_stop(&shard->dues_timer);
+    gv_dues_deinit(&shard->dues);
     gv_journal_free(&shard->journal);
     gv_map_deinit(&shard->durables);
     gv__replays_deinit(shard);
@@ -299,14 +302,10 @@ uint64_t gv__to_realtime(const gv_shard_t *shard, uint64_t monotonic_ms)
     return shard->ports.realtime_ms(shard->ports.arg) + monotonic_ms - shard->now_ms;
 }
 
-uint64_t gv__from_realtime(const gv_shard_t *shard, uint64_t realtime_ms)
+int64_t gv__from_realtime(const gv_shard_t *shard, uint64_t realtime_ms)
 {
     uint64_t now_ms = shard->ports.realtime_ms(shard->ports.arg);
-    if (realtime_ms >= now_ms) {
-        return shard->now_ms + (realtime_ms - now_ms);
-    }
-    uint64_t ago_ms = now_ms - realtime_ms;
-    return shard->now_ms > ago_ms ? shard->now_ms - ago_ms : 1;
+    return (int64_t)(realtime_ms - now_ms + shard->now_ms);
 }
 
 /* ---- the node's own messages ---------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "broker/core/aliases.h"
 #include "broker/core/client.h"
+#include "broker/core/dues.h"
 #include "broker/core/durable.h"
 #include "broker/core/fanout.h"
 #include "broker/core/office.h"
@@ -137,7 +138,10 @@ struct gv_shard {
     gv_office_t office;
     gv_subscriptions_t subscriptions;
     gv_map_t sessions;
-    gv_map_t durables; /* gv_durable_t by the uid of its session */
+    gv_dues_t dues; /* of sessions whose clients are away */
+    gv_timer_t dues_timer;
+    uint64_t dues_watched_ms; /* what the timer is set to; 0: it is not */
+    gv_map_t durables;        /* gv_durable_t by the uid of its session */
     gv_journal_t *journal;
     uint32_t ended_stamp; /* the journal's part in which the last stored session has ended */
     gv_map_t logins; /* of clients that authenticate or have: gv_login_t by index of the client */
@@ -189,10 +193,16 @@ static inline uint16_t gv__desk_routes(const gv_shard_t *shard)
 
 /* The loop's clock against the time of day; both in milliseconds. */
 uint64_t gv__to_realtime(const gv_shard_t *shard, uint64_t monotonic_ms);
-uint64_t gv__from_realtime(const gv_shard_t *shard, uint64_t realtime_ms);
+int64_t gv__from_realtime(const gv_shard_t *shard, uint64_t realtime_ms);
 
-/* Starts the clocks of an offline session: its will is due then, and it ends then; 0: never. */
-void gv__session_away(gv_session_t *session, uint64_t will_at_ms, uint64_t ends_at_ms);
+/* Starts the clocks of an offline session: its will and its end, counted from left_ms. */
+void gv__session_away(gv_session_t *session);
+
+/* When the will of an offline session is due; UINT64_MAX: it has none. */
+uint64_t gv__session_will_at(const gv_session_t *session);
+
+/* dues_timer: publishes wills and ends sessions. */
+void gv__session_on_dues(gv_timer_t *timer);
 
 /* Whether this second of the time of day has come; 0 never does. */
 static inline bool gv__is_past(const gv_shard_t *shard, uint32_t realtime_s)

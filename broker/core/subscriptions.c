@@ -17,6 +17,15 @@ static gv_bytes_t text_of(const void *value)
     return gv_filter_text(value);
 }
 
+static void drop_many(gv_filter_t *filter)
+{
+    if (filter->_capacity > 0) {
+        gv_free(filter->_many);
+        filter->_capacity = 0;
+        filter->_one = NULL;
+    }
+}
+
 void gv_subscriptions_init(gv_subscriptions_t *table, uint64_t hash_seed)
 {
     *table = (gv_subscriptions_t){0};
@@ -29,7 +38,7 @@ void gv_subscriptions_deinit(gv_subscriptions_t *table)
         gv_filter_t *filter = table->_by_index[i];
         if (filter != NULL) {
             GV_ASSERT(filter->count == 0);
-            gv_free(filter->_many);
+            drop_many(filter);
             gv_free(filter);
         }
     }
@@ -120,7 +129,7 @@ void gv_subscriptions_release(gv_subscriptions_t *table, gv_filter_t *filter, ui
     remember_free(table, (gv_free_slot_t){.released_ms = now_ms, .index = index});
     void *removed = gv_map_remove(&table->_by_text, gv_filter_text(filter));
     GV_ASSERT(removed == filter);
-    gv_free(filter->_many);
+    drop_many(filter);
     gv_free(filter);
 }
 
@@ -137,21 +146,27 @@ gv_filter_t *gv_subscriptions_next(const gv_subscriptions_t *table, uint32_t *cu
 
 /* ---- members --------------------------------------------------------------------------------- */
 
+static void grow(gv_filter_t *filter)
+{
+    uint32_t capacity = filter->_capacity == 0 ? 4 : filter->_capacity * 2;
+    gv_subscription_t **many = filter->_capacity == 0 ? NULL : filter->_many;
+    gv_subscription_t *one = filter->_capacity == 0 ? filter->_one : NULL;
+    many = gv_xrealloc(many, capacity * sizeof(gv_subscription_t *));
+    if (one != NULL) {
+        many[0] = one;
+    }
+    filter->_many = many;
+    filter->_capacity = capacity;
+}
+
 static void member_add(gv_filter_t *filter, gv_subscription_t *subscription)
 {
-    subscription->position = filter->count;
-    if (filter->count == 0 && filter->_many == NULL) {
+    subscription->position = filter->count & GV_FILTER_MEMBERS_MAX;
+    if (filter->count == 0 && filter->_capacity == 0) {
         filter->_one = subscription;
     } else {
-        if (filter->_many == NULL || filter->count == filter->_capacity) {
-            uint32_t capacity = filter->_capacity == 0 ? 4 : filter->_capacity * 2;
-            bool was_one = filter->_many == NULL;
-            filter->_many = gv_xrealloc(filter->_many, capacity * sizeof(gv_subscription_t *));
-            filter->_capacity = capacity;
-            if (was_one) {
-                filter->_many[0] = filter->_one;
-                filter->_one = NULL;
-            }
+        if (filter->_capacity == 0 || filter->count == filter->_capacity) {
+            grow(filter);
         }
         filter->_many[filter->count] = subscription;
     }
@@ -162,7 +177,7 @@ static void member_remove(gv_filter_t *filter, gv_subscription_t *subscription)
 {
     GV_ASSERT(filter->count > 0);
     filter->count--;
-    if (filter->_many == NULL) {
+    if (filter->_capacity == 0) {
         filter->_one = NULL;
         return;
     }
@@ -170,10 +185,9 @@ static void member_remove(gv_filter_t *filter, gv_subscription_t *subscription)
     filter->_many[subscription->position] = last;
     last->position = subscription->position;
     if (filter->count == 1) {
-        filter->_one = filter->_many[0];
-        gv_free(filter->_many);
-        filter->_many = NULL;
-        filter->_capacity = 0;
+        last = filter->_many[0];
+        drop_many(filter);
+        filter->_one = last;
     }
 }
 
@@ -213,6 +227,9 @@ gv_err_t gv_subscriptions_add(gv_subscriptions_t *table, gv_session_t *session, 
         if (err != GV_OK) {
             return err;
         }
+    }
+    if (subscription == NULL && filter->count == GV_FILTER_MEMBERS_MAX) {
+        return GV_ERR_LIMIT;
     }
     if (subscription == NULL) {
         subscription = GV_NEW(gv_subscription_t);

@@ -20,7 +20,7 @@
  *
  * A shared subscription `$share/group/filter` is a filter of its own with members.
  *
- * Threads: the shard's.  Memory: about 40 bytes and the text per filter, 48 per subscription.
+ * Threads: the shard's.  Memory: 40 bytes and the text per filter, 40 per subscription.
  */
 
 #include "base/bytes.h"
@@ -29,6 +29,8 @@
 #include "base/map.h"
 
 #define GV_FILTERS_MAX ((uint32_t)1 << 24)
+/* Subscriptions to one filter on one shard. */
+#define GV_FILTER_MEMBERS_MAX (((uint32_t)1 << 24) - 1)
 
 typedef struct gv_session gv_session_t;
 typedef struct gv_filter gv_filter_t;
@@ -42,31 +44,35 @@ enum {
 typedef struct gv_subscription {
     gv_session_t *session;
     gv_filter_t *filter;
-    gv_link_t link;    /* in the session's list */
-    uint32_t id;       /* subscription identifier; 0 is none */
-    uint32_t position; /* in filter->members */
-    uint8_t options;   /* GV_SUB_... */
+    gv_link_t link;         /* in the session's list */
+    uint32_t id;            /* subscription identifier; 0 is none */
+    uint32_t options : 8;   /* GV_SUB_... */
+    uint32_t position : 24; /* in filter->members */
 } gv_subscription_t;
 
+_Static_assert(sizeof(gv_subscription_t) == 40, "there may be millions");
+
 struct gv_filter {
-    gv_subscription_t **_many; /* NULL while there is at most one */
-    gv_subscription_t *_one;
+    union {
+        gv_subscription_t **_many;
+        gv_subscription_t *_one; /* while _capacity is 0: there is at most one */
+    };
     uint32_t count;
     uint32_t _capacity;
     uint32_t slot;
-    uint32_t turn;      /* shared: whose turn it is */
-    uint32_t online;    /* shared: members that are online */
-    uint32_t announced; /* the weight the router was last told */
-    uint16_t size;      /* of the text [bytes] */
-    bool is_shared;
-    bool is_leaving;     /* the router has been told to forget it */
+    uint32_t turn;       /* shared: whose turn it is */
+    uint32_t online;     /* shared: members that are online */
+    uint32_t announced;  /* the weight the router was last told */
     uint32_t unsets_out; /* times the router is to forget it and has not answered */
+    uint16_t size;       /* of the text [bytes] */
+    bool is_shared;
+    bool is_leaving; /* the router has been told to forget it */
     uint8_t text[];
 };
 
 static inline gv_subscription_t *gv_filter_member(const gv_filter_t *filter, uint32_t position)
 {
-    return filter->_many != NULL ? filter->_many[position] : filter->_one;
+    return filter->_capacity > 0 ? filter->_many[position] : filter->_one;
 }
 
 static inline gv_bytes_t gv_filter_text(const gv_filter_t *filter)
@@ -107,7 +113,8 @@ gv_filter_t *gv_subscriptions_find(const gv_subscriptions_t *table, gv_bytes_t t
 
 /*
  * The session's subscription to this filter, added or replaced.  *is_new tells which.
- * GV_ERR_LIMIT when the shard has GV_FILTERS_MAX filters.
+ * GV_ERR_LIMIT when the shard has GV_FILTERS_MAX filters, or this one GV_FILTER_MEMBERS_MAX
+ * members.
  */
 GV_MUST_USE gv_err_t gv_subscriptions_add(gv_subscriptions_t *table, gv_session_t *session,
                                           gv_bytes_t text, bool is_shared, uint8_t options,

@@ -14,7 +14,7 @@ static uint64_t push(gv_backlog_t *backlog, uint32_t units)
 
 static void send_one(gv_backlog_t *backlog)
 {
-    gv_backlog_entry_t *entry = gv_backlog_at(backlog, backlog->next);
+    gv_backlog_entry_t *entry = gv_backlog_at(backlog, gv_backlog_next(backlog));
     entry->state = GV_BACKLOG_SENT;
     gv_backlog_advance(backlog);
 }
@@ -73,15 +73,15 @@ START_TEST(a_restart_may_bring_messages_in_any_order)
     }
     ck_assert_uint_eq(backlog.low, 90);
     ck_assert_uint_eq(gv_backlog_end(&backlog), 104);
-    ck_assert_uint_eq(backlog.count, 5);
-    ck_assert_uint_eq(backlog.units, 10);
+    ck_assert_uint_eq(gv_backlog_count(&backlog), 5);
+    ck_assert_uint_eq(gv_backlog_bytes(&backlog) / GV_BACKLOG_UNIT, 10);
     ck_assert_int_eq(gv_backlog_at(&backlog, 102)->state, GV_BACKLOG_DONE);
     ck_assert(!gv_backlog_restore(&backlog, (uint64_t)1 << 60, entry));
     gv_backlog_done_below(&backlog, 101);
     ck_assert_uint_eq(backlog.low, 101);
-    ck_assert_uint_eq(backlog.count, 2);
+    ck_assert_uint_eq(gv_backlog_count(&backlog), 2);
     gv_backlog_done_below(&backlog, 200);
-    ck_assert_uint_eq(backlog.count, 0);
+    ck_assert_uint_eq(gv_backlog_count(&backlog), 0);
     ck_assert_uint_eq(gv_backlog_end(&backlog), 200);
     gv_backlog_clear(&backlog);
 }
@@ -111,7 +111,7 @@ START_TEST(it_behaves_as_a_plain_array)
             model[end].state = GV_BACKLOG_OPEN;
             model[end++].units = units;
         } else if (dice < 70 && gv_backlog_can_send(&backlog)) {
-            next = backlog.next;
+            next = gv_backlog_next(&backlog);
             if (model[next].state == GV_BACKLOG_DONE) {
                 gv_backlog_advance(&backlog);
             } else {
@@ -140,12 +140,12 @@ START_TEST(it_behaves_as_a_plain_array)
             is_alike &= (gv_backlog_at(&backlog, i)->state == GV_BACKLOG_DONE) == is_done;
             count += !is_done;
             units += is_done ? 0 : model[i].units;
-            open += !is_done && i < backlog.next;
+            open += !is_done && i < gv_backlog_next(&backlog);
         }
         ck_assert(is_alike);
-        ck_assert_uint_eq(backlog.count, count);
-        ck_assert_uint_eq(backlog.units, units);
-        ck_assert_uint_eq(backlog.open, open);
+        ck_assert_uint_eq(gv_backlog_count(&backlog), count);
+        ck_assert_uint_eq(gv_backlog_bytes(&backlog) / GV_BACKLOG_UNIT, units);
+        ck_assert_uint_eq(gv_backlog_open(&backlog), open);
         ck_assert(backlog.low == end || model[backlog.low].state != GV_BACKLOG_DONE);
         if (end - backlog.low > 300) { /* keeps the comparison cheap */
             gv_backlog_finish(&backlog, backlog.low);
