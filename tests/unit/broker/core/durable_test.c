@@ -680,6 +680,58 @@ START_TEST(wills_and_expiry_go_on_over_restarts)
 }
 END_TEST
 
+static void after_a_reboot(uint64_t down_ms, const char *will, const char *connack)
+{
+    guest_t *bob = house_visit(&house, GV_MQTT_V5);
+    gv_mqtt_connect_t connect = {.client_id = GV_BYTES_LITERAL("bob"), .has_will = true};
+    gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_SESSION_EXPIRY, 600);
+    connect.will.topic = GV_BYTES_LITERAL("will");
+    connect.will.qos = 1;
+    connect.will.payload = GV_BYTES_LITERAL("gone");
+    gv_mqtt_props_set_number(&connect.will.props, GV_MQTT_PROP_WILL_DELAY, 300);
+    guest_connect(bob, connect);
+    ck_assert_str_eq(guest_next(bob), "CONNACK 00");
+    guest_t *carol = persistent("carol");
+    guest_subscribe(carol, "will", 1);
+    guest_leave(bob);
+    house_settle(&house);
+    house_restart(&house);
+    house_reboot(&house, down_ms);
+    house_clear(&house);
+    house_boot(&house);
+    house_pass(&house, 100);
+    carol = house_visit(&house, GV_MQTT_V5);
+    guest_connect(carol, (gv_mqtt_connect_t){.client_id = GV_BYTES_LITERAL("carol")});
+    ck_assert_str_eq(guest_next(carol), "CONNACK 00 present");
+    ck_assert_str_eq(guest_next(carol), will);
+    guest_t *again = house_visit(&house, GV_MQTT_V5);
+    guest_connect(again, (gv_mqtt_connect_t){.client_id = GV_BYTES_LITERAL("bob")});
+    ck_assert_str_eq(guest_next(again), connack);
+}
+
+static void soon_after_a_reboot(void)
+{
+    after_a_reboot(120000, "", "CONNACK 00 present");
+}
+
+static void later_after_a_reboot(void)
+{
+    after_a_reboot(400000, "PUBLISH will q1 gone", "CONNACK 00 present");
+}
+
+static void long_after_a_reboot(void)
+{
+    after_a_reboot(700000, "PUBLISH will q1 gone", "CONNACK 00");
+}
+
+START_TEST(wills_and_expiry_fall_due_while_the_machine_is_down)
+{
+    for_each_size(soon_after_a_reboot);
+    for_each_size(later_after_a_reboot);
+    for_each_size(long_after_a_reboot);
+}
+END_TEST
+
 static void publish_short_lived(guest_t *guest)
 {
     gv_mqtt_publish_t publish = {.topic = GV_BYTES_LITERAL("t"),
@@ -763,6 +815,7 @@ int main(void)
     tcase_add_test(tcase, who_is_taken_over_before_his_connack_hears_nothing);
     tcase_add_test(tcase, a_message_refused_by_another_shard_is_refused);
     tcase_add_test(tcase, wills_and_expiry_go_on_over_restarts);
+    tcase_add_test(tcase, wills_and_expiry_fall_due_while_the_machine_is_down);
     tcase_add_test(tcase, a_message_that_waits_expires_in_time);
     tcase_add_test(tcase, a_message_that_waits_expires_after_a_crash);
     suite_add_tcase(suite, tcase);

@@ -85,6 +85,7 @@ struct house {
     gv_bucket_t connects;
     char told[1024]; /* who came and went, one line each */
     uint64_t now_ms;
+    uint64_t booted_ms; /* when the machine started, after some time of the day */
     struct {
         gv_letter_t *letter;
         bool is_of_store;         /* else it is a parcel */
@@ -126,10 +127,11 @@ static inline uint64_t house_now(void *arg)
     return ((house_t *)arg)->now_ms;
 }
 
-/* Starts at some time of the day, and runs with the other clock. */
+/* Runs with the other clock, which begins anew when the machine starts. */
 static inline uint64_t house_realtime(void *arg)
 {
-    return 1700000000000U + ((house_t *)arg)->now_ms;
+    const house_t *house = arg;
+    return 1700000000000U + house->booted_ms + house->now_ms;
 }
 
 static inline void house_store_post(void *arg, gv_letter_t *letter)
@@ -357,6 +359,13 @@ static inline gv_err_t house_load_retained(const gv_stored_retained_t *record, v
     gv_msgbuf_unref(&kept);
     gv_publish_done(&publish);
     return GV_OK;
+}
+
+/* The machine has been down for so long; its node starts by the next house_restart(). */
+static inline void house_reboot(house_t *house, uint64_t down_ms)
+{
+    house->booted_ms += house->now_ms + down_ms;
+    house->now_ms = 1000;
 }
 
 /* The node starts, with what it finds in its store. */
