@@ -287,6 +287,7 @@ static gv_status_storage_t storage_of(const gv_store_t *store)
         .commit = times_of(&stats->commit_ns),
         .durable = times_of(&stats->done_ns),
         .load = times_of(&stats->load_ns),
+        .oldest_reader_ns = gv_store_oldest_reader_ns(store),
     };
 }
 

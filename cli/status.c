@@ -120,6 +120,10 @@ static void add_storage(gv_table_t *table, const json_t *object)
                    (double)gv_json_number(object, "storage.commit.p50_us") / 1000,
                    (double)gv_json_number(object, "storage.commit.p99_us") / 1000);
     add_row(table, "", commits);
+    char reader[64];
+    (void)snprintf(reader, sizeof(reader), "%.1f ms",
+                   (double)gv_json_number(object, "storage.oldest_reader_us") / 1000);
+    add_row(table, "oldest reader", reader);
     add_row(table, "sync", gv_json_text(object, "storage.sync"));
     add_row(table, "", gv_json_text(object, "storage.promise"));
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
+#include "base/io/os.h"
+
 #include "storage/lmdb_store_p.h"
 #include "storage/store_p.h"
 
@@ -41,16 +43,62 @@ gv_err_t gv__err_from_mdb(int rc)
 
 /* ---- reading ---- */
 
-/* A read transaction; a slot that a dead reader left is taken back once. */
-static gv_err_t begin_read(gv__lmdb_t *lmdb, MDB_txn **txn_out)
+static uint64_t now_ns(void)
 {
-    int rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, txn_out);
-    if (rc == MDB_READERS_FULL) {
+    return gv_clock_monotonic_ns(gv_os_clock());
+}
+
+/* Relaxed, here and below: they are figures, and nothing is read because of them. */
+static _Atomic uint64_t *take_place(gv__lmdb_t *lmdb)
+{
+    uint64_t begun_ns = now_ns();
+    for (size_t i = 0; i < GV__READERS_MAX; i++) {
+        uint64_t is_free = 0;
+        if (atomic_compare_exchange_strong_explicit(&lmdb->readers[i], &is_free, begun_ns,
+                                                    memory_order_relaxed, memory_order_relaxed)) {
+            return &lmdb->readers[i];
+        }
+    }
+    return NULL;
+}
+
+gv_err_t gv__lmdb_read_begin(gv__lmdb_t *lmdb, gv__read_t *read_out)
+{
+    gv__read_t *read = read_out;
+    *read = (gv__read_t){.txn = NULL};
+    int rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &read->txn);
+    if (rc == MDB_READERS_FULL) { /* a slot that a dead reader left is taken back once */
         int dead = 0;
         (void)mdb_reader_check(lmdb->env, &dead);
-        rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, txn_out);
+        rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &read->txn);
+    }
+    if (rc == MDB_SUCCESS) {
+        read->begun_ns = take_place(lmdb);
     }
     return gv__err_from_mdb(rc);
+}
+
+void gv__lmdb_read_end(gv__read_t *read)
+{
+    mdb_txn_abort(read->txn);
+    if (read->begun_ns != NULL) {
+        atomic_store_explicit(read->begun_ns, 0, memory_order_relaxed);
+    }
+    *read = (gv__read_t){.txn = NULL};
+}
+
+uint64_t gv__lmdb_oldest_reader_ns(const gv_store_t *store)
+{
+    const gv__lmdb_t *lmdb = gv_container_of(store, gv__lmdb_t, base);
+    uint64_t oldest_ns = UINT64_MAX;
+    for (size_t i = 0; i < GV__READERS_MAX; i++) {
+        uint64_t begun_ns = atomic_load_explicit(&lmdb->readers[i], memory_order_relaxed);
+        if (begun_ns != 0 && begun_ns < oldest_ns) {
+            oldest_ns = begun_ns;
+        }
+    }
+    uint64_t at_ns = now_ns();
+    return at_ns > oldest_ns ? at_ns - oldest_ns : 0;
 }
 
 gv_err_t gv__lmdb_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
@@ -60,18 +108,18 @@ gv_err_t gv__lmdb_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
     if (lmdb->tables[table] == GV__LMDB_NO_TABLE) {
         return GV_ERR_NOENT;
     }
-    MDB_txn *txn = NULL;
-    gv_err_t err = begin_read(lmdb, &txn);
+    gv__read_t read;
+    gv_err_t err = gv__lmdb_read_begin(lmdb, &read);
     if (err != GV_OK) {
         return err;
     }
     MDB_val mdb_key = gv__mdb_val(key);
     MDB_val value;
-    err = gv__err_from_mdb(mdb_get(txn, lmdb->tables[table], &mdb_key, &value));
+    err = gv__err_from_mdb(mdb_get(read.txn, lmdb->tables[table], &mdb_key, &value));
     if (err == GV_OK) {
         err = on_record(key, gv__mdb_bytes(value), arg);
     }
-    mdb_txn_abort(txn);
+    gv__lmdb_read_end(&read);
     return err;
 }
 
@@ -118,17 +166,17 @@ gv_err_t gv__lmdb_scan_slice(gv_store_t *store, gv_table_t table, gv_store_curso
         *ended = true;
         return GV_OK;
     }
-    MDB_txn *txn = NULL;
-    gv_err_t err = begin_read(lmdb, &txn);
+    gv__read_t read;
+    gv_err_t err = gv__lmdb_read_begin(lmdb, &read);
     if (err != GV_OK) {
         return err;
     }
     MDB_cursor *mdb_cursor = NULL;
-    err = gv__err_from_mdb(mdb_cursor_open(txn, lmdb->tables[table], &mdb_cursor));
+    err = gv__err_from_mdb(mdb_cursor_open(read.txn, lmdb->tables[table], &mdb_cursor));
     if (err == GV_OK) {
         err = walk(mdb_cursor, cursor, records_max, on_record, arg, ended);
         mdb_cursor_close(mdb_cursor);
     }
-    mdb_txn_abort(txn);
+    gv__lmdb_read_end(&read);
     return err;
 }

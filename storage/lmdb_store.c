@@ -126,6 +126,7 @@ static const gv_store_ops_t lmdb_ops = {
     .write = lmdb_write,
     .get = gv__lmdb_get,
     .scan_slice = gv__lmdb_scan_slice,
+    .oldest_reader_ns = gv__lmdb_oldest_reader_ns,
     .load = lmdb_load,
     .close = lmdb_close,
 };

@@ -7,6 +7,7 @@
  */
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -58,6 +59,13 @@ typedef struct gv__reader {
     bool stopping;
 } gv__reader_t;
 
+/*
+ * When each open read transaction began [ns]; 0: a free place.  A transaction that finds none is
+ * not counted: that many are never open at once, since each thread has one at most.
+ */
+#define GV__READERS_MAX 64U
+typedef _Atomic uint64_t gv__readers_t[GV__READERS_MAX];
+
 struct gv__lmdb {
     gv_store_t base;
     gv__datadir_t dir;
@@ -72,6 +80,7 @@ struct gv__lmdb {
     uint64_t sync_interval_ns;
     gv__writer_t writer;
     gv__reader_t reader;
+    gv__readers_t readers;
 };
 
 static inline gv__lmdb_t *gv__lmdb_of(gv_store_t *store)
@@ -91,7 +100,18 @@ static inline gv__lmdb_t *gv__lmdb_of(gv_store_t *store)
 GV_MUST_USE gv_err_t gv__lmdb_open_offline(const char *directory, gv__lmdb_t **lmdb_out,
                                            gv__why_t why);
 
-/* gv_store_ops_t.get and scan_slice. */
+/* One read transaction.  Any thread. */
+typedef struct gv__read {
+    MDB_txn *txn;
+    _Atomic uint64_t *begun_ns; /* its place in `readers`, or NULL */
+} gv__read_t;
+
+/* GV_OK or an error, after which there is nothing to end. */
+GV_MUST_USE gv_err_t gv__lmdb_read_begin(gv__lmdb_t *lmdb, gv__read_t *read_out);
+void gv__lmdb_read_end(gv__read_t *read);
+
+/* gv_store_ops_t.oldest_reader_ns, get and scan_slice. */
+uint64_t gv__lmdb_oldest_reader_ns(const gv_store_t *store);
 gv_err_t gv__lmdb_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
                       gv_store_record_cb_t *on_record, void *arg);
 gv_err_t gv__lmdb_scan_slice(gv_store_t *store, gv_table_t table, gv_store_cursor_t *cursor,

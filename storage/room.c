@@ -31,14 +31,14 @@ static uint64_t now_ns(void)
 /* Each entry of the free list begins with how many pages it holds. */
 uint64_t gv__room_free_pages(gv__lmdb_t *lmdb)
 {
-    MDB_txn *txn = NULL;
-    if (mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS) {
+    gv__read_t read;
+    if (gv__lmdb_read_begin(lmdb, &read) != GV_OK) {
         return 0;
     }
     uint64_t pages = 0;
     MDB_cursor *cursor = NULL;
     const MDB_dbi free_list = 0;
-    if (mdb_cursor_open(txn, free_list, &cursor) == MDB_SUCCESS) {
+    if (mdb_cursor_open(read.txn, free_list, &cursor) == MDB_SUCCESS) {
         MDB_val key;
         MDB_val value;
         while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
@@ -48,7 +48,7 @@ uint64_t gv__room_free_pages(gv__lmdb_t *lmdb)
         }
         mdb_cursor_close(cursor);
     }
-    mdb_txn_abort(txn);
+    gv__lmdb_read_end(&read);
     return pages;
 }
 

@@ -309,6 +309,11 @@ gv_store_sync_t gv_store_sync_mode(const gv_store_t *store)
     return store->sync;
 }
 
+uint64_t gv_store_oldest_reader_ns(const gv_store_t *store)
+{
+    return store->ops->oldest_reader_ns != NULL ? store->ops->oldest_reader_ns(store) : 0;
+}
+
 void gv_store_note_damaged(gv_store_t *store, gv_table_t table, gv_bytes_t key)
 {
     /* Relaxed: a count, nothing hangs on it. */

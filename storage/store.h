@@ -219,6 +219,12 @@ GV_ANY_THREAD const gv_store_stats_t *gv_store_stats(const gv_store_t *store);
 GV_ANY_THREAD gv_store_sync_t gv_store_sync_mode(const gv_store_t *store);
 
 /*
+ * How long the oldest read transaction has been open [ns]; 0: none is.  As long as it is, no page
+ * that commits have left since is used again, and the store grows.
+ */
+GV_ANY_THREAD uint64_t gv_store_oldest_reader_ns(const gv_store_t *store);
+
+/*
  * Counts and logs (rate limited) a record whose checksum or structure is wrong.  The reader skips
  * it; it stays where it is, as evidence, until a newer value replaces it.  It never becomes a
  * delete.
@@ -253,7 +259,8 @@ typedef struct gv_store_ops {
                            size_t records_max, gv_store_record_cb_t *on_record, void *arg,
                            bool *ended);
     void (*load)(gv_store_t *store, gv__load_t *load);
-    void (*close)(gv_store_t *store); /* frees the store too */
+    uint64_t (*oldest_reader_ns)(const gv_store_t *store); /* NULL: reading takes no time */
+    void (*close)(gv_store_t *store);                      /* frees the store too */
 } gv_store_ops_t;
 
 /* The head of every store.  An implementation embeds it. */

@@ -148,6 +148,10 @@ static void put_storage(gv_text_t *out, const gv_status_storage_t *storage)
               "From a batch's submission to its durability, by quantile.", &storage->durable);
     put_times(out, "storage_load_seconds", "Reading what is not in memory, by quantile.",
               &storage->load);
+    begin(out, "storage_oldest_reader_seconds", "gauge",
+          "Age of the oldest read transaction, which keeps pages from being used again.");
+    gv_text_add(out, "grapevine_storage_oldest_reader_seconds");
+    put_seconds(out, storage->oldest_reader_ns);
 }
 
 static void put_log(gv_text_t *out, const gv_status_log_t *log)

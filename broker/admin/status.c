@@ -174,6 +174,7 @@ static void add_storage(json_t *object, const gv_status_storage_t *storage)
     add_times(entry, "commit", &storage->commit);
     add_times(entry, "durable", &storage->durable);
     add_times(entry, "load", &storage->load);
+    add(entry, "oldest_reader_us", number(storage->oldest_reader_ns / 1000));
 }
 
 json_t *gv_status_json(const gv_status_t *status)

@@ -115,6 +115,7 @@ typedef struct gv_status_storage {
     gv_status_times_t commit;  /* a transaction with its sync */
     gv_status_times_t durable; /* from a batch's submission to its durability */
     gv_status_times_t load;    /* of a value that was not in memory */
+    uint64_t oldest_reader_ns; /* read transaction; 0: none is open */
 } gv_status_storage_t;
 
 /* The log of messages that wait for persistent sessions. */

@@ -494,7 +494,7 @@ STATUS = {
     "messages": {"received": {"qos0": 1, "qos1": 2, "qos2": 3},
                  "sent": {"qos0": 4, "qos1": 5, "qos2": 6},
                  "dropped": {"queue_full": 9, "expired": 0}},
-    "storage": {"sync": "commit", "promise": "on disk"}}
+    "storage": {"sync": "commit", "promise": "on disk", "oldest_reader_us": 2500}}
 CLUSTER = {
     "cluster": "grapes", "node": "n1", "nodes": [
         {"node": "n1", "id": "aa", "address": "127.0.0.1:1", "state": "alive", "views": [
@@ -549,7 +549,8 @@ class Admin(unittest.TestCase):
         self.assertEqual((status, err), (0, ""))
         lines = [line.split(None, 1) for line in out.decode().splitlines()]
         for expected in (["node", "n1"], ["up", "1d 02:03:04"], ["connections", "3"],
-                         ["dropped", "queue_full 9"], ["cluster", "grapes"],
+                         ["dropped", "queue_full 9"], ["oldest", "reader  2.5 ms"],
+                         ["cluster", "grapes"],
                          ["received", "1 at QoS 0, 2 at QoS 1, 3 at QoS 2"],
                          ["not", "ready      tables are not synced"]):
             self.assertIn(expected, lines)

@@ -62,6 +62,48 @@ START_TEST(what_was_written_is_there_after_a_restart_in_every_mode)
 }
 END_TEST
 
+static gv_err_t on_inner(gv_bytes_t key, gv_bytes_t value, void *arg)
+{
+    (void)key;
+    (void)value;
+    (void)arg;
+    return GV_OK;
+}
+
+/* While the outer transaction is open; a younger one that begins and ends changes nothing. */
+static gv_err_t on_outer(gv_bytes_t key, gv_bytes_t value, void *arg)
+{
+    (void)value;
+    gv_store_t *store = arg;
+    uint64_t first_ns = 0;
+    while (first_ns == 0) { /* the clock moves on */
+        first_ns = gv_store_oldest_reader_ns(store);
+    }
+    ck_assert_ok(gv_store_get(store, GV_TABLE_RETAINED, key, on_inner, NULL));
+    ck_assert_uint_ge(gv_store_oldest_reader_ns(store), first_ns);
+    return GV_OK;
+}
+
+START_TEST(the_age_of_the_oldest_reader_is_told)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_lmdb_options_t options = options_at(&dir);
+    gv_store_t *store = lmdb_open(&options);
+    put_now(store, "key", "value");
+    ck_assert_uint_eq(gv_store_oldest_reader_ns(store), 0);
+    ck_assert_ok(gv_store_get(store, GV_TABLE_RETAINED, text("key"), on_outer, store));
+    ck_assert_uint_eq(gv_store_oldest_reader_ns(store), 0);
+    ck_assert_ok(gv_store_scan(store, GV_TABLE_RETAINED, on_outer, store));
+    ck_assert_uint_eq(gv_store_oldest_reader_ns(store), 0);
+    ck_assert_int_eq(gv_store_get(store, GV_TABLE_RETAINED, text("none"), on_outer, store),
+                     GV_ERR_NOENT);
+    ck_assert_uint_eq(gv_store_oldest_reader_ns(store), 0);
+    gv_store_close(&store);
+    workdir_remove(&dir);
+}
+END_TEST
+
 START_TEST(a_second_opener_is_refused_in_this_process_and_in_another)
 {
     workdir_t dir;
@@ -478,6 +520,7 @@ int main(void)
     TCase *tc = tcase_create("lmdb_store");
     tcase_set_timeout(tc, 100);
     tcase_add_test(tc, what_was_written_is_there_after_a_restart_in_every_mode);
+    tcase_add_test(tc, the_age_of_the_oldest_reader_is_told);
     tcase_add_test(tc, a_second_opener_is_refused_in_this_process_and_in_another);
     tcase_add_test(tc, sizes_that_make_no_sense);
     tcase_add_test(tc, a_newer_format_is_refused_and_left_alone);

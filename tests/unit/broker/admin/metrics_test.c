@@ -37,6 +37,7 @@ START_TEST(samples_have_their_values_and_labels)
     assert_line(got, "grapevine_storage_full 1");
     assert_line(got, "grapevine_storage_commit_seconds{quantile=\"0.5\"} 0.000400000");
     assert_line(got, "grapevine_storage_durable_seconds{quantile=\"0.99\"} 0.007000000");
+    assert_line(got, "grapevine_storage_oldest_reader_seconds 0.002500000");
     /* The quotes and the backslash of a name are escaped, and the node itself is no peer. */
     assert_line(got, "grapevine_peer_alive{peer=\"n\\\"2\\\\\"} 0");
     assert_line(got, "grapevine_peer_queued_bytes{peer=\"n\\\"2\\\\\"} 1200");

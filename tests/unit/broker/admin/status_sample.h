@@ -87,6 +87,7 @@ static const gv_status_t sample = {
                 .promise = "on disk before it is acknowledged",
                 .used_bytes = 4096,
                 .limit_bytes = 6144,
+                .oldest_reader_ns = 2500000,
                 .max_bytes = 8192,
                 .is_full = true,
                 .batches_p50 = 17,

@@ -49,6 +49,7 @@ START_TEST(status_says_what_the_node_is_and_does)
     assert_number(object, "storage.limit_bytes", 6144);
     assert_number(object, "storage.batches_per_commit_p50", 17);
     assert_number(object, "storage.commit.p99_us", 5000);
+    assert_number(object, "storage.oldest_reader_us", 2500);
     ck_assert(json_is_true(at(object, "storage.full")));
     assert_number(object, "listeners.0.port", 4711);
     assert_number(object, "shards.0.turn_p99_us", 2000001);
