@@ -182,18 +182,22 @@ static gv_log_level_t level_of(gv_ccore_event_t event)
     return GV_LOG_ERROR;
 }
 
-/* Changes are always told; what is wrong once a minute, or it would be told at each attempt. */
+/*
+ * Changes are always told; what is wrong once a minute, or it would be told at each attempt.  It
+ * has a line, and so a rate limit, of its own: nodes that come and go must not use that up.
+ */
 static void port_report(gv_ccore_event_t event, const char *text, void *arg)
 {
     gv_cluster_t *cluster = arg;
     gv_loop_assert_current(cluster->loop);
     gv_log_level_t level = level_of(event);
     cluster->identity_conflicts += event == GV_CCORE_EVENT_DUPLICATE_IDENTITY ? 1 : 0;
-    if (level == GV_LOG_INFO ||
-        gv_notices_is_news(&cluster->notices, gv_bytes_text(text), (uint64_t)event,
-                           gv_loop_now_ms(cluster->loop))) {
+    if (level == GV_LOG_INFO) {
         gv_log_peer(level, event == GV_CCORE_EVENT_MEMBER ? "cluster_member" : "cluster_event",
                     "%s", text);
+    } else if (gv_notices_is_news(&cluster->notices, gv_bytes_text(text), (uint64_t)event,
+                                  gv_loop_now_ms(cluster->loop))) {
+        gv_log_peer(level, "cluster_event", "%s", text);
     }
 }
 
