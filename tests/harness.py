@@ -28,7 +28,8 @@ Run it by hand with `GRAPEVINE_BIN=build/debug/bin tests/area/subject_test.py [P
 Environment: GRAPEVINE_BIN is the folder with grapevined and grapevine (default: the first that
 exists of build/release/bin and build/debug/bin).  GRAPEVINE_TEST_PATIENCE multiplies all deadlines
 that are not themselves what is tested (sanitizers are slow).  GRAPEVINE_TEST_KEEP keeps the
-directories of failed cases.
+directories of failed cases.  GRAPEVINE_TEST_SHARDS is the number of shards of nodes for which a case
+does not say it (default: 2, whatever the machine has, so that cases mean the same everywhere).
 
 What a case has started ends with it, however it ends: nodes die with this process even if it is
 killed.  A case fails if a node of its own ended by itself or a sanitizer spoke in a node's log.
@@ -39,6 +40,7 @@ import json
 import os
 import random
 import re
+import resource
 import secrets
 import shutil
 import signal
@@ -52,11 +54,18 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATIENCE = float(os.environ.get("GRAPEVINE_TEST_PATIENCE", "1"))
+SHARDS = os.environ.get("GRAPEVINE_TEST_SHARDS", "2")
 CASE_SECONDS = 120
+SLOW_SECONDS = 5  # a case that takes longer says so
 LOG_TAIL_LINES = 40
+DESCRIPTORS_MAX = 65536
 
 # Below the range the kernel takes the ports of outgoing connections from.
 PORTS = range(10000, 32000)
+
+# Of nodes in a cluster.  After the usual half second SUBACK goes out without the word of a node that
+# is only slow, and what is published there then is lost for a reason that is not the case's.
+SUBACK_WAITS = {"cluster.suback_wait_ms": 30000}
 
 PR_SET_PDEATHSIG = 1
 SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: ")
@@ -101,6 +110,21 @@ def wait_for(condition, seconds, what, interval=0.02):
 def patient(seconds):
     """A deadline for what is not measured, longer where everything is slow."""
     return seconds * PATIENCE
+
+
+def surely(seconds):
+    """Sleeps until what was due after `seconds` has surely happened, on a busy machine too."""
+    time.sleep(seconds + patient(0.4))
+
+
+def descriptors_raise():
+    """As many descriptors as this process may have, within reason; returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return DESCRIPTORS_MAX
+    wanted = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    return max(soft, wanted)
 
 
 # ---- ports and programs -------------------------------------------------------------------------
@@ -229,7 +253,7 @@ class Node:
         self.admin_port = free_port()
         self.cluster_port = free_port() if cluster else None
         self.seeds = list(seeds)
-        self.settings = dict(settings or {})
+        self.settings = {"node.shards": SHARDS, **(settings or {})}
         self.env = dict(env or {})
         self.listen = list(listen) if listen is not None else [f"tcp://127.0.0.1:{self.port}"]
         self.data = data or os.path.join(folder(name), "data")
@@ -281,7 +305,7 @@ class Node:
         return self
 
     def wait_ready(self, seconds=None):
-        wait_for(self._is_ready_or_gone, seconds or patient(15), f"{self} is ready")
+        wait_for(self._is_ready_or_gone, seconds or patient(30), f"{self} is ready")
 
     def _is_ready_or_gone(self):
         check(self.is_running(), f"{self} ended with status {self.process.returncode}")
@@ -292,7 +316,7 @@ class Node:
         begun = time.monotonic()
         self.terminate()
         try:
-            status = self.process.wait(seconds or patient(15))
+            status = self.process.wait(seconds or patient(20))
         except subprocess.TimeoutExpired:
             raise Failure(f"{self} has not ended after SIGTERM") from None
         check_equal(status, 0, f"{self} after SIGTERM: exit status")
@@ -312,7 +336,7 @@ class Node:
         """For a node that is to end by itself: its exit status."""
         self._expected_to_end = True
         try:
-            return self.process.wait(seconds or patient(10))
+            return self.process.wait(seconds or patient(20))
         except subprocess.TimeoutExpired:
             raise Failure(f"{self} has not ended") from None
 
@@ -388,7 +412,7 @@ class Node:
 
     def wait_log(self, pattern, seconds=None):
         """Waits until the log has a match of the regular expression; returns the match."""
-        return wait_for(lambda: re.search(pattern, self.log()), seconds or patient(5),
+        return wait_for(lambda: re.search(pattern, self.log()), seconds or patient(10),
                         f"{self} logs {pattern!r}")
 
     def problems(self):
@@ -415,7 +439,7 @@ class Cluster:
         secret = os.path.join(folder("secret"), "secret")
         with open(os.open(secret, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as out:
             out.write(secrets.token_hex(32) + "\n")
-        shared = {"cluster.secret_file": secret}
+        shared = {"cluster.secret_file": secret, **SUBACK_WAITS}
         if name:
             shared["cluster.name"] = name
         self.nodes = [Node(f"node{i + 1}", cluster=True, settings={**shared, **(settings or {})},
@@ -445,7 +469,7 @@ class Cluster:
         """Waits until all running nodes see each other alive over links of their own."""
         running = [node for node in self.nodes if node.is_running()]
         wait_for(lambda: all(node.sees_alive_and_linked(running) for node in running),
-                 seconds or patient(10), "all nodes are linked")
+                 seconds or patient(20), "all nodes are linked")
 
     def stop(self):
         for node in self.nodes:
@@ -513,6 +537,7 @@ def main():
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _on_signal)
     signal.signal(signal.SIGALRM, _on_alarm)
+    descriptors_raise()
     wanted = sys.argv[1:]
     failed = 0
     try:
@@ -520,7 +545,11 @@ def main():
             name = function.__name__
             if wanted and not any(part in name for part in wanted):
                 continue
+            begun = time.monotonic()
             word, why = _run(function, seconds)
+            took = time.monotonic() - begun
+            if took > SLOW_SECONDS:
+                print(f"# {name}: {took:.1f} s")
             if word == "not ok":
                 failed += 1
                 for node in _owned.nodes:
