@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import packets as mqtt
 from client import Client, Closed, unique
-from harness import Node, Skip, case, check, check_equal, folder, free_port, main, wait_for
+from harness import Node, Skip, case, check, check_equal, folder, free_port, main, patient, wait_for
 from packets import V5
 
 PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -53,7 +53,7 @@ class TlsClient(Client):
 def throw_all(address, everything, patience_s=0.2):
     """Sends each on a connection of its own and waits a little for what comes of it."""
     def throw(some):
-        with socket.create_connection(address, 5) as s:
+        with socket.create_connection(address, patient(5)) as s:
             s.settimeout(patience_s)
             try:
                 s.sendall(some)
@@ -103,7 +103,7 @@ def tls_that_is_none():
     for number, s in enumerate(silent):
         s.sendall(hello[:number * 4])
     for s in silent:
-        s.settimeout(8)
+        s.settimeout(patient(8))
         try:
             while s.recv(4096):
                 pass
@@ -152,7 +152,7 @@ def proxy_headers_that_lie():
         for i in range(len(some)) if in_pieces else [None]:
             c.send(some if i is None else some[i:i + 1])
         try:
-            packet = c.receive(5)
+            packet = c.receive()
             check(packet is not None, "neither an answer nor the end")
             return packet.reason
         except Closed:
@@ -184,13 +184,13 @@ def proxy_headers_that_lie():
     silent = Client(address)
     silent.send(proxy_v2()[:10])
     begun = time.monotonic()
-    silent.expect_close(timeout_s=8)
+    silent.expect_close(timeout_s=patient(8))
     check(time.monotonic() - begun > 0.5, "it got no time")
     with Client(("127.0.0.1", node.port)) as c:  # no header is expected there
         c.send(proxy_v2() + connect)
         c.expect_close()
     check_equal(outcome(proxy_v2() + connect), 0, "in the end")
-    wait_for(lambda: node.is_ready(), 5, "the node is well")
+    wait_for(node.is_ready, patient(5), "the node is well")
     node.stop()
 
 

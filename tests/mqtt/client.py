@@ -195,6 +195,15 @@ class Client:
             self.expect_close()
         return packet.reason
 
+    def collect(self, count, acknowledge=True):
+        """So many PUBLISH packets, acknowledged, and silence after them."""
+        found = []
+        for _ in range(count):
+            packet = self.expect(mqtt.PUBLISH)
+            found.append(self.acknowledge(packet) if acknowledge else packet)
+        self.expect_nothing()
+        return found
+
     # ---- exchanges
 
     def next_id(self):

@@ -131,17 +131,18 @@ def mosquitto_many_lines_and_a_large_file():
     node.stop()
 
 
-def retained(node, text, *arguments):
-    """What a new subscriber finds: topic to payload."""
-    sub = Sub(node, "-t", text, *arguments)
-    time.sleep(0.2)
+def check_retained(node, text, wanted, what):
+    """A new subscriber finds these: topic to payload."""
+    sub = Sub(node, "-t", text)
     found = {}
-    while not sub.lines.empty():
+    while len(found) < len(wanted) or not sub.lines.empty():
         topic, _, is_retained, payload = sub.next().split(" ", 3)
         check_equal(is_retained, "1", "RETAIN")
         found[topic] = payload
+        if len(found) == len(wanted):
+            time.sleep(0.2)  # is there more?
     sub.end()
-    return found
+    check_equal(found, wanted, what)
 
 
 @case
@@ -155,9 +156,9 @@ def mosquitto_retained_messages_survive_the_end_of_the_node():
     pub(node, "-r", "-q", 1, "-t", f"{base}/cleared", "-m", "x")
     pub(node, "-r", "-q", 1, "-t", f"{base}/cleared", "-n")
     wanted = {f"{base}/{version}/{qos}": "new" for version in VERSIONS for qos in (0, 1, 2)}
-    check_equal(retained(node, f"{base}/#"), wanted, "before")
+    check_retained(node, f"{base}/#", wanted, "before")
     node.restart()
-    check_equal(retained(node, f"{base}/#"), wanted, "after SIGTERM")
+    check_retained(node, f"{base}/#", wanted, "after SIGTERM")
 
     # kill -9 right after PUBACK: what was acknowledged is there, what was cleared is not.
     for i in range(5):
@@ -166,8 +167,7 @@ def mosquitto_retained_messages_survive_the_end_of_the_node():
         wanted.pop(f"{base}/mqttv5/{i % 3}", None)
         node.kill9()
         node.start()
-        check_equal(retained(node, f"{base}/#"), {**wanted, f"{base}/killed": str(i)},
-                    "after kill -9")
+        check_retained(node, f"{base}/#", {**wanted, f"{base}/killed": str(i)}, "after kill -9")
     node.stop()
 
 
@@ -189,18 +189,32 @@ def mosquitto_wills():
               "--will-retain")
     sub.end(signal.SIGKILL)
     watcher.expect(f"{topic}/kept", 0, False, "gone")
-    check_equal(retained(node, f"{topic}/kept"), {f"{topic}/kept": "gone"}, "retained will")
-    delayed = ("-V", "mqttv5", "-i", unique(), "-c", "-x", 60, "-t", "x", "--will-topic",
-               f"{topic}/delayed", "--will-payload", "gone", "-D", "will", "will-delay-interval", 2)
-    sub = Sub(node, *delayed)
+    check_retained(node, f"{topic}/kept", {f"{topic}/kept": "gone"}, "retained will")
+    watcher.end()
+    node.stop()
+
+
+@case
+def mosquitto_wills_with_a_delay():
+    node = Node().start()
+    for delay in (2, 8, 30):  # until we have been in time
+        topic = unique()
+        watcher = Sub(node, "-t", topic)
+        delayed = ("-V", "mqttv5", "-i", unique(), "-c", "-x", 60, "-t", "x", "--will-topic", topic,
+                   "--will-payload", "gone", "-D", "will", "will-delay-interval", delay)
+        sub = Sub(node, *delayed)
+        killed = time.monotonic()
+        sub.end(signal.SIGKILL)
+        time.sleep(delay / 4)
+        sub = Sub(node, *delayed)
+        if time.monotonic() - killed < 0.8 * delay:
+            break
+    watcher.expect_nothing(delay)
+    killed = time.monotonic()
     sub.end(signal.SIGKILL)
-    watcher.expect_nothing(1)
-    sub = Sub(node, *delayed)  # back in time
-    watcher.expect_nothing(1.5)
-    sub.end(signal.SIGKILL)
-    begun = time.monotonic()
-    watcher.expect(f"{topic}/delayed", 0, False, "gone")
-    check(1.5 < time.monotonic() - begun < 2 + patient(2), "the will's delay")
+    watcher.expect(topic, 0, False, "gone")
+    took = time.monotonic() - killed
+    check(delay - 0.5 < took < delay + patient(10), f"the will came after {took:.1f} s")
     watcher.end()
     node.stop()
 
@@ -237,13 +251,13 @@ def mosquitto_share_groups():
     pub(node, "-q", 1, "-t", f"{topic}/x", "-l", payload=b"".join(b"%d\n" % i for i in range(60)))
     for i in range(60):
         plain.expect(f"{topic}/x", 1, False, i)
-    wait_for(lambda: sum(m.lines.qsize() for m in members) >= 60, patient(5), "the group's share")
+    wait_for(lambda: sum(m.lines.qsize() for m in members) >= 60, patient(10), "the group's share")
     time.sleep(0.2)
     got = [int(m.next().split()[3]) for m in members for _ in range(m.lines.qsize())]
     check_equal(sorted(got), list(range(60)), "each message to one member")
     members[0].end(signal.SIGKILL)
     pub(node, "-q", 1, "-t", f"{topic}/x", "-l", payload=b"".join(b"%d\n" % i for i in range(20)))
-    wait_for(lambda: sum(m.lines.qsize() for m in members[1:]) == 20, patient(5),
+    wait_for(lambda: sum(m.lines.qsize() for m in members[1:]) == 20, patient(10),
              "the members that are left get all")
     node.stop()
 
@@ -416,7 +430,7 @@ def paho_properties_of_a_message():
                  got.CorrelationData, got.UserProperty, got.SubscriptionIdentifier),
                 (1, "text/plain", "answer/here", b"\x00\x01\xff",
                  [("a", "1"), ("b", "2"), ("a", "3")], [300]), "properties")
-    check(59 <= got.MessageExpiryInterval <= 60, "expiry")
+    check(0 < got.MessageExpiryInterval <= 60, "expiry")
 
     for _ in range(3):  # the alias is set by the first and used by the others
         publisher.publish(topic, "aliased", 1, properties=properties(PacketTypes.PUBLISH,

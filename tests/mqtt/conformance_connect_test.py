@@ -8,7 +8,7 @@ import time
 import packets as mqtt
 from client import unique
 from packets import V5, V31, V311, Will
-from suite import Suite, check, equal, patient
+from suite import Suite, check, equal, patient, raw
 
 suite = Suite("connect")
 
@@ -406,8 +406,8 @@ def take_overs_in_a_row_and_across_versions(t):
 def silence_ends_the_connection(t):
     topic = t.topic()
     watcher = t.connected().subscribed(topic)
-    c = t.connected(keep_alive=2, will=Will(topic, b"gone"))
     begun = time.monotonic()
+    c = t.connected(keep_alive=2, will=Will(topic, b"gone"))
     c.expect_close(0x8d, timeout_s=patient(8))
     seconds = time.monotonic() - begun
     # The standard says when it has to be over (at 3 s); not a second before, and soon after.
@@ -417,14 +417,20 @@ def silence_ends_the_connection(t):
 
 @suite.test(v5="S3.1.2.10", v311="S3.1.2.10")
 def every_packet_keeps_the_connection_alive(t):
-    topic = t.topic()
-    c = t.connected(keep_alive=1)
-    for _ in range(4):
-        time.sleep(0.8)
-        c.send(mqtt.publish(t.version, topic, b"x"))
-    for _ in range(2):
-        time.sleep(0.8)
-        c.ping()
+    def is_kept(keep_alive):
+        c = t.connected(keep_alive=keep_alive)
+        try:
+            for _ in range(4):
+                time.sleep(0.8 * keep_alive)
+                c.send(mqtt.publish(t.version, t.topic(), b"x"))
+            for _ in range(2):
+                time.sleep(0.8 * keep_alive)
+                c.ping()
+            return True
+        except raw.Unexpected:
+            return False
+    # Of a short time a busy machine may eat up the rest; of a longer one not.
+    check(any(is_kept(keep_alive) for keep_alive in (1, 3, 9)), "closed though packets came")
 
 
 def still_open(c):
@@ -442,12 +448,12 @@ def what_the_server_sends_keeps_nothing_alive(t):
     topic = t.topic()
     c = t.connected(keep_alive=1).subscribed(topic)
     publisher = t.connected()
-    ended = False
-    for _ in range(8):
+    begun = time.monotonic()
+    while still_open(c):
+        seconds = time.monotonic() - begun
+        check(seconds < patient(5), f"open after {seconds:.0f} s without a word from the client")
         time.sleep(0.4)
         publisher.publish(topic, b"x")
-        ended = ended or not still_open(c)
-    check(ended, "still open after 3.2 s without a word from the client")
 
 
 @suite.test(v5="S3.1.2.10", v311="S3.1.2.10")

@@ -7,7 +7,7 @@ import socket
 import packets as mqtt
 import websocket as ws
 from packets import V5, V31, V311
-from suite import Suite, check, equal
+from suite import Suite, check, equal, patient
 from websocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, request
 
 suite = Suite("websocket", {"mqtt.connect_timeout": "3s"}, "ws", ws.WebSocketClient)
@@ -119,7 +119,11 @@ def requests_that_are_none_are_refused(t):
         c = t.client(handshake=False)
         status = c.shake_hands(bad)
         check(status is None or 400 <= status < 500, f"{bad[:60]}: {status}")
-        equal(c.socket.recv(100), b"", "more than a refusal")
+        try:
+            more = c.socket.recv(100)
+        except ConnectionResetError:  # for what it has not read of the request
+            more = b""
+        equal(more, b"", "more than a refusal")
 
 
 @suite.test(versions=(V5,))
@@ -131,7 +135,7 @@ def what_stops_half_way_times_out(t):
         c.socket.sendall(some)
         clients.append(c)
     for c in clients:
-        c.socket.settimeout(8)
+        c.socket.settimeout(patient(8))
         try:
             while c.socket.recv(4096):
                 pass

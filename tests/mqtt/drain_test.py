@@ -79,10 +79,10 @@ def a_drained_node_is_not_ready_and_says_why_until_it_is_undrained():
                 "without a reference")
     status, body = node.http("/readyz")
     check_equal((status, json.loads(body)["reasons"]), (503, ["draining"]), "/readyz")
-    wait_for(lambda: state(node) == "drained", patient(3), "all are gone")
+    wait_for(lambda: state(node) == "drained", patient(10), "all are gone")
     check_equal(node.http("/livez")[0], 200, "/livez")
     check_equal(drain(node, path="/api/v1/undrain")["state"], "no", "state")
-    wait_for(node.is_ready, patient(3), "ready again")
+    wait_for(node.is_ready, patient(10), "ready again")
     joined(node).ping()
 
 
@@ -108,9 +108,16 @@ def a_fleet_goes_a_few_at_a_time():
     seconds = [at - begun for at in sorted(gone_at)]
     check_equal(len(seconds), 60, "all are gone")
     check(seconds[29] > 0.35, f"half of them were gone after {seconds[29]:.2f} s")
-    check(0.9 < seconds[-1] < patient(4), f"60 at 50/s took {seconds[-1]:.2f} s")
+    check(0.9 < seconds[-1] < patient(10), f"60 at 50/s took {seconds[-1]:.2f} s")
     counters = node.api("/api/v1/status")["counters"]
     check_equal(counters["clients_drained_total"], 60, "drained")
+
+
+def nobody_goes(node):
+    """Whether all who are connected still are a second later."""
+    before = node.api("/api/v1/status")["connections"]["current"]
+    time.sleep(1)
+    return node.api("/api/v1/status")["connections"]["current"] == before
 
 
 @case
@@ -121,10 +128,9 @@ def a_drain_may_be_called_off_half_way():
     last = farewell(clients[-1])
     check_equal(last.properties["server_reference"], "b:1", "where this drain sends")
     drain(node, path="/api/v1/undrain")
+    wait_for(lambda: nobody_goes(node), patient(5), "nobody goes any more")  # 3 would, each second
     left = node.api("/api/v1/status")["connections"]["current"]
     check(0 < left < 30, f"{left} left")
-    time.sleep(1)
-    check_equal(node.api("/api/v1/status")["connections"]["current"], left, "nobody else went")
     joined(node).ping()
 
 
@@ -151,13 +157,12 @@ def sigterm_sends_clients_away_too():
     for settings, reason, reference in (
             ({}, 0x8b, None),
             ({"drain.server_reference": "d:1883", "drain.server_moved": "true"}, 0x9d, "d:1883")):
-        node = Node(settings=settings).start()
+        node = Node(settings={"drain.stop_timeout": "10m", **settings}).start()
         client = joined(node)
-        took = node.stop()
+        node.stop(patient(20))  # it does not wait for the time-out
         last = farewell(client)
         check_equal((last.reason, last.properties.get("server_reference")), (reason, reference),
                     "DISCONNECT")
-        check(took < patient(4.5), f"it took {took:.1f} s")
 
 
 @case
@@ -165,21 +170,23 @@ def sigterm_hurries_when_there_are_many():
     node = Node(settings={"drain.clients_per_second": 1, "drain.stop_timeout": "4s"}).start()
     clients = [joined(node) for _ in range(100)]
     begun = time.monotonic()
-    for watcher in [threading.Thread(target=client.expect_close, args=(0x8b,))
-                    for client in clients]:
+    watchers = [threading.Thread(target=client.expect_close, args=(0x8b,)) for client in clients]
+    for watcher in watchers:
         watcher.start()
     node.stop()
     took = time.monotonic() - begun
-    check(1 < took < patient(5), f"100 clients within 4 s took {took:.1f} s")
+    check(1 < took < patient(10), f"100 clients within 4 s took {took:.1f} s")
+    for watcher in watchers:
+        watcher.join()
     for client in clients:
         check_equal(client.got[-1].kind, mqtt.DISCONNECT, "it was told")
 
 
 @case
 def a_drained_node_still_stops():
-    node = Node().start()
+    node = Node(settings={"drain.stop_timeout": "10m"}).start()
     drain(node)
-    check(node.stop() < patient(4.5), "it stops before its time-out")
+    node.stop(patient(20))  # it does not wait for the time-out
 
 
 @case

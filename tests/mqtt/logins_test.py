@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Users of a node and of a cluster: what SIGHUP changes, what strangers can learn, what floods do."""
 import pathlib
+import statistics
 import sys
 import time
 
@@ -69,7 +70,9 @@ def users_change_while_the_node_runs():
     configured(path, bob="changed", carol="three")
     node.hangup()
     node.wait_log("applied=1")
-    wait_for(lambda: by_password(node, "carol", "three") == 0, patient(5), "carol may come")
+    # Each client has another shard, which hears of it when it has the time.
+    wait_for(lambda: {by_password(node, "carol", "three") for _ in range(8)} == {0}, patient(15),
+             "carol may come")
     check_equal(by_password(node, "bob", "two"), 4, "bob with his old password")
     check_equal(by_password(node, "bob", "changed"), 0, "bob with his new password")
     check_equal(log_in(node, "alice", "one"), 0x87, "alice is a stranger now")
@@ -133,13 +136,15 @@ def wrong_passwords_do_not_slow_who_is_connected():
         c = raw.Client(("127.0.0.1", node.port), V311)
         c.send(mqtt.connect(V311, c.client_id, username="alice", password="guess"))
         guessers.append(c)
-    slowest = 0
-    for i in range(50):
+    took = []
+    for i in range(51):
         begun = time.monotonic()
         alice.send(mqtt.publish(V5, "t", str(i)))
         alice.expect_publish("t", str(i))
-        slowest = max(slowest, time.monotonic() - begun)
-    check(slowest < patient(0.5), f"a message took {slowest:.2f} s while passwords were guessed")
+        took.append(time.monotonic() - begun)
+    # Of the machine's own pauses the median knows nothing; hashing on a shard would be in each.
+    median = statistics.median(took)
+    check(median < patient(0.1), f"a message took {median:.2f} s while passwords were guessed")
     told = [c.expect(mqtt.CONNACK).reason for c in guessers]
     check(set(told) <= {3, 4}, f"guesses were answered {set(told)}")
     check(told.count(4) >= 200, "the first are checked")

@@ -41,7 +41,7 @@ def connections_that_can_be_held():
     return count
 
 
-@case_of(seconds=120)
+@case_of(seconds=240)
 def twenty_thousand_idle_connections_are_held():
     count = connections_that_can_be_held()
     # An address has ports for 28,000 connections to another one, and two find them sooner.
@@ -52,7 +52,7 @@ def twenty_thousand_idle_connections_are_held():
         [program("grapevine"), "bench", "idle", "--connections", str(count), "--duration", "3",
          "--json", "--quiet", "--target", f"127.0.0.1:{node.port}", "--target",
          f"127.0.0.2:{node.port}", "--broker-pid", str(node.pid)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=patient(100), check=False)
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=patient(200), check=False)
     report = json.loads(done.stdout)
     made = report["connections"]
     check_equal(made["connected"], count, "connected")
@@ -104,12 +104,12 @@ def gigabyte_that_nobody_reads(qos, grown_max):
     check(grown < grown_max, f"{grown / MIB:.0f} MiB")
 
 
-@case_of(seconds=120)
+@case_of(seconds=240)
 def a_gigabyte_at_qos_0_that_nobody_reads_costs_the_output_limit():
     gigabyte_that_nobody_reads(0, 40 * MIB)
 
 
-@case_of(seconds=120)
+@case_of(seconds=240)
 def a_gigabyte_at_qos_1_that_nobody_reads_costs_queue_and_window():
     # The queue's 64 MiB, 256 messages in flight of 16 MiB together, the output's 8 MiB.
     gigabyte_that_nobody_reads(1, 140 * MIB)

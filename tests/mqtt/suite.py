@@ -30,7 +30,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import client as raw
 import harness
 import packets as mqtt
-from harness import Skip, patient
+from harness import Skip, patient, surely
 from packets import V5, V31, V311
 
 VERSION_NAMES = {V31: "v31", V311: "v311", V5: "v5"}
@@ -122,6 +122,20 @@ def check(condition, why):
 
 def as_list(value):
     return [value] if isinstance(value, str) else list(value)
+
+
+def gathered(clients, count):
+    """What of `count` messages comes to each of the clients, acknowledged; not one more comes."""
+    shares = [[] for _ in clients]
+    deadline = time.monotonic() + raw.TIMEOUT_S
+    while sum(map(len, shares)) < count:
+        check(time.monotonic() < deadline, f"{sum(map(len, shares))} of {count} messages came")
+        for one, share in zip(clients, shares):
+            while (packet := one.receive(0.01)) is not None:
+                share.append(one.acknowledge(packet))
+    for one in clients:
+        one.expect_nothing()
+    return shares
 
 
 class Suite:
