@@ -18,7 +18,7 @@ from rig import Member, cluster, describe, eventually, figure, wait_tables, wait
 
 
 @contextlib.contextmanager
-def undisturbed(pause_max=0.5):
+def undisturbed(pause_max=2):
     """A cluster with traffic that must not notice anything."""
     with cluster() as nodes:
         n1, n2, n3 = nodes
@@ -204,8 +204,9 @@ def outsider(nodes, **settings):
 
 def stays_out(nodes, node, pattern):
     """Both sides say why, in bounded words; the outsider goes on serving on its own."""
-    node.wait_log(pattern, patient(5))
-    eventually(lambda: any(re.search(pattern, member.log()) for member in nodes), 5,
+    begun = time.monotonic()
+    node.wait_log(pattern)
+    eventually(lambda: any(re.search(pattern, member.log()) for member in nodes), 10,
                lambda: f"a member logs '{pattern}'")
     time.sleep(1)
     check(node.is_running(), "the outsider has ended")
@@ -215,7 +216,8 @@ def stays_out(nodes, node, pattern):
         own.subscribe("alone")
         own.publish("alone", b"x", 1).wait()
     lines = [line for line in node.log().splitlines() if re.search(pattern, line)]
-    check(len(lines) <= 10, f"{len(lines)} lines about it within a second")
+    seconds = time.monotonic() - begun
+    check(len(lines) <= 10 * max(1, seconds), f"{len(lines)} lines about it in {seconds:.1f} s")
     figure(f"the outsider says: {lines[0][25:]}")
     node.stop()
 
@@ -255,7 +257,7 @@ def a_second_node_with_the_same_identity():
         n3_client = Client(n3)
         n3_client.subscribe("for/n3")
         copy.start(wait=False)
-        eventually(lambda: sum_of([n1, n2], "cluster_identity_conflicts_total") > 0, 5,
+        eventually(lambda: sum_of([n1, n2], "cluster_identity_conflicts_total") > 0, 10,
                    lambda: "the conflict is counted")
         time.sleep(3)
         for node in (n1, n2, n3, copy):
@@ -265,7 +267,7 @@ def a_second_node_with_the_same_identity():
         check(said, "nobody logs it")
         check(len(said) < 50, f"{len(said)} lines about it in 3 s")
         figure(f"the others say: {said[0][25:]}")
-        end_streams(between, "two of one identity", pause_max=1)
+        end_streams(between, "two of one identity", pause_max=2)
         copy.stop()
         wait_whole(nodes, 15)
         again = Client(n3)
@@ -273,13 +275,13 @@ def a_second_node_with_the_same_identity():
         wait_tables(nodes)
         with Client(n1) as publisher:
             publisher.publish("for/n3", b"x", 1).wait()
-        eventually(lambda: len(again.messages) == 1, 5, lambda: "n3 is reached after the copy has gone")
+        eventually(lambda: len(again.messages) == 1, 10, lambda: "n3 is reached after the copy has gone")
 
 
 # ---- starting with mistakes ---------------------------------------------------------------------
 
 
-def refuses_to_start(command, pattern, seconds=5, **options):
+def refuses_to_start(command, pattern, seconds=15, **options):
     """Ends by itself with an error of one line that says what is wrong."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=patient(seconds),
                           check=False, **options)

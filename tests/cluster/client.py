@@ -307,7 +307,7 @@ class Stream:
         for pending in self._pending:
             if pending is not None:
                 pending.wait(20)
-        end = time.monotonic() + patient(0.5 if may_lose else 5)
+        end = time.monotonic() + patient(0.5 if may_lose else 10)
         while len(self._subscriber.messages) < self.sent and time.monotonic() < end:
             time.sleep(0.02)
         got = [int(m.payload) for m in self._subscriber.messages]

@@ -26,7 +26,7 @@ class Spread:
         client.subscribe("to/all", "to/+/some", f"to/{node.name}")
         self.clients[node.name] = client
 
-    def check(self, among, word, seconds=5):
+    def check(self, among, word, seconds=10):
         """Every node reaches every node, by exact filters and by wildcards."""
         payload = word.encode()
         for node in among:
@@ -44,10 +44,12 @@ class Spread:
 
 def notice_death(watchers, since, label):
     for watcher in watchers:
-        suspect = watcher.wait_state("suspect", since, DEAD_AFTER)
         dead = watcher.wait_state("dead", since, DEAD_AFTER)
+        # It is suspect before, for one and a half seconds; who looks may have been held up as long.
+        suspect = [f"{at - since:.2f} s" for at, row in watcher.changes
+                   if at >= since and row["node_status"] == "suspect"]
         figure(f"{label}: {watcher.viewer.name} sees {watcher.seen.name} suspect after "
-               f"{suspect:.2f} s, dead after {dead:.2f} s")
+               f"{' and '.join(suspect)}, dead after {dead:.2f} s")
         check(dead <= patient(DEAD_AFTER), f"dead only after {dead:.2f} s")
 
 
@@ -65,12 +67,12 @@ def forwarded(node):
 def forwards_nothing_to(dead, node, others):
     """Messages only the dead node's subscribers wait for go nowhere, and are acknowledged."""
     sent = lambda: sum(stream.sent for stream in others if stream.source is node)
-    count = 500
+    count = 3000
     forwarded_before, sent_before = forwarded(node), sent()
     with Client(node) as publisher:
         pending = [publisher.publish(f"to/{dead.name}", b"nobody", 1) for _ in range(count)]
         for one in pending:
-            one.wait(2)
+            one.wait()
     extra = forwarded(node) - forwarded_before - (sent() - sent_before)
     check(extra < count / 10, f"{extra} of {count} messages went to the dead node")
     row = node.peers()[dead.name]
@@ -179,7 +181,7 @@ def two_of_three_killed():
         wait_whole(members, BACK_AFTER)
         wait_tables(members, BACK_AFTER)
         spread.check(members, "again")
-        end_streams(alone, "two killed", pause_max=1)
+        end_streams(alone, "two killed", pause_max=2)
         for watcher in watchers:
             watcher.end()
 
@@ -224,7 +226,7 @@ def one_killed_again_and_again():
         # Requests to the admin port come and go.
         eventually(lambda: n1.descriptor_count() <= descriptors + 1, 10,
                    lambda: f"{descriptors} descriptors again, not {n1.descriptor_count()}")
-        end_streams(between, "one killed ten times", pause_max=1)
+        end_streams(between, "one killed ten times", pause_max=2)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def reader_that_stops(qos):
         stuck.reads.set()
         flood.end()
         # QoS 0 shares the link's credit with the flood, and is what is dropped when there is none.
-        end_streams(between, f"reader that stops, QoS {qos}", pause_max=1, may_lose_qos_0=True)
+        end_streams(between, f"reader that stops, QoS {qos}", pause_max=2, may_lose_qos_0=True)
         # The session's queue (64 MiB), its output, the link's window, and some for the loops.
         peak.end(f"reader that stops, QoS {qos}", 200 * MIB)
 
@@ -110,7 +110,7 @@ def node_that_stops(qos):
         for flood in floods:
             flood.end()
         wait_whole(nodes)
-        end_streams(between, f"node that stops, QoS {qos}", pause_max=1, may_lose_qos_0=True)
+        end_streams(between, f"node that stops, QoS {qos}", pause_max=2, may_lose_qos_0=True)
 
 
 @case_of(seconds=120)
@@ -139,7 +139,7 @@ def memory_comes_back():
             flood.end()
             for reader in readers:
                 reader.close()
-            eventually(lambda: n2.api("/api/v1/status")["sessions"] == 0, 5,
+            eventually(lambda: n2.api("/api/v1/status")["sessions"] == 0, 10,
                        lambda: "the sessions have gone")
             sizes.append((n1.memory_bytes(), n2.memory_bytes()))
         figure("after each round, n1 and n2: " +

@@ -40,7 +40,7 @@ def round_trips(among, word, qos=1):
             publisher.publish(f"{word}/{node.name}", b"x", qos).wait()
     wanted = sorted(f"{word}/{node.name}" for node in among)
     for node, client in zip(among, clients):
-        eventually(lambda: sorted(m.topic for m in client.messages) == wanted, 5,
+        eventually(lambda: sorted(m.topic for m in client.messages) == wanted, 10,
                    lambda: f"{node.name} hears {wanted}, heard {[m.topic for m in client.messages]}")
         client.close()
 
@@ -61,7 +61,7 @@ def subscribers_are_found_across_a_pair_cut_as_soon_as_they_have_their_suback():
             waits.append(time.monotonic() - begun)
             clients[there.name].publish(f"cut/{i}", b"%d" % i, 1).wait()
         heard = lambda: {int(m.payload) for c in clients.values() for m in c.messages}
-        eventually(lambda: len(heard()) == count, 2,
+        eventually(lambda: len(heard()) == count, 10,
                    lambda: f"{count} messages arrive, {len(heard())} did: "
                    f"missing {sorted(set(range(count)) - heard())[:5]}")
         late = sum(node.counter("suback_late_total") for node in (n1, n2)) - late_before
@@ -69,6 +69,12 @@ def subscribers_are_found_across_a_pair_cut_as_soon_as_they_have_their_suback():
         figure(f"pair cut: SUBACK after {waits[count // 2] * 1000:.1f} ms (median), "
                f"{waits[-1] * 1000:.1f} ms (longest); {late} without all confirmations")
         check(late == 0, f"{late} SUBACKs did not wait for the node behind the relay")
+
+
+def relayed_in_a_second(node):
+    before = node.counter("cluster_forwards_relayed_total")
+    time.sleep(1)
+    return node.counter("cluster_forwards_relayed_total") - before
 
 
 @case
@@ -93,10 +99,8 @@ def pair_cut_is_relayed_by_the_third():
         healed = time.monotonic()
         wait_whole([n1, n2, n3], 15)
         figure(f"pair cut: direct again after {time.monotonic() - healed:.2f} s")
-        relayed = n3.counter("cluster_forwards_relayed_total")
-        time.sleep(1)
-        check(n3.counter("cluster_forwards_relayed_total") - relayed < 20,
-                "n3 still relays after the direct path is back")
+        eventually(lambda: relayed_in_a_second(n3) < 20, 5,
+                   lambda: "n3 does not relay any more after the direct path is back")
         # Over the heal nothing of QoS 1 and 2 may be lost, doubled or reordered; nor at the cut.
         end_streams(late, "pair healed", may_lose_qos_0=True)
         end_streams(between, "pair cut and healed", may_lose_qos_0=True)
@@ -160,9 +164,9 @@ def isolated_node_and_the_rest_both_serve():
             with Client(node) as publisher:
                 publisher.publish(f"meanwhile/{node.name}", b"x", 2).wait()
         for client in clients:
-            eventually(lambda: len(client.messages) == 3, 5,
+            eventually(lambda: len(client.messages) == 3, 10,
                        lambda: f"{client.name} hears three, heard {len(client.messages)}")
-        end_streams(inside + outside, "isolated", pause_max=1)
+        end_streams(inside + outside, "isolated", pause_max=2)
 
 
 @case
@@ -182,7 +186,7 @@ def halves_heal():
         wait_whole(members, 15)
         figure(f"halves: one cluster again after {time.monotonic() - healed:.2f} s")
         round_trips(members, "whole")
-        end_streams(within, "halves", pause_max=1)
+        end_streams(within, "halves", pause_max=2)
 
 
 @case

@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from harness import Failure, Node, Skip, check, patient, wait_for  # noqa: E402
+from harness import SUBACK_WAITS, Failure, Node, Skip, check, patient, wait_for  # noqa: E402
 import netns  # noqa: E402
 
 LONG = os.environ.get("GRAPEVINE_LONG", "") not in ("", "0")
@@ -45,7 +45,8 @@ class Member(Node):
         if network is not None:
             self.namespace, self.host = network.namespace(name), network.addresses[name]
         launcher = ["ip", "netns", "exec", self.namespace] if network is not None else []
-        super().__init__(name, cluster=True, settings=settings, launcher=launcher)
+        super().__init__(name, cluster=True, settings={**SUBACK_WAITS, **settings},
+                         launcher=launcher)
 
     @property
     def cluster_address(self):
@@ -138,7 +139,7 @@ def describe(members):
                      for m in members if m.is_running())
 
 
-def wait_whole(members, seconds=10):
+def wait_whole(members, seconds=15):
     """Each is linked to each and has its routes; how long it took."""
     begun = time.monotonic()
     eventually(lambda: all(m.sees_alive_and_linked(members) and m.is_ready() for m in members),
@@ -146,7 +147,7 @@ def wait_whole(members, seconds=10):
     return time.monotonic() - begun
 
 
-def wait_routes(members, counts, seconds=5):
+def wait_routes(members, counts, seconds=10):
     """Until each of the members knows as many routes of each node as `counts[name]` says."""
     def same():
         for member in members:
@@ -160,7 +161,7 @@ def wait_routes(members, counts, seconds=5):
     return time.monotonic() - begun
 
 
-def wait_tables(members, seconds=5):
+def wait_tables(members, seconds=10):
     """Until each has the same version of each one's routes as that one itself; how long it took."""
     def same():
         own = {owner.name: owner.table_of(owner) for owner in members}

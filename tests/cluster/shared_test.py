@@ -31,7 +31,7 @@ def publish_and_count(publishers, members, topic, qos, first, count):
         if one is not None:
             one.wait()
     mine = lambda: [n for n in numbers(members) if n >= first]
-    eventually(lambda: len(mine()) >= count, 5,
+    eventually(lambda: len(mine()) >= count, 10,
                lambda: f"{count} messages reach the group, {len(mine())} did")
     time.sleep(0.2)
     twice = [n for n, times in collections.Counter(mine()).items() if times > 1]
@@ -80,7 +80,7 @@ def two_groups_and_a_subscriber_get_one_each():
         for i in range(300):
             publisher.publish(f"news/{i}", b"%d" % i, 1)
         for name, group in (("left", left), ("right", right), ("alone", [alone])):
-            eventually(lambda: len(numbers(group)) >= 300, 5,
+            eventually(lambda: len(numbers(group)) >= 300, 10,
                        lambda: f"{name} gets 300, got {len(numbers(group))}")
             check(sorted(numbers(group)) == list(range(300)), f"{name} got some twice")
 
@@ -94,7 +94,7 @@ def members_of_a_killed_node_are_passed_over():
         publishers = [Client(n1), Client(n2)]
         n3.kill9()
         for node in (n1, n2):
-            eventually(lambda: node.sees(n3) == "dead", 4, lambda: f"{node.name} sees n3 dead")
+            eventually(lambda: node.sees(n3) == "dead", 5, lambda: f"{node.name} sees n3 dead")
         publish_and_count(publishers, rest, "job", 1, 0, 400)
         n3.start()
         back = join(n3, "crew", "job/+", 1, 2)
@@ -119,7 +119,7 @@ def what_a_dying_node_had_not_applied_goes_to_a_member_elsewhere():
         for one in pending:
             one.wait()
         # All acknowledged: so all are with the member that is left.
-        eventually(lambda: len(numbers(rest)) >= 200, 1,
+        eventually(lambda: len(numbers(rest)) >= 200, 10,
                    lambda: f"200 messages reach the member on n2, {len(numbers(rest))} did")
         check(sorted(numbers(rest)) == list(range(200)), "some reached it twice")
         figure(f"{waiting} of 200 messages were for a node that died, and reached another")
@@ -162,7 +162,7 @@ def members_come_and_go_under_load():
         for one in pending:
             one.wait()
         missing = lambda: set(range(len(pending))) - set(numbers([stays, *heard]))
-        eventually(lambda: not missing(), 3,
+        eventually(lambda: not missing(), 10,
                    lambda: f"each of {len(pending)} reaches somebody; {len(missing())} did not")
         figure(f"{len(pending)} messages, {len(stays.messages)} to the member that stayed, "
                f"{len(numbers([stays, *heard])) - len(pending)} to two")

@@ -26,11 +26,11 @@ def rounds(count, filter_of, topic_of, qos, unsubscribe=False):
                 pending.wait()
             if unsubscribe and i % 2:
                 # A message at QoS 0 may be under way yet: the count at the end waits for it.
-                end = time.monotonic() + patient(5)
+                end = time.monotonic() + patient(10)
                 while not has(subscriber, i) and time.monotonic() < end:
                     time.sleep(0.0005)
                 subscriber.unsubscribe(filter_of(i))
-        end = time.monotonic() + patient(5)
+        end = time.monotonic() + patient(10)
         while count_of(clients) < count and time.monotonic() < end:
             time.sleep(0.02)
         late = sum(node.counter("suback_late_total") for node in members) - late_before
