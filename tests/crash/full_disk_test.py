@@ -125,7 +125,8 @@ def check_is_full(node, filler, old):
 
 def check_has_all(node, client_id, fillers):
     """What was acknowledged has come, in order; what was refused may have."""
-    got = payloads_of(connect(node, client_id), patient(1))
+    least = sum(len(filler.payloads()) for filler in fillers)
+    got = payloads_of(connect(node, client_id), least, patient(0.5))
     for filler in fillers:
         name = f" {filler.client.client_id} ".encode()
         own = [payload for payload in got if name in payload[:60]]
@@ -155,8 +156,8 @@ def full_and_free_again(node, kill):
     check_has_all(node, first, [*fillers, old])
     check_has_all(node, second, [*fillers, old])
     if not kill:
-        wait_for(lambda: goes_on(fillers[0]), patient(5), "work goes on")
-    wait_for(old.send_again, patient(5), "the client before v5 has its answers")
+        wait_for(lambda: goes_on(fillers[0]), patient(15), "work goes on")
+    wait_for(old.send_again, patient(20), "the client before v5 has its answers")
     check(node.is_running(), "the node has ended")
 
 

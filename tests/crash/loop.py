@@ -94,7 +94,7 @@ class Connection:
         self._input, self._output = bytearray(), bytearray()
         self._is_listed = False
         self._is_closed = False
-        self._socket = socket.create_connection(address, timeout=5)
+        self._socket = socket.create_connection(address, timeout=30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
         self.descriptor = self._socket.fileno()

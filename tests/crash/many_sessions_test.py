@@ -93,7 +93,8 @@ def a_node_with_many_sleeping_sessions_is_back_soon():
         c = connect(node, client_id(number))
         check_equal(c.connack.session_present, True, "Session Present")
         waiting = [payload(number, i) for i in range(MESSAGES)] if number < QUEUES else []
-        check_equal(payloads_of(c, 0.05), [*waiting, b"new"], f"messages of {number}")
+        check_equal(payloads_of(c, len(waiting) + 1, 0.05), [*waiting, b"new"],
+                    f"messages of {number}")
 
 
 if __name__ == "__main__":

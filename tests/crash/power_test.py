@@ -77,7 +77,7 @@ def a_first_start_may_be_interrupted_anywhere():
     for moment in chance.sample(moments, STARTS):
         told = recording.image(after.data, moment, chance)
         after.start(wait=False)
-        wait_for(lambda: after.is_ready() or not after.is_running(), patient(15), "it starts")
+        wait_for(lambda: after.is_ready() or not after.is_running(), patient(30), "it starts")
         check(after.is_running(), f"it does not start: {after.log().splitlines()[-1:]}; {told}")
         after.kill9()
 
@@ -117,7 +117,7 @@ def compaction_may_be_interrupted_anywhere():
         told = recording.image(image, moment, chance)
         check_equal(records_in(image), before, f"records after {told}")
     after = Node(data=os.path.join(place, "image")).start()
-    check_equal(len(payloads_of(connect(after, sleeping))), 100, "messages")
+    check_equal(len(payloads_of(connect(after, sleeping), 100)), 100, "messages")
 
 
 if __name__ == "__main__":

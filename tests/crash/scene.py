@@ -5,6 +5,7 @@ import signal
 import client as raw
 import harness
 import packets as mqtt
+from harness import check_equal
 from packets import V5
 
 HOUR = 3600
@@ -60,13 +61,17 @@ def takes_signals(node):
     return bool(mask & 1 << (signal.SIGTERM - 1))
 
 
-def payloads_of(client, quiet_s=0.3):
-    """Takes and acknowledges what comes, until nothing has come for a while."""
+def payloads_of(client, least=0, quiet_s=0.3):
+    """Takes and acknowledges what comes, at least so many, until nothing has come for a while."""
     got = []
-    while (packet := client.receive(quiet_s)) is not None:
+    while (packet := client.receive(quiet_s if len(got) >= least else None)) is not None:
         harness.check(packet.kind == mqtt.PUBLISH, f"expected a message, got {packet}")
         got.append(client.acknowledge(packet).payload)
     return got
+
+
+def check_payloads(client, expected, what):
+    check_equal(payloads_of(client, len(expected)), expected, what)
 
 
 def kill_and_start(node):

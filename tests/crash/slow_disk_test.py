@@ -83,7 +83,7 @@ def a_slow_disk_slows_publishers_and_nobody_else():
     check(in_time > 100, f"only {in_time} messages were acknowledged: commits are not shared")
     check(largest - before < MEMORY_MAX, f"the node has grown by {(largest - before) >> 20} MiB")
     check(longest < SYNC_MS / 1000, f"QoS 0 took {longest:.2f} s")
-    got = payloads_of(connect(node, sleeping), patient(1))
+    got = payloads_of(connect(node, sleeping), sent)
     for flood in floods:
         own = [p for p in got if p.startswith(f"{flood.number}:".encode())]
         check(own == [flood.payload(i) for i in range(flood.sent)],
@@ -99,7 +99,7 @@ def what_a_failing_disk_did_not_take_is_not_acknowledged():
     publisher.publish("t", "before", 1)
     disk.be(error=errno.EIO)
     publisher.send(mqtt.publish(V5, "t", "meanwhile", 1, 100))
-    answer = publisher.receive(1)
+    answer = publisher.receive(1)  # where it is acknowledged, it is so without waiting
     check(answer is None or answer.reason >= 0x80, f"acknowledged without a disk: {answer}")
     check(node.is_running(), "the node has ended")
     disk.be()
@@ -109,7 +109,7 @@ def what_a_failing_disk_did_not_take_is_not_acknowledged():
         return publisher.expect(mqtt.PUBACK).reason == 0
     wait_for(goes_on, patient(5), "work goes on when the disk is well again")
     kill_and_start(node)
-    got = payloads_of(connect(node, sleeping))
+    got = payloads_of(connect(node, sleeping), 2)
     check_equal([got[0], got[-1]], [b"before", b"after"], "what was acknowledged")
 
 
