@@ -17,8 +17,8 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import (Node, case, check, check_equal, folder, free_port, main, patient,  # noqa: E402
-                     program, spawn, wait_for)
+from harness import (SUBACK_WAITS, Node, case, check, check_equal, folder, free_port,  # noqa: E402
+                     main, patient, program, spawn, wait_for)
 
 
 def can_connect(port):
@@ -106,7 +106,7 @@ def a_rate_is_kept():
     port, _ = mosquitto()
     report, _ = bench("pairs", "--rate", 2000, "--target", f"127.0.0.1:{port}", *SHORT)
     check_all_arrived(report, 1, "pairs")
-    check(1800 <= report["messages"]["sent_per_second"] <= 2200,
+    check(1500 <= report["messages"]["sent_per_second"] <= 2300,
           f"{report['messages']['sent_per_second']:.0f} messages/s instead of 2000")
 
 
@@ -154,11 +154,13 @@ def connections_and_subscriptions_are_counted():
 
 @case
 def publishers_and_subscribers_on_two_nodes_of_a_cluster():
-    first = Node("one", cluster=True)
-    second = Node("two", cluster=True, seeds=[first.cluster_address])
+    first = Node("one", cluster=True, settings=SUBACK_WAITS)
+    second = Node("two", cluster=True, settings=SUBACK_WAITS, seeds=[first.cluster_address])
     first.start()
     second.start()
-    wait_for(lambda: first.sees(second) == "alive", patient(10), "the nodes see each other")
+    for node in (first, second):
+        wait_for(lambda: node.sees_alive_and_linked([first, second]), patient(10),
+                 "the nodes see each other")
     report, _ = bench("pairs", "--qos", 1, "--rate", 500, *SHORT,
                       "--pub-target", f"127.0.0.1:{first.port}",
                       "--sub-target", f"127.0.0.1:{second.port}")
@@ -244,10 +246,14 @@ class Relay:
         stream.close()
 
 
+# What is late is not lost; what is lost is waited for as long.
+DRAIN_SECONDS = int(patient(1))
+
+
 def bench_relay(spoil):
     relay = Relay(spoil)
     report, said = bench("pairs", "--publishers", 1, "--subscribers", 1, "--rate", 1000, "--drain",
-                         1, *SHORT, "--target", f"127.0.0.1:{relay.port}")
+                         DRAIN_SECONDS, *SHORT, "--target", f"127.0.0.1:{relay.port}")
     return report["messages"], said
 
 

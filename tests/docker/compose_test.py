@@ -261,7 +261,7 @@ def clients_behind_the_balancer_reach_each_other():
     for text in sent:  # each by a connection of its own: to one node after the other
         check(stack().publish("crossing/roads", text), f"{text} was not acknowledged")
     for subscriber in subscribers:
-        wait_for(lambda: sorted(subscriber.messages()) == sorted(sent), patient(5),
+        wait_for(lambda: sorted(subscriber.messages()) == sorted(sent), patient(15),
                  f"everything arrives everywhere, once: {subscriber.messages()}")
 
 
@@ -274,7 +274,7 @@ def nodes_see_the_address_of_the_client():
     # logs with the peer.
     subprocess.run(["bash", "-c", f"echo no MQTT >/dev/tcp/127.0.0.1/{stack().mqtt_port}"],
                    check=True, timeout=10)
-    peers = wait_for(lambda: seen.findall(stack().run("logs", *NODES)), patient(5),
+    peers = wait_for(lambda: seen.findall(stack().run("logs", *NODES)), patient(15),
                      "a node logs the client it refuses")
     check_equal(set(peers), {gateway}, "addresses of refused clients")
 
@@ -299,7 +299,7 @@ def stopping_one_container_disturbs_nobody_else():
     check_equal(len(steady), SUBSCRIBERS - victim_clients, "clients that were not disconnected")
     for subscriber in steady:
         # A publisher whose node went away before its PUBACK may have been heard all the same.
-        wait_for(lambda: not set(acknowledged) - set(subscriber.messages()), patient(5),
+        wait_for(lambda: not set(acknowledged) - set(subscriber.messages()), patient(15),
                  "the clients of the other nodes get all that is acknowledged")
         got = subscriber.messages()
         check_equal(got, sorted(got, key=int), "messages in the order of sending")
@@ -312,7 +312,7 @@ def stopping_one_container_disturbs_nobody_else():
 def stopped_container_comes_back_in():
     stack().run("start", "node2")
     wait_for(lambda: stack().is_healthy("node2"), patient(30), "node2 is healthy")
-    wait_for(stack().is_whole, patient(5), "all nodes see all others alive")
+    wait_for(stack().is_whole, patient(15), "all nodes see all others alive")
     subscribers = []
     # The balancer gives new clients to the node that has the fewest.
     while not stack().connections("node2"):
@@ -321,7 +321,7 @@ def stopped_container_comes_back_in():
         time.sleep(0.5)
     check(stack().publish("again/here", "hello"), "the message was not acknowledged")
     for subscriber in subscribers:
-        wait_for(lambda: subscriber.messages() == ["hello"], patient(5), "the message arrives")
+        wait_for(lambda: subscriber.messages() == ["hello"], patient(15), "the message arrives")
 
 
 @case
@@ -342,7 +342,7 @@ def cluster_grows_by_two_nodes():
         time.sleep(0.5)
     check(stack().publish("grown/up", "hello"), "the message was not acknowledged")
     for subscriber in subscribers:
-        wait_for(lambda: subscriber.messages() == ["hello"], patient(5), "the message arrives")
+        wait_for(lambda: subscriber.messages() == ["hello"], patient(15), "the message arrives")
 
 
 if __name__ == "__main__":
