@@ -13,9 +13,12 @@ import time
 
 from client import Client
 from harness import Failure, case_of, check, main, patient
-from rig import LONG, cluster, eventually, figure, machines, wait_tables, wait_whole
+from rig import (DEAD_AFTER_MS, LONG, cluster, eventually, figure, machines, wait_tables,
+                 wait_whole)
 
 SECONDS = 60 if LONG else 5
+# No node dies here but by kill -9.
+ALL_LIVE = {"cluster.dead_after_ms": 2 * DEAD_AFTER_MS}
 
 
 class Account:
@@ -117,7 +120,7 @@ class Ledger:
 
 @case_of(seconds=240)
 def quiet_network():
-    with cluster() as nodes:
+    with cluster(settings=ALL_LIVE) as nodes:
         ledger = Ledger(nodes)
         time.sleep(3)
         ledger.check("quiet")
@@ -125,7 +128,7 @@ def quiet_network():
 
 @case_of(seconds=240)
 def as_fast_as_clients_can():
-    with cluster() as nodes:
+    with cluster(settings=ALL_LIVE) as nodes:
         ledger = Ledger(nodes, every=0)
         time.sleep(3)
         ledger.check("full speed")
@@ -134,7 +137,7 @@ def as_fast_as_clients_can():
 @case_of(seconds=240)
 def messages_of_100_kb():
     """They cross links in pieces."""
-    with cluster() as nodes:
+    with cluster(settings=ALL_LIVE) as nodes:
         ledger = Ledger(nodes, every=0.2, size=100_000)
         time.sleep(3)
         ledger.check("100 kB")
@@ -156,7 +159,7 @@ def one_node_freezes_for_300_ms_again_and_again():
 
 @case_of(seconds=240)
 def each_node_freezes_in_turn_for_up_to_900_ms():
-    with cluster() as nodes:
+    with cluster(settings=ALL_LIVE) as nodes:
         seed = random.randrange(1 << 32)
         figure(f"seed {seed}")
         dice = random.Random(seed)
@@ -172,7 +175,7 @@ def each_node_freezes_in_turn_for_up_to_900_ms():
 
 
 def flap(label, break_link, every=0.002, size=40):
-    with machines() as (network, nodes):
+    with machines(settings=ALL_LIVE) as (network, nodes):
         seed = random.randrange(1 << 32)
         figure(f"seed {seed}")
         dice = random.Random(seed)
@@ -248,7 +251,7 @@ def last_words(nodes, qos, kill):
 
 @case_of(seconds=240)
 def publishers_node_is_killed():
-    with cluster() as nodes:
+    with cluster(settings=ALL_LIVE) as nodes:
         for qos in (1, 2):
             last_words(nodes, qos, nodes[2].kill9)
             nodes[2].start()
@@ -258,7 +261,7 @@ def publishers_node_is_killed():
 @case_of(seconds=240)
 def publishers_node_is_cut_off_and_killed():
     """What it has acknowledged cannot be in its own memory, nor in the network's."""
-    with machines() as (network, nodes):
+    with machines(settings=ALL_LIVE) as (network, nodes):
         def cut_and_kill():
             network.isolate("n3")
             time.sleep(0.5)
@@ -274,7 +277,7 @@ def publishers_node_is_cut_off_and_killed():
 @case_of(seconds=240)
 def subscribers_node_is_killed_again_and_again():
     """Traffic between the others does not lose anything while a third one dies and returns."""
-    with cluster() as nodes:
+    with cluster(settings=ALL_LIVE) as nodes:
         ledger = Ledger(nodes[:2])
         for _ in range(6 if not LONG else 40):
             doomed = [Client(nodes[2]) for _ in range(2)]

@@ -14,8 +14,13 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from harness import SUBACK_WAITS, Failure, Node, Skip, check, patient, wait_for  # noqa: E402
+from harness import PATIENCE, SUBACK_WAITS, Failure, Node, Skip, check, patient, wait_for  # noqa: E402
 import netns  # noqa: E402
+
+# A node that has no time is taken for dead after two and a half seconds, and then messages for it are
+# not waited for.  Sanitizers on a busy machine make nodes that slow.
+DEAD_AFTER_MS = int(2500 * max(1, PATIENCE / 2.5))
+SETTINGS = {**SUBACK_WAITS, "cluster.dead_after_ms": DEAD_AFTER_MS}
 
 LONG = os.environ.get("GRAPEVINE_LONG", "") not in ("", "0")
 
@@ -45,7 +50,7 @@ class Member(Node):
         if network is not None:
             self.namespace, self.host = network.namespace(name), network.addresses[name]
         launcher = ["ip", "netns", "exec", self.namespace] if network is not None else []
-        super().__init__(name, cluster=True, settings={**SUBACK_WAITS, **settings},
+        super().__init__(name, cluster=True, settings={**SETTINGS, **settings},
                          launcher=launcher)
 
     @property
@@ -119,10 +124,10 @@ def cluster(count=3, network=None, settings=None):
 
 
 @contextlib.contextmanager
-def machines(count=3):
+def machines(count=3, settings=None):
     """A cluster on machines of its own: (network, members)."""
     network = netns.Network([f"n{i + 1}" for i in range(count)])
-    with cluster(count, network) as members:
+    with cluster(count, network, settings) as members:
         yield network, members
 
 
