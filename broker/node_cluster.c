@@ -29,11 +29,11 @@ static void publish(void *arg, const gv_forward_t *message, uint64_t nodes, uint
     gv_cluster_publish(node->cluster, message, nodes, token);
 }
 
-static void applied(void *arg, gv_delivery_t delivery)
+static void applied(void *arg, gv_delivery_t delivery, const gv_delivery_outcome_t *outcome)
 {
     gv_node_t *node = arg;
     gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_applied(node->cluster, delivery, NULL);
+    gv_cluster_applied(node->cluster, delivery, outcome);
 }
 
 static void pause_credit(void *arg, bool is_paused)
@@ -64,8 +64,7 @@ static void on_deliver(const gv_delivery_t *delivery, const gv_forward_t *messag
 static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_result_t result,
                          const gv_forward_t *lost, void *arg)
 {
-    (void)index;
-    gv_hub_on_confirmed(((gv_node_t *)arg)->hub, token, result, lost);
+    gv_hub_on_confirmed(((gv_node_t *)arg)->hub, token, index, result, lost);
 }
 
 static void on_barrier(uint64_t token, bool in_time, void *arg)

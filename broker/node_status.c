@@ -309,6 +309,8 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
         gv_counter_get(&hub->forward_gone));
     ADD("forward_refused_total", "messages refused because the queue for a node was full", false,
         gv_counter_get(&hub->forward_full));
+    ADD("forward_no_room_total", "messages refused because another node had no room for them",
+        false, gv_counter_get(&hub->forward_no_room));
     ADD("suback_late_total", "SUBACKs sent before all nodes had confirmed the route", false,
         gv_counter_get(&hub->barriers_late));
     ADD("store_commits_total", "transactions of the store", false, gv_counter_get(&store->commits));

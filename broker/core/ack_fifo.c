@@ -99,6 +99,14 @@ void gv__acks_push(gv_client_t *client, gv_ack_t ack)
     *at(fifo, fifo->tail++) = ack;
 }
 
+void gv__acks_expect(gv_client_t *client, uint32_t number)
+{
+    gv_ack_fifo_t *fifo = client->acks;
+    if (fifo != NULL && number - fifo->head < fifo->tail - fifo->head) {
+        at(fifo, number)->missing++;
+    }
+}
+
 void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t reason)
 {
     gv_ack_fifo_t *fifo = client->acks;

@@ -616,7 +616,7 @@ static void give(gv_session_t *session, uint64_t number, gv_waiting_message_t *m
     gv_shard_t *shard = session->shard;
     const gv_matches_t *matches = &shard->matches;
     if (matches->hit_count == 0) {
-        gv__give_to_group(shard, &message->publish, message->share); /* on another node */
+        (void)gv__give_to_group(shard, &message->publish, message->share, NULL); /* elsewhere */
         finish(session, number);
         return;
     }

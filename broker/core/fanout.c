@@ -35,6 +35,8 @@ void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms
     fanout->has_congested = false;
     fanout->is_journaled = false;
     fanout->has_refused = false;
+    fanout->given_on = 0;
+    fanout->ticket = NULL;
     fanout->is_joined = false;
     fanout->journal_stamp = 0;
     fanout->has_expiry = publish->expires_at_ms != 0;

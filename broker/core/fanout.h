@@ -15,6 +15,7 @@
  */
 
 #include "broker/core/message.h"
+#include "broker/core/parcel.h"
 #include "broker/core/subscriptions.h"
 #include "proto/mqtt/packet.h"
 
@@ -63,12 +64,14 @@ typedef struct gv_fanout {
     gv_publish_t *publish;
     uint32_t expiry_s;
     bool has_expiry;
-    bool is_shared;         /* the payload goes by reference */
-    bool has_congested;     /* some receiver is behind; set by who delivers */
-    bool is_journaled;      /* some receiver is persistent: it is in the journal */
-    bool has_refused;       /* some receiver is persistent, and there was no room on the disk */
-    bool is_joined;         /* nobody refuses it: the store takes it for all, or for none */
-    uint32_t journal_stamp; /* the journal's part it is in, and as which of its messages */
+    bool is_shared;            /* the payload goes by reference */
+    bool has_congested;        /* some receiver is behind; set by who delivers */
+    bool is_journaled;         /* some receiver is persistent: it is in the journal */
+    bool has_refused;          /* some receiver is persistent, and there was no room on the disk */
+    bool is_joined;            /* nobody refuses it: the store takes it for all, or for none */
+    uint32_t given_on;         /* to groups whose member here has just left; each confirms */
+    const gv_ticket_t *ticket; /* who waits for it, or NULL; set by who delivers */
+    uint32_t journal_stamp;    /* the journal's part it is in, and as which of its messages */
     uint32_t journal_body;
     uint64_t topic_hash; /* 0: nobody has asked for it */
     uint32_t made;       /* a bit for each variant: it is this message's */

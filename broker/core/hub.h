@@ -12,7 +12,7 @@
  *
  *     shards --- routes ----> hub ---> router, cluster (rows), barrier ---> back
  *     shards --- messages --> hub ---> cluster (publish) ... confirmed ---> CONFIRM to the shard
- *     cluster - deliver ----> hub ---> shards ... back ---> cluster (applied)
+ *     cluster - deliver ----> hub ---> shards ... back ---> cluster (applied, refused, returned)
  *
  * Sans-I/O as the shards are.  Without a cluster the ops are NULL and parcels come back at once.
  *
@@ -35,7 +35,7 @@ typedef struct gv_hub_cluster {
     void (*route_set)(void *arg, gv_bytes_t key, uint32_t value);
     void (*barrier)(void *arg, uint64_t token);
     void (*publish)(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token);
-    void (*applied)(void *arg, gv_delivery_t delivery);
+    void (*applied)(void *arg, gv_delivery_t delivery, const gv_delivery_outcome_t *outcome);
     void (*pause_credit)(void *arg, bool is_paused);
 } gv_hub_cluster_t;
 
@@ -48,6 +48,7 @@ typedef struct gv_hub_stats {
     gv_counter_t barriers_late;
     gv_counter_t forward_gone;          /* messages for nodes that were gone */
     gv_counter_t forward_full;          /* refused: the queue for the node is full */
+    gv_counter_t forward_no_room;       /* refused: the node's store is full */
     gv_counter_t shares_without_member; /* the last member had left when the message came */
     gv_counter_t rows_refused;          /* filters of other nodes that we cannot hold */
 } gv_hub_stats_t;
@@ -85,8 +86,8 @@ void gv_hub_take_forward(gv_letter_t *letter);
 void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t value);
 void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event);
 void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message);
-void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_forward_result_t result,
-                         const gv_forward_t *lost);
+void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
+                         gv_forward_result_t result, const gv_forward_t *lost);
 void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time);
 
 const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub);

@@ -41,10 +41,12 @@ typedef enum gv_entry_kind {
     GV_ENTRY_RETAIN,  /* the destination shard keeps this topic's retained message */
     GV_ENTRY_REPLAY,  /* extra: gv_entry_replay_t; a retained message for one subscription */
     GV_ENTRY_WANT,    /* extra: gv_entry_replay_t; topic holds a filter: send what is retained */
-    GV_ENTRY_CONFIRM, /* a deferred entry is safe now (or failed, see result) */
+    GV_ENTRY_CONFIRM, /* a deferred entry is safe now; or it is not, for the reason in `qos` */
     GV_ENTRY_ROUTE,   /* extra: gv_entry_route_t; topic holds a filter */
     GV_ENTRY_SUBACK,  /* extra: gv_entry_suback_t, then reason codes; goes there and back */
     GV_ENTRY_REGIVE,  /* extra: a shared filter, slot_count bytes; another member is to have this */
+    GV_ENTRY_MORE,    /* the ticket's publish has one more to wait for; sent before its entry
+                         comes back */
 } gv_entry_kind_t;
 
 enum {

@@ -10,17 +10,31 @@
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 
-void gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_t group)
+bool gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_t group,
+                       const gv_ticket_t *ticket)
 {
+    if (ticket != NULL && ticket->shard != shard->index) {
+        /* Now, and not with the turn: before the parcel that this is about goes back. */
+        gv__tell(shard, ticket, GV_ENTRY_MORE, GV_MQTT_SUCCESS);
+        gv_office_send(&shard->office);
+    }
     gv_entry_t *entry =
         gv_office_append(&shard->office, gv__desk_routes(shard), publish, group.size);
     if (entry == NULL) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
-        return;
+        if (ticket != NULL && ticket->shard != shard->index) {
+            gv__confirm(shard, ticket, GV_MQTT_QUOTA_EXCEEDED);
+        }
+        return false;
     }
     entry->kind = GV_ENTRY_REGIVE;
     entry->slot_count = (uint32_t)group.size;
+    if (ticket != NULL) {
+        entry->ticket = *ticket;
+        entry->flags |= GV_ENTRY_WANTS_CONFIRM;
+    }
     memcpy(gv_parcel_extra(entry), group.data, group.size);
+    return true;
 }
 
 /* ---- groups that were left ---------------------------------------------------------------------
@@ -89,7 +103,7 @@ static void give_away(gv_session_t *session, gv_msgbuf_t *kept, uint32_t share)
     GV_ASSERT(left != NULL || filter != NULL); /* it is a member, or has left */
     gv_publish_t publish = gv_publish_of(kept);
     gv_bytes_t group = left != NULL ? gv_bytes(left->text, left->size) : gv_filter_text(filter);
-    gv__give_to_group(shard, &publish, group);
+    (void)gv__give_to_group(shard, &publish, group, NULL);
 }
 
 /* What has not been sent: of one group, or (share 0) of all. */

@@ -114,6 +114,16 @@ static void deliver_collected(gv_shard_t *shard)
     }
 }
 
+static void leave_to_group(gv_shard_t *shard, const gv_filter_t *filter)
+{
+    gv_fanout_t *fanout = &shard->fanout;
+    if (gv__give_to_group(shard, fanout->publish, gv_filter_text(filter), fanout->ticket)) {
+        fanout->given_on++;
+    } else {
+        fanout->has_refused = true;
+    }
+}
+
 /*
  * The filter of a slot if it has subscribers.  The router may be a moment behind: when the last
  * member of a shared group has left here, there may be others elsewhere.
@@ -123,19 +133,26 @@ static gv_filter_t *filter_at(gv_shard_t *shard, uint32_t slot)
     gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, slot);
     if (filter != NULL && filter->count == 0) {
         if (filter->is_shared) {
-            gv__give_to_group(shard, shard->fanout.publish, gv_filter_text(filter));
+            leave_to_group(shard, filter);
         }
         return NULL;
     }
     return filter;
 }
 
+/* How a message has come. */
+typedef struct origin {
+    const gv_ticket_t *ticket; /* who waits for it, or NULL */
+    bool is_joined;
+} origin_t;
+
 /* Gives the message to the sessions on these filters.  True if there was one. */
 static bool deliver_slots(gv_shard_t *shard, gv_publish_t *publish, const uint32_t *slots,
-                          size_t count, bool is_joined, bool *is_congested)
+                          size_t count, origin_t origin, bool *is_congested)
 {
     gv_fanout_begin(&shard->fanout, publish, shard->now_ms);
-    shard->fanout.is_joined = is_joined;
+    shard->fanout.is_joined = origin.is_joined;
+    shard->fanout.ticket = origin.ticket;
     bool has_matched = false;
     if (count == 1 || shard->limits->overlaps_each) {
         for (size_t i = 0; i < count; i++) {
@@ -315,9 +332,13 @@ static void deliver_here(gv_shard_t *shard, passage_t *passage)
 {
     const uint32_t *slots = NULL;
     size_t count = own_slots(shard, &slots);
-    bool is_joined = passage->wish == GV_ROUTE_JOINED;
-    (void)deliver_slots(shard, passage->publish, slots, count, is_joined,
+    origin_t origin = {.ticket = passage->wish != GV_ROUTE_PLAIN ? passage->ticket : NULL,
+                       .is_joined = passage->wish == GV_ROUTE_JOINED};
+    (void)deliver_slots(shard, passage->publish, slots, count, origin,
                         &passage->routed.is_congested);
+    if (origin.ticket != NULL) {
+        passage->routed.missing = (uint16_t)(passage->routed.missing + shard->fanout.given_on);
+    }
     if (shard->fanout.has_refused) {
         passage->routed.has_failed = true;
     }
@@ -395,8 +416,11 @@ void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry)
     bool is_borrowed = publish.kept != NULL;
     bool is_congested = false;
     gv__take_join(shard, entry);
-    bool is_joined = (entry->flags & GV_ENTRY_JOINED) != 0;
-    if (!deliver_slots(shard, &publish, gv_parcel_extra(entry), entry->slot_count, is_joined,
+    origin_t origin = {
+        .ticket = (entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0 ? &entry->ticket : NULL,
+        .is_joined = (entry->flags & GV_ENTRY_JOINED) != 0,
+    };
+    if (!deliver_slots(shard, &publish, gv_parcel_extra(entry), entry->slot_count, origin,
                        &is_congested)) {
         entry->flags |= GV_ENTRY_NO_MATCH;
     }
@@ -417,7 +441,7 @@ bool gv__pass_to_shard(gv_shard_t *shard, gv_publish_t *publish, uint16_t to, ui
 {
     if (to == shard->index) {
         bool is_congested = false;
-        (void)deliver_slots(shard, publish, &slot, 1, true, &is_congested);
+        (void)deliver_slots(shard, publish, &slot, 1, (origin_t){.is_joined = true}, &is_congested);
         return true;
     }
     gv_entry_t *entry = gv_office_append(&shard->office, to, publish, sizeof(slot));

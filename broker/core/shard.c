@@ -159,6 +159,13 @@ static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
         }
         return;
     }
+    case GV_ENTRY_MORE: {
+        gv_client_t *client = gv__client_of(shard, &entry->ticket);
+        if (client != NULL && client->state == GV_CLIENT_CONNECTED) {
+            gv__acks_expect(client, entry->ticket.number);
+        }
+        return;
+    }
     case GV_ENTRY_NODES:
     case GV_ENTRY_ROUTE:
     case GV_ENTRY_SUBACK:
@@ -239,6 +246,7 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
         }
         return;
     case GV_ENTRY_CONFIRM:
+    case GV_ENTRY_MORE:
     case GV_ENTRY_REGIVE:
         return;
     }
@@ -286,11 +294,17 @@ void gv__confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t 
         }
         return;
     }
+    gv__tell(shard, ticket, GV_ENTRY_CONFIRM, reason);
+}
+
+void gv__tell(gv_shard_t *shard, const gv_ticket_t *ticket, gv_entry_kind_t kind,
+              gv_mqtt_reason_t reason)
+{
     gv_publish_t nothing = {.qos = (uint8_t)reason};
     uint16_t desk = ticket->shard == GV_HUB_INDEX ? gv__desk_forward(shard) : ticket->shard;
     gv_entry_t *entry = gv_office_append(&shard->office, desk, &nothing, 0);
     GV_ASSERT(entry != NULL);
-    entry->kind = GV_ENTRY_CONFIRM;
+    entry->kind = (uint8_t)kind;
     entry->ticket = *ticket;
 }
 

@@ -415,6 +415,8 @@ uint32_t gv__acks_next(const gv_client_t *client);
 void gv__acks_push(gv_client_t *client, gv_ack_t ack);
 /* One confirmation has come; sends what can be sent. */
 void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t reason);
+/* One more confirmation will come. */
+void gv__acks_expect(gv_client_t *client, uint32_t number);
 uint32_t gv__acks_waiting(const gv_client_t *client);
 /* A publish of the client is over: it may send another [MQTT-3.3.4-7]. */
 void gv__received_done(gv_client_t *client);
@@ -424,6 +426,10 @@ void gv__received_done(gv_client_t *client);
  * another, or on another node (the hub's).
  */
 void gv__confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason);
+
+/* An entry that is about a ticket and nothing else, for its owner on another thread. */
+void gv__tell(gv_shard_t *shard, const gv_ticket_t *ticket, gv_entry_kind_t kind,
+              gv_mqtt_reason_t reason);
 
 /* ---- routing (route.c) ----------------------------------------------------------------------- */
 
@@ -543,8 +549,13 @@ void gv__leave_group(gv_session_t *session, const gv_filter_t *filter);
 void gv__left_group_forget(gv_flow_t *flow, uint32_t share);
 void gv__left_groups_clear(gv_flow_t *flow);
 
-/* The hub chooses: it knows the members everywhere, and has heard of those that left here. */
-void gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_t group);
+/*
+ * The hub chooses: it knows the members everywhere, and has heard of those that left here.  Who has
+ * a ticket gets a confirmation more: on another thread he is told to expect it, on this one the
+ * caller counts it.  False: no memory.
+ */
+bool gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_t group,
+                       const gv_ticket_t *ticket);
 
 /* Sends what waits, as far as the window allows. */
 void gv__pump(gv_session_t *session);

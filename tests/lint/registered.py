@@ -23,6 +23,7 @@ UNTESTED = {
     "broker/admin/call.c": "the life of a request: tests/unit/broker/admin/admin_test.c",
     "broker/core/ack_fifo.c": IN_HOUSE,
     "broker/core/client.c": IN_HOUSE,
+    "broker/core/hub_forward.c": "broker/core/hub.h: tests/unit/broker/core/hub_test.c",
     "broker/core/office.c": IN_HOUSE,
     "broker/core/journal.c": IN_DURABLE,
     "broker/core/journal_clean.c": IN_DURABLE,

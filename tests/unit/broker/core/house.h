@@ -807,3 +807,16 @@ static inline void guest_subscribe(guest_t *guest, const char *filter, uint8_t q
     (void)snprintf(expected, sizeof(expected), "SUBACK %02x", qos);
     ck_assert_str_eq(guest_next(guest), expected);
 }
+
+static inline void guest_push_unsubscribe(guest_t *guest, const char *filter)
+{
+    uint8_t bytes[256];
+    gv_mqtt_subscription_t entry = {.text = gv_bytes_text(filter)};
+    gv_mqtt_peer_t server = guest_server(guest);
+    gv_writer_t w = gv_writer(bytes, sizeof(bytes));
+    gv_mqtt_subscribe_request_t request = {
+        .packet_id = ++guest->next_packet_id, .entries = &entry, .count = 1};
+    size_t size = gv_mqtt_encode_unsubscribe(&request, &server, &w);
+    ck_assert_uint_gt(size, 0);
+    guest_push(guest, bytes, size);
+}

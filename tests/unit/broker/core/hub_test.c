@@ -27,6 +27,8 @@ typedef struct wire {
     size_t sent_count;
     uint64_t last_seq;
     size_t publish_count;
+    size_t returned_count;
+    uint8_t last_qos;
     char last_shared[64];
     char last_payload[64];
     uint32_t last_value;
@@ -56,6 +58,7 @@ static void on_publish(void *arg, const gv_forward_t *message, uint64_t nodes, u
     wire_t *wire = arg;
     ck_assert_uint_eq(nodes, 2);
     wire->publish_count++;
+    wire->last_qos = message->qos;
     gv_delivery_t delivery = {.from = 1};
     if (message->qos > 0) {
         delivery.seq = ++wire->last_seq;
@@ -73,15 +76,39 @@ static void on_publish(void *arg, const gv_forward_t *message, uint64_t nodes, u
     }
 }
 
-/* The other side of `arg`'s wire says that it has made a message safe. */
-static void on_applied(void *arg, gv_delivery_t delivery)
+/* What the cluster hands back of the message last published. */
+static gv_forward_t lost_message(const wire_t *wire, gv_bytes_t *shared)
+{
+    shared[0] = gv_bytes_text(wire->last_shared);
+    return (gv_forward_t){.topic = GV_BYTES_LITERAL("t"),
+                          .payload = gv_bytes_text(wire->last_payload),
+                          .shared = shared,
+                          .shared_count = 1,
+                          .expiry_ms = GV_FORWARD_NO_EXPIRY,
+                          .qos = wire->last_qos};
+}
+
+/* The other side of `arg`'s wire says what has become of a message. */
+static void on_applied(void *arg, gv_delivery_t delivery, const gv_delivery_outcome_t *outcome)
 {
     wire_t *own = arg;
     wire_t *wire = own == &wires[0] ? &wires[1] : &wires[0];
+    gv_bytes_t shared[1];
+    gv_forward_t lost = lost_message(wire, shared);
+    bool is_returned = !outcome->is_refused && outcome->returned_count > 0;
+    if (is_returned) {
+        ck_assert_uint_eq(outcome->returned_count, 1);
+        ck_assert_uint_eq(outcome->returned[0], gv_forward_group_key(shared[0]));
+    }
+    gv_forward_result_t result = outcome->is_refused ? GV_FORWARD_REFUSED
+                                 : is_returned       ? GV_FORWARD_RETURNED
+                                                     : GV_FORWARD_APPLIED;
     for (size_t i = 0; i < wire->sent_count; i++) {
         if (wire->sent[i].seq == delivery.seq) {
-            gv_hub_on_confirmed(wire->from->hub, wire->sent[i].token, GV_FORWARD_APPLIED, NULL);
+            uint64_t token = wire->sent[i].token;
             wire->sent[i] = wire->sent[--wire->sent_count];
+            wire->returned_count += is_returned;
+            gv_hub_on_confirmed(wire->from->hub, token, 1, result, is_returned ? &lost : NULL);
             return;
         }
     }
@@ -183,12 +210,12 @@ START_TEST(the_acknowledgement_waits_for_the_other_node)
     settle_both();
     ck_assert_str_eq(guest_next(alice), "");
     /* The node is gone for good: there is nobody to wait for. */
-    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE, NULL);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, 1, GV_FORWARD_GONE, NULL);
     settle_both();
     ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
     guest_publish(alice, "t", "y", 1, false);
     settle_both();
-    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[1].token, GV_FORWARD_FULL, NULL);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[1].token, 1, GV_FORWARD_FULL, NULL);
     settle_both();
     ck_assert_str_eq(guest_next(alice), "PUBACK 2 97");
     close_both();
@@ -294,22 +321,224 @@ START_TEST(a_group_whose_members_there_have_left_gets_its_message_here)
         ck_assert_int_eq(strncmp(guest_next(alice), "PUBACK", 6), 0);
     }
     ck_assert_uint_gt(wires[0].publish_count, 5);
-    ck_assert_uint_eq(wires[1].publish_count, wires[0].publish_count);
+    ck_assert_uint_eq(wires[0].returned_count, wires[0].publish_count);
+    ck_assert_uint_eq(wires[1].publish_count, 0);
     close_both();
 }
 END_TEST
 
-/* What the cluster hands back of the message last published. */
-static gv_forward_t lost_message(const wire_t *wire, gv_bytes_t *shared)
+/* The last member there leaves, and this node does not hear of it. */
+static void leave_unheard(guest_t *there)
 {
-    shared[0] = gv_bytes_text(wire->last_shared);
-    return (gv_forward_t){.topic = GV_BYTES_LITERAL("t"),
-                          .payload = gv_bytes_text(wire->last_payload),
-                          .shared = shared,
-                          .shared_count = 1,
-                          .expiry_ms = GV_FORWARD_NO_EXPIRY,
-                          .qos = 1};
+    wires[1].is_deaf = true;
+    guest_leave(there);
+    settle_both();
 }
+
+START_TEST(the_acknowledgement_waits_for_the_member_that_gets_it_in_the_end)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(there, "$share/g/t", 1);
+    guest_t *here = house_connect(&houses[0], GV_MQTT_V5, "here", false);
+    subscribe(here, "$share/g/t", 1);
+    guest_leave(here); /* who is online is preferred, as far as this node knows */
+    settle_both();
+    leave_unheard(there);
+    houses[0].is_store_slow = true;
+    guest_publish(alice, "t", "one", 1, false);
+    settle_both();
+    ck_assert_uint_eq(wires[0].publish_count, 1);
+    ck_assert_uint_eq(wires[0].returned_count, 1);
+    ck_assert_str_eq(guest_next(alice), ""); /* nobody has it on disk */
+    houses[0].is_store_slow = false;
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+
+    gv_mem_store_set_fault(houses[0].store, GV_ERR_FULL, 100);
+    guest_publish(alice, "t", "two", 1, false);
+    settle_both();
+    ck_assert_uint_eq(wires[0].returned_count, 2);
+    ck_assert_str_eq(guest_next(alice), "PUBACK 2 97"); /* and here there was no room for it */
+    gv_mem_store_set_fault(houses[0].store, GV_OK, 0);
+    house_pass(&houses[0], 1000);
+    here = house_connect(&houses[0], GV_MQTT_V5, "here", false);
+    ck_assert_str_eq(guest_next(here), "PUBLISH t q1 one");
+    ck_assert_str_eq(guest_next(here), "");
+    close_both();
+}
+END_TEST
+
+START_TEST(a_message_that_no_node_has_a_member_for_is_acknowledged_and_counted)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(there, "$share/g/t", 2);
+    leave_unheard(there);
+    for (uint8_t qos = 0; qos <= 2; qos++) {
+        guest_publish(alice, "t", "x", qos, false);
+        settle_both();
+    }
+    /* It is not tried again where there was nobody. */
+    ck_assert_uint_eq(wires[0].publish_count, 3);
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    ck_assert_str_eq(guest_next(alice), "PUBREC 2 00");
+    ck_assert_uint_eq(gv_hub_stats(houses[0].hub)->shares_without_member, 2);
+    close_both();
+}
+END_TEST
+
+static guest_t *guest_on_shard(const char *name, const guest_t *other, bool is_same)
+{
+    char text[32];
+    guest_t *guest = NULL;
+    for (int i = 0; guest == NULL || (guest->shard == other->shard) != is_same; i++) {
+        (void)snprintf(text, sizeof(text), "%s%d", name, i);
+        guest = house_connect(&houses[0], GV_MQTT_V5, text, true);
+    }
+    return guest;
+}
+
+/*
+ * The publisher's node gives it to a shard of its own whose member leaves at that moment.  Guests
+ * are served in the order they came: on another shard the publisher is first, and on the same one
+ * the member.
+ */
+static void assert_waits_for_another_member_here(bool is_same_shard)
+{
+    open_both();
+    guest_t *first = house_connect(&houses[0], GV_MQTT_V5, "first", true);
+    guest_t *second = guest_on_shard("second", first, is_same_shard);
+    guest_t *alice = is_same_shard ? second : first;
+    guest_t *bob = is_same_shard ? first : second;
+    guest_t *carol = house_connect(&houses[0], GV_MQTT_V5, "carol", false);
+    subscribe(carol, "$share/g/t", 1);
+    guest_leave(carol);
+    settle_both();
+    subscribe(bob, "$share/g/t", 1);
+    houses[0].is_store_slow = true;
+    guest_push_publish(alice, "t", "one", 1, false);
+    guest_push_unsubscribe(bob, "$share/g/t");
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "UNSUBACK 00");
+    ck_assert_str_eq(guest_next(alice), "");
+    houses[0].is_store_slow = false;
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    ck_assert_str_eq(guest_next(alice), "");
+    carol = house_connect(&houses[0], GV_MQTT_V5, "carol", false);
+    ck_assert_str_eq(guest_next(carol), "PUBLISH t q1 one");
+    close_both();
+}
+
+START_TEST(the_acknowledgement_waits_for_another_member_also_on_one_node)
+{
+    assert_waits_for_another_member_here(false);
+    assert_waits_for_another_member_here(true);
+}
+END_TEST
+
+/* The same for a message of another node: it goes back there. */
+START_TEST(a_member_that_leaves_while_the_message_comes_sends_it_back)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *here = house_connect(&houses[0], GV_MQTT_V5, "here", false);
+    subscribe(here, "$share/g/t", 1);
+    guest_leave(here);
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(there, "$share/g/t", 1);
+    wires[1].is_deaf = true;
+    guest_push_unsubscribe(there, "$share/g/t");
+    houses[0].is_store_slow = true;
+    guest_publish(alice, "t", "one", 1,
+                  false); /* is with the hub there, and not yet with the shard */
+    settle_both();
+    ck_assert_uint_eq(wires[0].publish_count, 1);
+    ck_assert_uint_eq(wires[0].returned_count, 1);
+    ck_assert_uint_eq(gv_hub_stats(houses[1].hub)->received, 1);
+    ck_assert_str_eq(guest_next(alice), "");
+    houses[0].is_store_slow = false;
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    here = house_connect(&houses[0], GV_MQTT_V5, "here", false);
+    ck_assert_str_eq(guest_next(here), "PUBLISH t q1 one");
+    close_both();
+}
+END_TEST
+
+/* ---- no room there -----------------------------------------------------------------------------
+ */
+
+START_TEST(what_another_node_has_no_room_for_is_refused)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *old = house_connect(&houses[0], GV_MQTT_V311, "old", true);
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", false);
+    subscribe(bob, "t", 2);
+    guest_leave(bob);
+    guest_t *carol = house_connect(&houses[1], GV_MQTT_V5, "carol", true);
+    subscribe(carol, "t", 0);
+    settle_both();
+    static const gv_err_t faults[] = {GV_ERR_FULL, GV_ERR_IO};
+    for (size_t i = 0; i < 2; i++) {
+        char expected[32];
+        gv_mem_store_set_fault(houses[1].store, faults[i], 100);
+        guest_publish(alice, "t", "refused", 1, false);
+        settle_both();
+        (void)snprintf(expected, sizeof(expected), "PUBACK %zu 97", 3 * i + 1);
+        ck_assert_str_eq(guest_next(alice), expected);
+        guest_publish(alice, "t", "refused", 2, false);
+        settle_both();
+        (void)snprintf(expected, sizeof(expected), "PUBREC %zu 97", 3 * i + 2);
+        ck_assert_str_eq(guest_next(alice), expected);
+        guest_publish(old, "t", "refused", 1, false);
+        guest_publish(old, "t", "refused", 2, false);
+        settle_both();
+        ck_assert_str_eq(guest_next(old), ""); /* there is no way to say no */
+        gv_mem_store_set_fault(houses[1].store, GV_OK, 0);
+        house_pass(&houses[1], 1000);
+        /* That exchange was over: the same packet id is a new message. */
+        alice->next_packet_id--;
+        guest_publish(alice, "t", "taken", 2, false);
+        settle_both();
+        (void)snprintf(expected, sizeof(expected), "PUBREC %zu 00", 3 * i + 2);
+        ck_assert_str_eq(guest_next(alice), expected);
+        guest_publish(alice, "t", "taken", 1, false);
+        settle_both();
+        (void)snprintf(expected, sizeof(expected), "PUBACK %zu 00", 3 * i + 3);
+        ck_assert_str_eq(guest_next(alice), expected);
+    }
+    ck_assert_uint_eq(gv_hub_stats(houses[0].hub)->forward_no_room, 8);
+    for (int i = 0; i < 12; i++) { /* who could have it has it */
+        ck_assert_str_eq(guest_next(carol),
+                         i % 6 < 4 ? "PUBLISH t q0 refused" : "PUBLISH t q0 taken");
+    }
+    bob = house_connect(&houses[1], GV_MQTT_V5, "bob", false);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_str_eq(guest_next(bob), i % 2 == 0 ? "PUBLISH t q2 taken" : "PUBLISH t q1 taken");
+    }
+    ck_assert_str_eq(guest_next(bob), "");
+    close_both();
+}
+END_TEST
+
+START_TEST(a_retained_message_that_another_node_has_no_room_for_is_refused)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    gv_mem_store_set_fault(houses[1].store, GV_ERR_FULL, 100);
+    guest_publish(alice, "r", "x", 1, true);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 97");
+    gv_mem_store_set_fault(houses[1].store, GV_OK, 0);
+    house_pass(&houses[1], 1000);
+    close_both();
+}
+END_TEST
 
 START_TEST(what_a_dead_node_was_to_have_for_a_group_goes_to_a_member_elsewhere)
 {
@@ -328,7 +557,7 @@ START_TEST(what_a_dead_node_was_to_have_for_a_group_goes_to_a_member_elsewhere)
     gv_bytes_t shared[1];
     gv_forward_t lost = lost_message(&wires[0], shared);
     gv_hub_on_node(houses[0].hub, 1, GV_NODE_HIDDEN);
-    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE, &lost);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, 1, GV_FORWARD_GONE, &lost);
     settle_both();
     ck_assert_str_eq(guest_next(here), "PUBLISH t q1 early");
     ck_assert_str_eq(guest_next(here), "");
@@ -350,7 +579,7 @@ START_TEST(what_a_dead_node_was_to_have_for_a_group_without_members_is_counted)
     gv_bytes_t shared[1];
     gv_forward_t lost = lost_message(&wires[0], shared);
     gv_hub_on_node(houses[0].hub, 1, GV_NODE_HIDDEN);
-    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE, &lost);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, 1, GV_FORWARD_GONE, &lost);
     settle_both();
     ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
     ck_assert_uint_eq(gv_hub_stats(houses[0].hub)->shares_without_member, 1);
@@ -370,12 +599,11 @@ START_TEST(what_is_given_to_another_node_is_acknowledged_when_that_one_has_it)
     settle_both();
     gv_bytes_t shared[1];
     gv_forward_t lost = lost_message(&wires[0], shared);
-    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, GV_FORWARD_GONE, &lost);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, 1, GV_FORWARD_GONE, &lost);
     settle_both();
     ck_assert_uint_eq(wires[0].publish_count, 2);
-    ck_assert_uint_eq(wires[0].sent[1].token, wires[0].sent[0].token);
     ck_assert_str_eq(guest_next(alice), "");
-    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[1].token, GV_FORWARD_FULL, NULL);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[1].token, 1, GV_FORWARD_FULL, NULL);
     settle_both();
     ck_assert_str_eq(guest_next(alice), "PUBACK 1 97");
     close_both();
@@ -415,6 +643,12 @@ int main(void)
     tcase_add_test(tc, a_dead_node_attracts_nothing_and_its_rows_come_back_with_it);
     tcase_add_test(tc, a_group_over_two_nodes_gets_one_copy);
     tcase_add_test(tc, a_group_whose_members_there_have_left_gets_its_message_here);
+    tcase_add_test(tc, the_acknowledgement_waits_for_the_member_that_gets_it_in_the_end);
+    tcase_add_test(tc, a_message_that_no_node_has_a_member_for_is_acknowledged_and_counted);
+    tcase_add_test(tc, the_acknowledgement_waits_for_another_member_also_on_one_node);
+    tcase_add_test(tc, a_member_that_leaves_while_the_message_comes_sends_it_back);
+    tcase_add_test(tc, what_another_node_has_no_room_for_is_refused);
+    tcase_add_test(tc, a_retained_message_that_another_node_has_no_room_for_is_refused);
     tcase_add_test(tc, what_a_dead_node_was_to_have_for_a_group_goes_to_a_member_elsewhere);
     tcase_add_test(tc, what_a_dead_node_was_to_have_for_a_group_without_members_is_counted);
     tcase_add_test(tc, what_is_given_to_another_node_is_acknowledged_when_that_one_has_it);

@@ -76,19 +76,6 @@ END_TEST
 /* ---- members that unsubscribe -------------------------------------------------------------------
  */
 
-static void unsubscribe(guest_t *guest, const char *filter)
-{
-    uint8_t bytes[256];
-    gv_mqtt_subscription_t entry = {.text = gv_bytes_text(filter)};
-    gv_mqtt_peer_t server = guest_server(guest);
-    gv_writer_t w = gv_writer(bytes, sizeof(bytes));
-    gv_mqtt_subscribe_request_t request = {
-        .packet_id = ++guest->next_packet_id, .entries = &entry, .count = 1};
-    size_t size = gv_mqtt_encode_unsubscribe(&request, &server, &w);
-    ck_assert_uint_gt(size, 0);
-    guest_send(guest, bytes, size);
-}
-
 /* `first` has eight messages in flight and four waiting, `second` has joined since. */
 static void fill_and_leave(guest_t **first, guest_t **second, bool clean_start)
 {
@@ -100,7 +87,8 @@ static void fill_and_leave(guest_t **first, guest_t **second, bool clean_start)
     }
     *second = house_connect(&house, GV_MQTT_V5, "second", true);
     guest_subscribe(*second, "$share/g/t", 1);
-    unsubscribe(*first, "$share/g/t");
+    guest_push_unsubscribe(*first, "$share/g/t");
+    house_settle(&house);
     ck_assert_int_eq(take_all(*second), 4);
     for (int i = 0; i < 8; i++) {
         ck_assert_str_eq(guest_next(*first), "PUBLISH t q1 x");
@@ -196,7 +184,8 @@ START_TEST(groups_that_are_left_take_no_more_room_than_what_is_in_flight)
         guest_publish(alice, "t", "x", 1, false);
         ck_assert_str_eq(guest_next(first), "PUBLISH t q1 x");
         in_flight[i] = first->last_packet_id;
-        unsubscribe(first, group);
+        guest_push_unsubscribe(first, group);
+        house_settle(&house);
         ck_assert_str_eq(guest_next(first), "UNSUBACK 00");
         size_t count = 0;
         for (const gv_left_group_t *left = session->flow->left; left != NULL; left = left->next) {

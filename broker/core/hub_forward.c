@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages to other nodes and from them, and those of groups that look for a member.
+ *
+ * Who waits for a message has a ticket.  The hub's own name an entry in one of its two tables; an
+ * entry there knows who waits for it in turn, which may be another entry of the hub's: a message
+ * that finds no member of a group where it was sent goes elsewhere under an entry of its own, and
+ * the first one waits for that.
+ *
+ * Parts: tickets - to other nodes - from other nodes - groups - answers.
+ */
+#include "base/alloc.h"
+#include "broker/core/hub_p.h"
+#include "proto/mqtt/reason.h"
+
+/* ---- tickets --------------------------------------------------------------------------------- */
+
+/* What the number in a ticket of the hub's says: which table it is in. */
+enum {
+    OF_INCOMING,
+    OF_OUTGOING,
+};
+
+static const gv_ticket_t nobody = {.client = UINT32_MAX};
+
+static gv_ticket_t ticket_of(const gv_pending_table_t *table, uint32_t index, uint32_t number)
+{
+    return (gv_ticket_t){.client = index,
+                         .generation = table->items[index].generation,
+                         .number = number,
+                         .shard = GV_HUB_INDEX};
+}
+
+static bool is_incoming(const gv_ticket_t *ticket)
+{
+    return ticket->shard == GV_HUB_INDEX && ticket->number == OF_INCOMING;
+}
+
+static bool is_outgoing(const gv_ticket_t *ticket)
+{
+    return ticket->shard == GV_HUB_INDEX && ticket->number == OF_OUTGOING;
+}
+
+/* The cluster's name for an outgoing message, and back.  0 is none: generations begin with 1. */
+static uint64_t token_of(const gv_ticket_t *ticket)
+{
+    return is_outgoing(ticket) ? (uint64_t)ticket->generation << 32 | ticket->client : 0;
+}
+
+static gv_ticket_t ticket_of_token(uint64_t token)
+{
+    return (gv_ticket_t){.client = (uint32_t)token,
+                         .generation = (uint32_t)(token >> 32),
+                         .number = OF_OUTGOING,
+                         .shard = GV_HUB_INDEX};
+}
+
+/* An entry for a message that one taker is to have, in the name of who waits for it. */
+static gv_ticket_t wait_for_taker(gv_hub_t *hub, const gv_ticket_t *who, uint64_t tried)
+{
+    uint32_t index = gv_pending_take(&hub->outgoing);
+    gv_pending_t *pending = &hub->outgoing.items[index];
+    pending->ticket = *who;
+    pending->missing = 1;
+    pending->tried = tried;
+    return ticket_of(&hub->outgoing, index, OF_OUTGOING);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void answered(gv_hub_t *hub, const gv_ticket_t *ticket, uint8_t reason);
+
+static void tell(gv_hub_t *hub, const gv_ticket_t *who, uint8_t reason)
+{
+    if (who->client == UINT32_MAX) {
+        return;
+    }
+    if (who->shard == GV_HUB_INDEX) {
+        answered(hub, who, reason);
+        return;
+    }
+    /* The reason travels where a message's QoS would. */
+    gv_publish_t nothing = {.qos = reason};
+    gv_entry_t *entry = gv_office_append(&hub->office, who->shard, &nothing, 0);
+    GV_ASSERT(entry != NULL);
+    entry->kind = GV_ENTRY_CONFIRM;
+    entry->ticket = *who;
+}
+
+/* One of those a publish has gone to has it, or will never have it. */
+static void outgoing_done(gv_hub_t *hub, const gv_ticket_t *ticket, uint8_t reason)
+{
+    gv_pending_t *pending = gv_pending_at(&hub->outgoing, ticket->client, ticket->generation);
+    if (pending == NULL) {
+        return;
+    }
+    pending->reason = reason > pending->reason ? reason : pending->reason;
+    gv_ticket_t who = pending->ticket;
+    uint8_t worst = pending->reason;
+    bool is_counted = pending->uncounted == 0;
+    pending->uncounted -= is_counted ? 0 : 1;
+    pending->missing--;
+    if (pending->missing == 0) {
+        gv_pending_give_back(&hub->outgoing, ticket->client);
+    }
+    if (is_counted) {
+        tell(hub, &who, worst);
+    }
+}
+
+/* The message of another node is through here.  The cluster is told later: it may be calling now.
+ */
+static void apply_later(gv_hub_t *hub, uint32_t index)
+{
+    gv_pending_t *pending = &hub->incoming.items[index];
+    if (pending->delivery.seq != 0) {
+        if (hub->applied_count == hub->applied_capacity) {
+            hub->applied_capacity = hub->applied_capacity == 0 ? 256 : hub->applied_capacity * 2;
+            hub->applied = gv_xrealloc(hub->applied, hub->applied_capacity * sizeof(*hub->applied));
+        }
+        hub->applied[hub->applied_count++] = (gv_hub_applied_t){
+            .delivery = pending->delivery,
+            .outcome = {.is_refused = gv_mqtt_reason_is_error(pending->reason),
+                        .returned = pending->returned,
+                        .returned_count = pending->returned_count},
+        };
+        pending->returned = NULL;
+    }
+    gv_pending_give_back(&hub->incoming, index);
+}
+
+static void incoming_done(gv_hub_t *hub, const gv_ticket_t *ticket, uint8_t reason)
+{
+    gv_pending_t *pending = gv_pending_at(&hub->incoming, ticket->client, ticket->generation);
+    if (pending == NULL) {
+        return;
+    }
+    pending->reason = reason > pending->reason ? reason : pending->reason;
+    pending->missing--;
+    if (pending->missing == 0) {
+        apply_later(hub, ticket->client);
+    }
+}
+
+static void answered(gv_hub_t *hub, const gv_ticket_t *ticket, uint8_t reason)
+{
+    if (is_incoming(ticket)) {
+        incoming_done(hub, ticket, reason);
+    } else {
+        outgoing_done(hub, ticket, reason);
+    }
+}
+
+/* A shard gives a message on to another member of a group: there is one more to wait for. */
+static void one_more(gv_hub_t *hub, const gv_ticket_t *ticket)
+{
+    gv_pending_t *pending = gv_pending_at(is_incoming(ticket) ? &hub->incoming : &hub->outgoing,
+                                          ticket->client, ticket->generation);
+    if (pending != NULL) {
+        pending->missing++;
+        pending->uncounted++; /* who waits for it in turn has not counted it */
+    }
+}
+
+void gv__hub_tell_applied(gv_hub_t *hub)
+{
+    for (size_t i = 0; i < hub->applied_count; i++) {
+        const gv_hub_applied_t *applied = &hub->applied[i];
+        hub->cluster.applied(hub->cluster.arg, applied->delivery, &applied->outcome);
+        gv_free((uint64_t *)(uintptr_t)applied->outcome.returned);
+    }
+    hub->applied_count = 0;
+}
+
+void gv__hub_forward_deinit(gv_hub_t *hub)
+{
+    for (size_t i = 0; i < hub->applied_count; i++) {
+        gv_free((uint64_t *)(uintptr_t)hub->applied[i].outcome.returned);
+    }
+    gv_free(hub->applied);
+    gv_pending_deinit(&hub->outgoing);
+    gv_pending_deinit(&hub->incoming);
+}
+
+void gv__hub_returned(gv_letter_t *letter)
+{
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_hub_t *hub = parcel->from;
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
+        if ((e->flags & GV_ENTRY_WANTS_CONFIRM) != 0 && (e->flags & GV_ENTRY_DEFERRED) == 0) {
+            bool is_refused = (e->flags & GV_ENTRY_REFUSED) != 0;
+            answered(hub, &e->ticket, is_refused ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
+        }
+    }
+    gv_office_reuse(&hub->office, parcel);
+}
+
+/* ---- to other nodes -------------------------------------------------------------------------- */
+
+static gv_entry_nodes_t read_nodes(gv_entry_t *entry, gv_hub_shares_t *shares)
+{
+    gv_entry_nodes_t head;
+    gv_reader_t r = gv_reader(gv_bytes(gv_parcel_extra(entry), entry->extra_size));
+    memcpy(&head, gv_reader_take(&r, sizeof(head)).data, sizeof(head));
+    shares->count = 0;
+    for (uint32_t i = 0; i < head.share_count && shares->count < GV_FORWARD_SHARED_MAX; i++) {
+        shares->nodes[shares->count] = gv_reader_u8(&r);
+        uint16_t size = gv_reader_u16(&r);
+        shares->filters[shares->count] = gv_reader_take(&r, size);
+        shares->count++;
+    }
+    GV_ASSERT(!r.failed);
+    return head;
+}
+
+/* A message as other nodes get it. */
+static gv_forward_t forward_of(gv_hub_t *hub, const gv_publish_t *publish)
+{
+    uint64_t now_ms = hub->ports.monotonic_ms(hub->ports.arg);
+    gv_forward_t message = {
+        .topic = publish->topic,
+        .payload = publish->payload,
+        .properties = publish->props,
+        .expiry_ms = GV_FORWARD_NO_EXPIRY,
+        .qos = publish->qos,
+        .retain = publish->retain,
+    };
+    if (publish->expires_at_ms != 0) {
+        message.expiry_ms = publish->expires_at_ms > now_ms ? publish->expires_at_ms - now_ms : 0;
+    }
+    return message;
+}
+
+static void forward(gv_hub_t *hub, gv_entry_t *entry)
+{
+    const gv_hub_shares_t *shares = &hub->shares;
+    gv_entry_nodes_t head = read_nodes(entry, &hub->shares);
+    gv_publish_t publish = gv_parcel_publish(entry);
+    gv_forward_t message = forward_of(hub, &publish);
+    uint64_t token = 0;
+    if ((entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0) {
+        gv_ticket_t ticket = wait_for_taker(hub, &entry->ticket, 0);
+        hub->outgoing.items[ticket.client].missing = (uint32_t)__builtin_popcountll(head.nodes);
+        token = token_of(&ticket);
+        entry->flags |= GV_ENTRY_DEFERRED;
+    }
+    gv_counter_add(&hub->stats.forwarded, 1);
+    uint64_t with_shares = 0;
+    for (size_t i = 0; i < shares->count; i++) {
+        with_shares |= (uint64_t)1 << shares->nodes[i];
+    }
+    if ((head.nodes & ~with_shares) != 0) {
+        hub->cluster.publish(hub->cluster.arg, &message, head.nodes & ~with_shares, token);
+    }
+    for (uint64_t left = with_shares; left != 0; left &= left - 1) {
+        uint8_t node = (uint8_t)__builtin_ctzll(left);
+        gv_bytes_t own[GV_FORWARD_SHARED_MAX];
+        message.shared = own;
+        message.shared_count = 0;
+        for (size_t i = 0; i < shares->count; i++) {
+            if (shares->nodes[i] == node) {
+                own[message.shared_count++] = shares->filters[i];
+            }
+        }
+        hub->cluster.publish(hub->cluster.arg, &message, (uint64_t)1 << node, token);
+    }
+}
+
+void gv_hub_take_forward(gv_letter_t *letter)
+{
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_hub_t *hub = parcel->to;
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
+        if (e->kind == GV_ENTRY_CONFIRM) {
+            answered(hub, &e->ticket, e->qos);
+        } else if (e->kind == GV_ENTRY_MORE) {
+            one_more(hub, &e->ticket);
+        } else {
+            GV_ASSERT(e->kind == GV_ENTRY_NODES);
+            GV_ASSERT(hub->has_cluster);
+            forward(hub, e);
+        }
+    }
+    gv_office_return(&hub->office, parcel);
+}
+
+static bool pass_on(gv_hub_t *hub, const gv_publish_t *publish, gv_bytes_t share_filter,
+                    const gv_ticket_t *ticket);
+static gv_publish_t publish_of(const gv_hub_t *hub, const gv_forward_t *message);
+
+/*
+ * A node could not give it to members of groups there: it has died, or (`without`, a bit each) it
+ * has none any more.  Others get it, and the publisher is answered when they have it.
+ */
+static void give_lost(gv_hub_t *hub, const gv_ticket_t *ticket, uint64_t without,
+                      const gv_forward_t *lost)
+{
+    gv_publish_t publish = publish_of(hub, lost);
+    for (size_t i = 0; i < lost->shared_count; i++) {
+        const gv_pending_t *pending =
+            gv_pending_at(&hub->outgoing, ticket->client, ticket->generation);
+        uint64_t tried = (pending != NULL ? pending->tried : 0) | without;
+        gv_ticket_t own = wait_for_taker(hub, pending != NULL ? ticket : &nobody, tried);
+        one_more(hub, ticket);
+        if (!pass_on(hub, &publish, lost->shared[i], &own)) {
+            answered(hub, &own, GV_MQTT_QUOTA_EXCEEDED);
+        }
+    }
+    gv_publish_done(&publish);
+}
+
+void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
+                         gv_forward_result_t result, const gv_forward_t *lost)
+{
+    gv_counter_add(&hub->stats.forward_gone, result == GV_FORWARD_GONE);
+    gv_counter_add(&hub->stats.forward_full, result == GV_FORWARD_FULL);
+    gv_counter_add(&hub->stats.forward_no_room, result == GV_FORWARD_REFUSED);
+    gv_ticket_t ticket = ticket_of_token(token);
+    if (lost != NULL) {
+        give_lost(hub, &ticket, result == GV_FORWARD_RETURNED ? (uint64_t)1 << node : 0, lost);
+    }
+    bool is_refused = result == GV_FORWARD_FULL || result == GV_FORWARD_REFUSED;
+    answered(hub, &ticket, is_refused ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
+}
+
+/* ---- from other nodes ------------------------------------------------------------------------ */
+
+/* One entry for a shard; false when there is no memory for it. */
+static bool give(gv_hub_t *hub, uint16_t shard, gv_publish_t *publish, gv_entry_kind_t kind,
+                 const gv_ticket_t *ticket, bool wants_confirm)
+{
+    size_t count = 0;
+    for (size_t i = 0; kind == GV_ENTRY_SLOTS && i < hub->matches.hit_count; i++) {
+        count += hub->matches.hits[i].shard == shard;
+    }
+    gv_entry_t *entry = gv_office_append(&hub->office, shard, publish, count * sizeof(uint32_t));
+    if (entry == NULL) {
+        return false;
+    }
+    entry->kind = (uint8_t)kind;
+    entry->slot_count = (uint32_t)count;
+    entry->ticket = *ticket;
+    entry->flags |= wants_confirm ? GV_ENTRY_WANTS_CONFIRM : 0;
+    uint32_t *slots = gv_parcel_extra(entry);
+    for (size_t i = 0; count > 0 && i < hub->matches.hit_count; i++) {
+        if (hub->matches.hits[i].shard == shard) {
+            *slots++ = hub->matches.hits[i].slot;
+        }
+    }
+    return true;
+}
+
+/* A message of another node as it is here. */
+static gv_publish_t publish_of(const gv_hub_t *hub, const gv_forward_t *message)
+{
+    gv_publish_t publish = {
+        .topic = message->topic,
+        .props = message->properties,
+        .payload = message->payload,
+        .qos = message->qos,
+        .retain = message->retain,
+    };
+    if (message->expiry_ms != GV_FORWARD_NO_EXPIRY) {
+        publish.expires_at_ms = hub->ports.monotonic_ms(hub->ports.arg) + message->expiry_ms + 1;
+    }
+    if (publish.payload.size >= GV_PAYLOAD_SHARED_MIN) {
+        gv_msgbuf_t *kept = NULL;
+        if (gv_publish_keep(&publish, &kept) == GV_OK) {
+            gv_msgbuf_unref(&kept);
+        }
+    }
+    return publish;
+}
+
+/* The members here that it was sent to; a group that has none any more goes back to the sender. */
+static void add_groups(gv_hub_t *hub, const gv_publish_t *publish, const gv_forward_t *message,
+                       gv_pending_t *pending)
+{
+    for (size_t i = 0; i < message->shared_count; i++) {
+        gv_bytes_t filter = message->shared[i];
+        if (gv_router_add_share(hub->router, filter, gv_rng_u32(&hub->rng), &hub->matches)) {
+            continue;
+        }
+        if (pending->delivery.seq != 0) {
+            gv_pending_return(pending, gv_forward_group_key(filter));
+        } else {
+            (void)pass_on(hub, publish, filter, NULL); /* the sender keeps nothing of QoS 0 */
+        }
+    }
+}
+
+void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message)
+{
+    gv_publish_t publish = publish_of(hub, message);
+    gv_counter_add(&hub->stats.received, 1);
+    uint32_t index = gv_pending_take(&hub->incoming);
+    gv_pending_t *pending = &hub->incoming.items[index];
+    pending->delivery = *delivery;
+    gv_ticket_t ticket = ticket_of(&hub->incoming, index, OF_INCOMING);
+    bool wants_confirm = delivery->seq != 0;
+
+    hub->ports.read_begin(hub->ports.arg);
+    gv_router_match_local(hub->router, publish.topic, &hub->matches);
+    add_groups(hub, &publish, message, pending);
+    hub->ports.read_end(hub->ports.arg);
+
+    bool has_failed = false;
+    uint32_t given = 0;
+    for (uint64_t left = hub->matches.shards; left != 0; left &= left - 1) {
+        uint16_t shard = (uint16_t)__builtin_ctzll(left);
+        bool is_given = give(hub, shard, &publish, GV_ENTRY_SLOTS, &ticket, wants_confirm);
+        given += is_given;
+        has_failed |= !is_given;
+    }
+    if (publish.retain) {
+        uint16_t home = (uint16_t)(gv_bytes_hash(publish.topic, hub->hash_seed) % hub->shard_count);
+        bool is_given = give(hub, home, &publish, GV_ENTRY_RETAIN, &ticket, wants_confirm);
+        given += is_given;
+        has_failed |= !is_given;
+    }
+    gv_publish_done(&publish);
+    pending->reason = has_failed ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS;
+    pending->missing = wants_confirm ? given : 0;
+    if (pending->missing == 0) {
+        apply_later(hub, index);
+    }
+}
+
+/* ---- groups ---------------------------------------------------------------------------------- */
+
+/*
+ * A message did not find a member of a group where it was sent: one elsewhere is to have it.  The
+ * cluster cannot be called now, so the hub writes to itself what a shard writes whose member has
+ * left.  With a ticket it is answered when the message is safe; false: no memory.
+ */
+static bool pass_on(gv_hub_t *hub, const gv_publish_t *publish, gv_bytes_t share_filter,
+                    const gv_ticket_t *ticket)
+{
+    gv_entry_t *entry =
+        gv_office_append(&hub->office, gv__hub_own_desk(hub), publish, share_filter.size);
+    if (entry == NULL) {
+        gv_counter_add(&hub->stats.shares_without_member, 1);
+        return false;
+    }
+    entry->kind = GV_ENTRY_REGIVE;
+    entry->slot_count = (uint32_t)share_filter.size;
+    if (ticket != NULL) {
+        entry->ticket = *ticket;
+        entry->flags |= GV_ENTRY_WANTS_CONFIRM;
+    }
+    memcpy(gv_parcel_extra(entry), share_filter.data, share_filter.size);
+    return true;
+}
+
+/*
+ * The message of another node was given to a shard whose member has just left: another shard has
+ * one, or the sender is told.  It is not sent on from here.  Nodes confirm in the order of arrival,
+ * so two that pass messages to each other would wait for each other.
+ */
+static void give_here(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filter,
+                      const gv_ticket_t *ticket)
+{
+    gv_matches_t *matches = &hub->matches;
+    if (gv_router_pick_share(hub->router, filter, 0, gv_rng_u32(&hub->rng), matches)) {
+        if (!give(hub, matches->hits[0].shard, publish, GV_ENTRY_SLOTS, ticket, true)) {
+            answered(hub, ticket, GV_MQTT_QUOTA_EXCEEDED);
+        }
+        return;
+    }
+    gv_pending_t *pending = gv_pending_at(&hub->incoming, ticket->client, ticket->generation);
+    if (pending != NULL) {
+        gv_pending_return(pending, gv_forward_group_key(filter));
+    }
+    answered(hub, ticket, GV_MQTT_SUCCESS);
+}
+
+/* To a member anywhere, but where there was none when it was tried. */
+static void give_anywhere(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filter,
+                          const gv_ticket_t *ticket)
+{
+    const gv_pending_t *pending = gv_pending_at(&hub->outgoing, ticket->client, ticket->generation);
+    uint64_t alive = atomic_load_explicit(hub->nodes_alive, memory_order_relaxed);
+    gv_matches_t *matches = &hub->matches;
+    if (pending != NULL) {
+        alive &= ~pending->tried;
+    }
+    if (!gv_router_pick_share(hub->router, filter, alive, gv_rng_u32(&hub->rng), matches)) {
+        gv_counter_add(&hub->stats.shares_without_member, 1);
+        answered(hub, ticket, GV_MQTT_SUCCESS);
+    } else if (matches->hit_count > 0) {
+        if (!give(hub, matches->hits[0].shard, publish, GV_ENTRY_SLOTS, ticket, true)) {
+            answered(hub, ticket, GV_MQTT_QUOTA_EXCEEDED);
+        }
+    } else {
+        gv_forward_t message = forward_of(hub, publish);
+        message.shared = &matches->node_shares[0].filter;
+        message.shared_count = 1;
+        uint64_t node = (uint64_t)1 << matches->node_shares[0].node;
+        hub->cluster.publish(hub->cluster.arg, &message, node, token_of(ticket));
+        if (publish->qos == 0) {
+            answered(hub, ticket, GV_MQTT_SUCCESS); /* nobody else will */
+        }
+    }
+}
+
+void gv__hub_give_again(gv_hub_t *hub, gv_entry_t *entry)
+{
+    bool is_awaited = (entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0;
+    gv_ticket_t ticket = is_awaited ? entry->ticket : nobody;
+    gv_publish_t publish = gv_parcel_publish(entry);
+    gv_bytes_t filter = gv_bytes(gv_parcel_extra(entry), entry->slot_count);
+    entry->flags |= GV_ENTRY_DEFERRED;
+    hub->ports.read_begin(hub->ports.arg);
+    if (is_incoming(&ticket)) {
+        give_here(hub, &publish, filter, &ticket);
+    } else {
+        if (!is_outgoing(&ticket)) {
+            ticket = wait_for_taker(hub, &ticket, 0);
+        }
+        give_anywhere(hub, &publish, filter, &ticket);
+    }
+    hub->ports.read_end(hub->ports.arg);
+}
+
+/* What pass_on() wrote, a turn later. */
+void gv__hub_passed_on(gv_letter_t *letter)
+{
+    gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
+    gv_hub_t *hub = parcel->to;
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
+        GV_ASSERT(e->kind == GV_ENTRY_REGIVE);
+        gv__hub_give_again(hub, e);
+    }
+    gv_office_return(&hub->office, parcel);
+}
