@@ -252,6 +252,7 @@ static uint64_t next_stamp(gv_shard_t *shard)
 
 static void store(gv_shard_t *shard, const gv_publish_t *publish, const gv_msgbuf_t *kept)
 {
+    shard->retained_stamp = gv_journal_stamp(shard->journal);
     gv_batch_t *tables = gv_journal_change(shard->journal, GV_CHANGE_RETAINED, 0, publish->topic);
     if (kept == NULL) {
         gv_retained_delete(tables, publish->topic);
@@ -318,6 +319,16 @@ void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept)
     changed(shard);
 }
 
+/* There is none; but one that has been cleared a moment ago may still be on the disk. */
+static gv_retain_result_t confirm_absence(gv_shard_t *shard, const gv_ticket_t *ticket)
+{
+    if (ticket == NULL || gv_journal_is_stored(shard->journal, shard->retained_stamp)) {
+        return GV_RETAIN_DONE;
+    }
+    gv_journal_then_confirm(shard->journal, ticket);
+    return GV_RETAIN_LATER;
+}
+
 gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
                               bool is_joined)
 {
@@ -326,7 +337,7 @@ gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv
     if (publish->payload.size == 0) {
         /* [MQTT-3.3.1-6, -7]: an empty one clears, and is not kept itself. */
         if (!gv_retained_remove(&shard->retained, publish->topic)) {
-            return GV_RETAIN_DONE;
+            return confirm_absence(shard, ticket);
         }
     } else if (!is_own && !is_joined && gv_journal_refuses(shard->journal)) {
         gv_counter_add(&shard->stats.dropped_store_full, 1);

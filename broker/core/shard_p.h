@@ -143,7 +143,8 @@ struct gv_shard {
     uint64_t dues_watched_ms; /* what the timer is set to; 0: it is not */
     gv_map_t durables;        /* gv_durable_t by the uid of its session */
     gv_journal_t *journal;
-    uint32_t ended_stamp; /* the journal's part in which the last stored session has ended */
+    uint32_t ended_stamp;    /* the journal's part in which the last stored session has ended */
+    uint32_t retained_stamp; /* and the one with the last change of a retained message */
     gv_map_t logins; /* of clients that authenticate or have: gv_login_t by index of the client */
     gv_retained_t retained;
     gv_replays_t replays;

@@ -193,6 +193,33 @@ static void waits_for_disk(void)
     ck_assert_str_eq(guest_next(bob), "PUBREL 2 00");
 }
 
+static void clears_twice(void)
+{
+    guest_t *alice = transient("alice");
+    guest_t *bob = transient("bob");
+    guest_publish(alice, "r", "x", 1, true);
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 10");
+    house.is_store_slow = true;
+    guest_publish(alice, "r", "", 1, true);
+    guest_publish(bob, "r", "", 1, true);
+    ck_assert_str_eq(guest_next(alice), "");
+    ck_assert_str_eq(guest_next(bob), ""); /* it is not there any more, and still on the disk */
+    house.is_store_slow = false;
+    house_settle(&house);
+    ck_assert_str_eq(guest_next(alice), "PUBACK 2 10");
+    ck_assert_str_eq(guest_next(bob), "PUBACK 1 10");
+    house.is_store_slow = true;
+    guest_publish(bob, "r", "", 1, true);
+    ck_assert_str_eq(guest_next(bob), "PUBACK 2 10");
+    house.is_store_slow = false;
+}
+
+START_TEST(clearing_what_is_being_cleared_waits_for_the_disk_too)
+{
+    for_each_size(clears_twice);
+}
+END_TEST
+
 START_TEST(acknowledgements_wait_for_the_disk_or_for_all_receivers)
 {
     for_each_size(waits_for_disk);
@@ -800,6 +827,7 @@ int main(void)
     tcase_add_test(tcase, what_was_in_flight_comes_again_under_its_packet_id);
     tcase_add_test(tcase, what_waited_is_a_repetition_only_after_the_client_was_there);
     tcase_add_test(tcase, acknowledgements_wait_for_the_disk_or_for_all_receivers);
+    tcase_add_test(tcase, clearing_what_is_being_cleared_waits_for_the_disk_too);
     tcase_add_test(tcase, a_message_that_was_received_is_only_released_after_a_crash);
     tcase_add_test(tcase, who_is_told_that_there_is_no_session_can_rely_on_it);
     tcase_add_test(tcase, what_a_failed_commit_said_of_sessions_is_said_again);
