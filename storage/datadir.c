@@ -54,14 +54,17 @@ static gv_err_t explain_errno(int code, const char *path, gv__why_t why)
                     path, strerrordesc_np(code), (unsigned)geteuid());
         return GV_ERR_DENIED;
     case ENOTDIR:
-        gv__why_set(why, "the data directory '%s' is not a directory", path);
+        gv__why_set(why, "the data directory '%s' is not a directory: set node.data to one", path);
         return GV_ERR_INVAL;
     case ENOENT:
-        gv__why_set(why, "the data directory '%s' cannot be made: its parent is missing", path);
+        gv__why_set(why,
+                    "the data directory '%s' cannot be made, its parent is missing: make that, or "
+                    "set node.data to another place",
+                    path);
         return GV_ERR_NOENT;
     case ENOSPC:
     case EDQUOT:
-        gv__why_set(why, "no space left for the data directory '%s'", path);
+        gv__why_set(why, "no space left for the data directory '%s': make room on its disk", path);
         return GV_ERR_FULL;
     default:
         gv__why_set(why, "the data directory '%s' cannot be used: %s", path, strerrordesc_np(code));
@@ -100,6 +103,21 @@ static gv_err_t take_lock(gv__datadir_t *dir, gv__why_t why)
     return GV_OK;
 }
 
+/* GV_ERR_CORRUPT. */
+static gv_err_t explain_fault(const gv__datadir_t *dir, const gv__lmdb_fault_t *fault,
+                              gv__why_t why)
+{
+    char page[40] = "";
+    if (fault->page > 0) {
+        (void)snprintf(page, sizeof(page), " (page %" PRIu64 ")", fault->page);
+    }
+    gv__why_set(why,
+                "'%s/" DATA_NAME "' %s%s: restore it from a backup, or remove the directory, after "
+                "which this node joins as a new one",
+                dir->path, fault->text, page);
+    return GV_ERR_CORRUPT;
+}
+
 /*
  * Looks at data.mdb, which may be missing in a new directory only.  Whatever is wrong with it is
  * found here and not by a signal in LMDB.
@@ -107,6 +125,9 @@ static gv_err_t take_lock(gv__datadir_t *dir, gv__why_t why)
 static gv_err_t check_data(gv__datadir_t *dir, gv__why_t why)
 {
     int fd = openat(dir->fd, DATA_NAME, O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno == EISDIR) {
+        return explain_fault(dir, &(gv__lmdb_fault_t){.text = "is not a file"}, why);
+    }
     if (fd < 0 && errno != ENOENT) {
         return explain_errno(errno, dir->path, why);
     }
@@ -124,10 +145,7 @@ static gv_err_t check_data(gv__datadir_t *dir, gv__why_t why)
         err = GV_OK;
     }
     if (err != GV_OK) {
-        gv__why_set(why,
-                    "'%s/" DATA_NAME "' %s (page %" PRIu64 "): restore it from a backup, or remove "
-                    "the directory, after which this node joins as a new one",
-                    dir->path, fault.text, fault.page);
+        (void)explain_fault(dir, &fault, why);
     }
     if (fd >= 0) {
         (void)close(fd);

@@ -3,7 +3,6 @@
 """What a node has to know after it was killed, one thing at a time: expiries, wills, damage."""
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -257,58 +256,6 @@ def damaged_records_are_set_aside():
     leave(c)
     kill_and_start(node)
     check_payloads(connect(node, sleeping), [], "messages after one more restart")
-
-
-def refused(node, *words):
-    """A start that has to fail, saying why and what to do."""
-    node.start(wait=False)
-    exit_status = node.wait_end()
-    check(0 < exit_status < 128, f"exit status {exit_status}")
-    last = " ".join(node.log().splitlines()[-3:])
-    for word in words:
-        check(word in last, f"{word!r} is not in what it says: {last}")
-
-
-def content_of(node):
-    with open(os.path.join(node.data, "data.mdb"), "rb") as store:
-        return store.read()
-
-
-@case
-def a_store_that_cannot_be_trusted_is_refused_and_left_alone():
-    node = Node().start()
-    sleeper(node, "t/#")
-    publisher = visitor(node)
-    for i in range(200):
-        publisher.publish("t/1", f"{i} " + "x" * 1000, 1)
-    node.kill9()
-    path = os.path.join(node.data, "data.mdb")
-    good = content_of(node)
-    used = len(good.rstrip(b"\0"))
-    noise = random.Random(1).randbytes(len(good))
-    spoiled = {
-        "truncated": good[:used // 2],
-        "empty": b"",
-        "foreign": noise,
-        "a text": b"not a store\n" * 1000,
-    }
-    for what, content in spoiled.items():
-        with open(path, "wb") as store:
-            store.write(content)
-        refused(node, "data.mdb")
-        check_equal(content_of(node) == content, True, f"{what}: left as it was")
-    with open(path, "wb") as store:
-        store.write(good)
-    node.start()
-    node.stop()
-
-
-@case
-def a_data_directory_has_one_node():
-    node = Node().start()
-    second = Node("node2", data=node.data)
-    refused(second, "is in use")
-    visitor(node).publish("t", "x", 1)
 
 
 if __name__ == "__main__":
