@@ -741,16 +741,19 @@ START_TEST(abort_closes_at_once)
 }
 END_TEST
 
+static void close_flush_then_abort(gv_loop_t *on, void *arg)
+{
+    close_flush(on, arg);
+    close_abort(on, arg);
+}
+
 START_TEST(abort_cuts_a_flush_short)
 {
     size_t size = 4000000;
     open_with(AF_UNIX, use_all);
     call_on(loop, write_a_lot, &size);
-    call_on(loop, close_flush, NULL);
-    call_on(loop, close_abort, NULL);
-    uint64_t before = now_ms();
-    expect_closed(GV_OK);
-    ck_assert_uint_lt(now_ms() - before, 250);
+    call_on(loop, close_flush_then_abort, NULL);
+    expect_closed(GV_OK); /* and not GV_ERR_TIMEOUT, as by itself */
 }
 END_TEST
 

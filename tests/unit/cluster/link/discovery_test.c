@@ -73,7 +73,7 @@ static lookup_t look_up(const char *text)
     lookup_t lookup = {.text = text};
     on_loop(loop, begin, &lookup);
     ck_assert_int_eq(lookup.err, GV_OK);
-    ck_assert(comes_true(loop, is_answered, &lookup, 5000));
+    ck_assert(comes_true(loop, is_answered, &lookup, 20000));
     ck_assert_uint_eq(lookup.answers, 1);
     return lookup;
 }
