@@ -40,6 +40,9 @@ SYSTEM_SECONDS_MAX = 900
 # System tests wait more than they compute.
 SYSTEM_TESTS_AT_ONCE = 2
 
+# Of a build that is made while tests run.
+NICENESS = 10
+
 # What runs with which build.  `sim` is one thread and all computing: the release build's seeds are
 # worth more than the same seeds again, slowly.
 AREAS_OF = {
@@ -142,7 +145,7 @@ def install(areas):
                           stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def build(preset, totals):
+def build(preset, totals, niceness=0):
     """Whether build/PRESET could be made."""
     began = time.monotonic()
     folder = os.path.join(ROOT, "build", preset)
@@ -151,7 +154,7 @@ def build(preset, totals):
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building the same
         for command in (["cmake", "--preset", preset, "-DGRAPEVINE_TESTS=ON"],
                         ["cmake", "--build", folder, "-j", str(JOBS)]):
-            status, output = run(command, BUILD_SECONDS_MAX)
+            status, output = run(["nice", "-n", str(niceness), *command], BUILD_SECONDS_MAX)
             if status != 0:
                 totals.add(f"build {preset}", Sum(0, 1, 0), [f"build {preset}"], began, output)
                 return False
@@ -229,7 +232,7 @@ def ctest(preset, areas, totals):
     if not numbers:
         return
     what = f"ctest {preset} ({', '.join(a for a in CTEST_AREAS if a in areas)})"
-    tests, output = ctest_run(preset, list(numbers.values()), JOBS)
+    tests, output = ctest_run(preset, list(numbers.values()), JOBS + 1)  # some wait
     if not tests:
         totals.add(what, Sum(0, 1, 0), [f"{what}: did not come to its end"], began, output)
         return
@@ -317,19 +320,33 @@ def all_areas():
     return ["lint", *CTEST_AREAS, *sorted(folders - {"lint", *CTEST_AREAS})]
 
 
-def run_build(preset, areas, totals):
-    """Everything of one build."""
+def areas_of(preset, areas):
+    """Those of the areas that run with this build; none if it is not needed."""
     if AREAS_OF[preset] is not None:
         areas = [area for area in areas if area in AREAS_OF[preset]]
-    if not set(areas) - {"lint", "docker"}:
-        return
-    if not build(preset, totals):
-        return
-    ctest(preset, [area for area in areas if area in CTEST_AREAS], totals)
-    paths = [path for area in areas if area not in (*CTEST_AREAS, "lint", "docker")
+    return [area for area in areas if area not in ("lint", "docker")]
+
+
+def run_tests(preset, areas, totals):
+    """Everything of one build, except making it."""
+    paths = [path for area in areas if area not in CTEST_AREAS
              for path in system_tests(area)
              if preset == "release" or os.path.basename(path) not in RELEASE_ONLY]
+    ctest(preset, [area for area in areas if area in CTEST_AREAS], totals)
     system_tests_run(paths, preset, totals)
+
+
+def run_builds(presets, areas, totals):
+    """One build after the other; the next one is made while the tests of the one before wait."""
+    presets = [preset for preset in presets if areas_of(preset, areas)]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        made = pool.submit(build, presets[0], totals) if presets else None
+        for i, preset in enumerate(presets):
+            is_made = made.result()
+            if i + 1 < len(presets):
+                made = pool.submit(build, presets[i + 1], totals, NICENESS)
+            if is_made:
+                run_tests(preset, areas_of(preset, areas), totals)
 
 
 def main():
@@ -350,8 +367,7 @@ def main():
         return totals.finish()
     if "lint" in areas:
         lint(totals)
-    for preset in ["release"] if quick else AREAS_OF:
-        run_build(preset, areas, totals)
+    run_builds(["release"] if quick else list(AREAS_OF), areas, totals)
     if "docker" in areas:  # makes its own build, in the image
         system_tests_run(system_tests("docker"), "release", totals)
     return totals.finish()
