@@ -43,15 +43,19 @@ def eventually(condition, seconds, what):
 
 
 class Member(Node):
-    """A node of a cluster, perhaps in a network namespace; clients are on its loopback device."""
+    """A node of a cluster, perhaps in a network namespace; clients are on its loopback device.  Or on
+    a disk of its own (tests/disk/small_disk.py)."""
 
-    def __init__(self, name, settings, network=None):
+    def __init__(self, name, settings, network=None, disk=None):
         self.namespace, self.host = None, "127.0.0.1"
         if network is not None:
             self.namespace, self.host = network.namespace(name), network.addresses[name]
         launcher = ["ip", "netns", "exec", self.namespace] if network is not None else []
+        place = {}
+        if disk is not None:
+            launcher, place = disk.launcher, {"data": os.path.join(disk.path, "data")}
         super().__init__(name, cluster=True, settings={**SETTINGS, **settings},
-                         launcher=launcher)
+                         launcher=launcher, **place)
 
     @property
     def cluster_address(self):
@@ -106,10 +110,15 @@ class Member(Node):
 
 
 @contextlib.contextmanager
-def cluster(count=3, network=None, settings=None):
-    """`count` members n1, n2, ..., linked and synced; afterwards each has to end cleanly."""
+def cluster(count=3, network=None, settings=None, settings_of=None, disks=None):
+    """`count` members n1, n2, ..., linked and synced; afterwards each has to end cleanly.
+
+    `settings_of` and `disks` are for single ones, by name.
+    """
     settings = {"cluster.secret": "x", **(settings or {})}
-    members = [Member(f"n{i + 1}", settings, network) for i in range(count)]
+    settings_of, disks = settings_of or {}, disks or {}
+    members = [Member(name, {**settings, **settings_of.get(name, {})}, network, disks.get(name))
+               for name in (f"n{i + 1}" for i in range(count))]
     for member in members:
         member.seeds = [other.cluster_address for other in members if other is not member]
     for member in members:
