@@ -121,7 +121,10 @@ static void publish_will(gv_session_t *session)
         /* gv__route() drops the view's reference, so it gets one of its own. */
         publish.kept = gv_msgbuf_ref(session->will);
     }
-    (void)gv__route(shard, &publish, NULL, GV_ROUTE_PLAIN);
+    /* That it is not there any more becomes durable together with the messages it has caused. */
+    bool is_stored = session->durable != NULL && session->durable->has_stored_will;
+    gv_ticket_t nobody = {.client = UINT32_MAX, .shard = shard->index};
+    (void)gv__route(shard, &publish, &nobody, is_stored ? GV_ROUTE_JOINED : GV_ROUTE_PLAIN);
     gv_msgbuf_unref(&session->will);
     gv__durable_will_gone(session);
 }

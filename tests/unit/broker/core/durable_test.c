@@ -707,6 +707,46 @@ START_TEST(wills_and_expiry_go_on_over_restarts)
 }
 END_TEST
 
+/* The node dies after so many steps of the commits that a will has caused. */
+static void dies_with_a_will(uint32_t steps)
+{
+    static const char *const sleepers[] = {"carol", "dave", "erin"};
+    for (size_t i = 0; i < 3; i++) {
+        guest_t *guest = persistent(sleepers[i]);
+        guest_subscribe(guest, "will", 1);
+        guest_leave(guest);
+    }
+    guest_t *bob = house_visit(&house, GV_MQTT_V5);
+    gv_mqtt_connect_t connect = {.client_id = GV_BYTES_LITERAL("bob"), .has_will = true};
+    gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_SESSION_EXPIRY, 600);
+    connect.will.topic = GV_BYTES_LITERAL("will");
+    connect.will.qos = 1;
+    connect.will.payload = GV_BYTES_LITERAL("gone");
+    guest_connect(bob, connect);
+    house_settle(&house);
+    house.is_store_slow = true;
+    guest_leave(bob);
+    house_crash(&house, GV_MEM_CRASH_POWER, steps);
+    house_pass(&house, 100);
+    for (size_t i = 0; i < 3; i++) {
+        guest_t *guest = persistent(sleepers[i]);
+        ck_assert_str_eq(guest_next(guest), "PUBLISH will q1 gone");
+        ck_assert_str_eq(guest_next(guest), "");
+    }
+}
+
+START_TEST(a_will_is_published_once_whenever_its_node_dies)
+{
+    for (uint16_t shards = 1; shards <= 3; shards++) {
+        for (uint32_t steps = 0; steps < 20; steps++) {
+            house_open(&house, shards);
+            dies_with_a_will(steps);
+            house_close(&house);
+        }
+    }
+}
+END_TEST
+
 static void after_a_reboot(uint64_t down_ms, const char *will, const char *connack)
 {
     guest_t *bob = house_visit(&house, GV_MQTT_V5);
@@ -843,6 +883,7 @@ int main(void)
     tcase_add_test(tcase, who_is_taken_over_before_his_connack_hears_nothing);
     tcase_add_test(tcase, a_message_refused_by_another_shard_is_refused);
     tcase_add_test(tcase, wills_and_expiry_go_on_over_restarts);
+    tcase_add_test(tcase, a_will_is_published_once_whenever_its_node_dies);
     tcase_add_test(tcase, wills_and_expiry_fall_due_while_the_machine_is_down);
     tcase_add_test(tcase, a_message_that_waits_expires_in_time);
     tcase_add_test(tcase, a_message_that_waits_expires_after_a_crash);
