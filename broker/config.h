@@ -149,6 +149,8 @@ typedef struct gv_config {
         gv_storage_sync_t sync;
         uint64_t sync_interval_ms; /* interval only */
         uint64_t map_size;
+        uint64_t queue_messages_max;
+        uint64_t queue_bytes_max;
         uint64_t reserve; /* 0: the larger of 64 MiB and 5 % */
         uint64_t ballast; /* 0: none */
     } storage;

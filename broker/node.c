@@ -44,6 +44,8 @@ static gv_limits_t limits_of(const gv_config_t *config)
         .topic_alias_memory_max = config->mqtt.topic_alias_memory_max,
         .queue_messages_max = (uint32_t)config->mqtt.queue_messages_max,
         .queue_bytes_max = config->mqtt.queue_bytes_max,
+        .stored_queue_messages_max = (uint32_t)config->storage.queue_messages_max,
+        .stored_queue_bytes_max = config->storage.queue_bytes_max,
         .queue_policy = config->mqtt.queue_policy,
         .output_bytes_max = config->mqtt.output_bytes_max,
         .output_bytes_soft = config->mqtt.output_bytes_max / 4,

@@ -253,8 +253,8 @@ static bool is_too_full(const gv_session_t *session, size_t size)
 {
     const gv_limits_t *limits = session->shard->limits;
     const gv_backlog_t *backlog = &session->durable->backlog;
-    return gv_backlog_waiting(backlog) >= limits->queue_messages_max ||
-           gv_backlog_bytes(backlog) + size > limits->queue_bytes_max;
+    return gv_backlog_waiting(backlog) >= limits->stored_queue_messages_max ||
+           gv_backlog_bytes(backlog) + size > limits->stored_queue_bytes_max;
 }
 
 /* Drops the oldest message that has not been sent.  False: there is none. */
@@ -278,7 +278,7 @@ static bool make_room(gv_session_t *session, size_t size)
     }
     /* What is larger than the whole queue is not worth all that waits there. */
     if (shard->limits->queue_policy == GV_QUEUE_DROP_OLDEST &&
-        size <= shard->limits->queue_bytes_max) {
+        size <= shard->limits->stored_queue_bytes_max) {
         while (is_too_full(session, size)) {
             if (!drop_oldest(session)) {
                 break;

@@ -31,8 +31,10 @@ typedef struct gv_limits {
     uint16_t topic_alias_send_max;   /* and we use to a client, if it does not take less */
     uint32_t topic_alias_bytes_max;  /* topics behind the aliases of one connection, each way */
     uint64_t topic_alias_memory_max; /* all that aliases of all connections of the node take */
-    uint32_t queue_messages_max;
+    uint32_t queue_messages_max;     /* waiting for a session, in memory */
     uint64_t queue_bytes_max;
+    uint32_t stored_queue_messages_max; /* waiting for a session, on disk */
+    uint64_t stored_queue_bytes_max;
     gv_queue_policy_t queue_policy;
     uint64_t output_bytes_max;       /* waiting in one connection; above it QoS 0 is dropped */
     uint64_t output_bytes_soft;      /* above it its publishers are slowed */

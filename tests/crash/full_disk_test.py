@@ -162,7 +162,7 @@ def full_and_free_again(node, kill):
 
 
 SMALL = {"storage.map_size": "48MiB", "storage.reserve": "16MiB", "storage.ballast": 0,
-         "mqtt.queue_bytes_max": "1GiB"}
+         "storage.queue_bytes_max": "1GiB"}
 
 
 @case
@@ -186,7 +186,7 @@ def small_disk(megabytes):
     return path
 
 
-ON_A_DISK = {"storage.reserve": "8MiB", "storage.ballast": "4MiB", "mqtt.queue_bytes_max": "1GiB"}
+ON_A_DISK = {"storage.reserve": "8MiB", "storage.ballast": "4MiB", "storage.queue_bytes_max": "1GiB"}
 
 
 @case

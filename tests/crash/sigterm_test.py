@@ -21,8 +21,8 @@ ENOUGH = 100  # messages acknowledged, to mean anything
 
 
 def flooded_until_sigterm(size):
-    node = Node(settings={"mqtt.queue_messages_max": 10_000_000,
-                          "mqtt.queue_bytes_max": "8GiB"}).start()
+    node = Node(settings={"storage.queue_messages_max": 10_000_000,
+                          "storage.queue_bytes_max": "8GiB"}).start()
     sleepers = [sleeper(node, "flood/#", qos=2) for _ in range(2)]
     loop = Loop()
     floods = [Flood(loop, node, number, size) for number in range(FLOODS)]

@@ -51,8 +51,8 @@ class Disk:
 @case
 def a_slow_disk_slows_publishers_and_nobody_else():
     disk = Disk()
-    node = Node(env=disk.env(), settings={"mqtt.queue_messages_max": 10_000_000,
-                                          "mqtt.queue_bytes_max": "8GiB"}).start()
+    node = Node(env=disk.env(), settings={"storage.queue_messages_max": 10_000_000,
+                                          "storage.queue_bytes_max": "8GiB"}).start()
     sleeping = sleeper(node, "flood/#")
     live = visitor(node).subscribed("live", qos=0)
     before = memory(node)

@@ -346,6 +346,7 @@ static void begin(play_t *play, uint8_t a, uint8_t b)
     limits->receive_max = receive[a >> 4 & 3];
     limits->queue_policy = (gv_queue_policy_t)(b % 3);
     limits->queue_messages_max = (b & 4) != 0 ? 3 : 10000;
+    limits->stored_queue_messages_max = limits->queue_messages_max;
     limits->output_bytes_max = (b & 8) != 0 ? 2000 : 1 << 20;
     limits->output_bytes_soft = limits->output_bytes_max / 4;
     for (int i = 0; i < ROLES; i++) {

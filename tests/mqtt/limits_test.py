@@ -16,8 +16,10 @@ from packets import V5, V311, Will
 MIB = 1024  # in KiB, as /proc says it
 
 
-def node_with(**settings):
-    return Node(settings={f"mqtt.{key}": value for key, value in settings.items()}).start()
+def node_with(stored=None, **settings):
+    """With settings of mqtt and, as a dictionary, of storage."""
+    return Node(settings={**{f"mqtt.{key}": value for key, value in settings.items()},
+                          **{f"storage.{key}": value for key, value in (stored or {}).items()}}).start()
 
 
 def joined(node, client_id=None, version=V5, **options):
@@ -64,7 +66,7 @@ def waiting_after(node, payloads, count):
 
 @case
 def a_full_queue_drops_the_oldest():
-    node = node_with(queue_messages_max=3)
+    node = node_with(stored={"queue_messages_max": 3})
     check_equal(waiting_after(node, [b"1", b"2", b"3", b"4", b"5"], lambda: 3), [b"3", b"4", b"5"],
                 "queue")
     check_equal(counters(node)["queue_full"], 2, "dropped")
@@ -72,7 +74,7 @@ def a_full_queue_drops_the_oldest():
 
 @case
 def a_full_queue_drops_the_newest():
-    node = node_with(queue_messages_max=3, queue_policy="drop_newest")
+    node = node_with(stored={"queue_messages_max": 3}, queue_policy="drop_newest")
     check_equal(waiting_after(node, [b"1", b"2", b"3", b"4", b"5"], lambda: 3), [b"1", b"2", b"3"],
                 "queue")
     check_equal(counters(node)["queue_full"], 2, "dropped")
@@ -80,7 +82,7 @@ def a_full_queue_drops_the_newest():
 
 @case
 def a_queue_is_bounded_in_bytes_too():
-    node = node_with(queue_bytes_max="4KiB")
+    node = node_with(stored={"queue_bytes_max": "4KiB"})
     found = waiting_after(node, [bytes([48 + i]) * 1000 for i in range(10)],
                           lambda: 10 - counters(node)["queue_full"])
     check(found[-1] == b"9" * 1000, "the newest is there")
@@ -90,7 +92,7 @@ def a_queue_is_bounded_in_bytes_too():
 
 @case
 def a_message_larger_than_the_whole_queue_does_not_empty_it():
-    node = node_with(queue_bytes_max="4KiB")
+    node = node_with(stored={"queue_bytes_max": "4KiB"})
     check_equal(waiting_after(node, [b"1", b"x" * 5000, b"2"], lambda: 2), [b"1", b"2"], "queue")
     check_equal(counters(node)["queue_full"], 1, "dropped")
 

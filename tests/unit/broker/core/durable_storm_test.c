@@ -300,6 +300,7 @@ static void begin(uint64_t seed)
     is_damaged = seed % 8 == 7;
     house_open(&house, (uint16_t)(1 + below(HOUSE_SHARDS_MAX)));
     house.limits.queue_messages_max = is_lossy ? 4 + below(20) : 100000;
+    house.limits.stored_queue_messages_max = house.limits.queue_messages_max;
     house.limits.queue_policy = (gv_queue_policy_t)below(3);
     house.limits.inflight_max = (uint16_t)(1 + below(12));
     house.image_bytes_max = below(2) == 0 ? 1 + below(5000) : 1 << 20;

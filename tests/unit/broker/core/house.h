@@ -463,6 +463,8 @@ static inline void house_open_with(house_t *house, uint16_t shard_count, gv_auth
         .topic_alias_memory_max = 1 << 20,
         .queue_messages_max = 100,
         .queue_bytes_max = 1 << 20,
+        .stored_queue_messages_max = 100,
+        .stored_queue_bytes_max = 1 << 20,
         .output_bytes_max = 1 << 20,
         .output_bytes_soft = 1 << 19,
         .slow_reader_timeout_ms = 20000,

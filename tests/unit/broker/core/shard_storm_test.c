@@ -401,6 +401,7 @@ static void storm(uint64_t seed)
     is_mailbox = seed % 2 == 0;
     house_open(&house, (uint16_t)(1 + below(HOUSE_SHARDS_MAX)));
     house.limits.queue_messages_max = 100000;
+    house.limits.stored_queue_messages_max = house.limits.queue_messages_max;
     house.limits.inflight_max = (uint16_t)(1 + below(12));
     for (size_t i = 0; i < ACTORS; i++) {
         (void)snprintf(actors[i].id, sizeof(actors[i].id), "c%zu", i);

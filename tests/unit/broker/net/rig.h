@@ -221,6 +221,8 @@ static inline void rig_init(void)
                 .topic_alias_memory_max = 1 << 20,
                 .queue_messages_max = 1000,
                 .queue_bytes_max = 1 << 20,
+                .stored_queue_messages_max = 1000,
+                .stored_queue_bytes_max = 1 << 20,
                 .output_bytes_max = 64 << 20,
                 .output_bytes_soft = 32 << 20,
                 .slow_reader_timeout_ms = 20000,
