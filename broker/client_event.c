@@ -2,7 +2,6 @@
 #include "broker/client_event.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -16,16 +15,17 @@ static void add(json_t *object, const char *key, json_t *value)
     GV_ASSERT(rc == 0);
 }
 
-/* "127.0.0.1:4711" and "[::1]:4711" in two parts; anything else, a unix socket, is one. */
-static void add_address(json_t *object, const char *peer)
+/* The client's address without its port, and the port of ours that it came to. */
+static void add_address(json_t *object, const gv_presence_t *presence)
 {
+    const char *peer = presence->peer;
     const char *colon = strrchr(peer, ':');
     size_t size = colon != NULL ? (size_t)(colon - peer) : strlen(peer);
     bool is_bracketed = size >= 2 && peer[0] == '[' && peer[size - 1] == ']';
     gv_bytes_t host = is_bracketed ? gv_bytes(peer + 1, size - 2) : gv_bytes(peer, size);
     add(object, "ipaddress", gv_admin_json_text(host));
-    if (colon != NULL) {
-        add(object, "sockport", json_integer(strtol(colon + 1, NULL, 10)));
+    if (presence->port != 0) {
+        add(object, "sockport", json_integer(presence->port));
     }
 }
 
@@ -57,15 +57,16 @@ char *gv_client_event_json(const gv_presence_t *presence, const char *node, uint
     json_t *object = json_object();
     add(object, "node", json_string(node));
     add(object, "clientid", gv_admin_json_text(presence->client_id));
-    add_address(object, presence->peer);
+    add_address(object, presence);
     add(object, "proto_name", json_string(presence->version == GV_MQTT_V31 ? "MQIsdp" : "MQTT"));
     add(object, "proto_ver", json_integer(presence->version));
+    add(object, "username",
+        presence->has_username ? gv_admin_json_text(presence->username) : json_null());
     if (presence->is_connected) {
-        add(object, "username",
-            presence->has_username ? gv_admin_json_text(presence->username) : json_null());
         add(object, "keepalive", json_integer(presence->keep_alive_s));
         add(object, "clean_start", json_boolean(presence->clean_start));
         add(object, "expiry_interval", json_integer(presence->expiry_s));
+        add(object, "connack", json_integer(0));
         add(object, "connected_at", json_integer((json_int_t)now_ms));
     } else {
         add_reason(object, presence);

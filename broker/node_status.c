@@ -20,7 +20,7 @@ typedef struct inquiry {
 
 enum {
     SHARD_DROPS = 9,
-    SHARD_COUNTERS = 20
+    SHARD_COUNTERS = 27
 };
 
 static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_counter_t *counters,
@@ -59,6 +59,13 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &stats->publishers_paced,
         &stats->connects_rate_refused,
         &stats->alias_bytes,
+        &stats->packets_received,
+        &stats->answers_sent,
+        &stats->received_payload_bytes,
+        &stats->sent_payload_bytes,
+        &stats->shared_subscriptions,
+        &stats->sessions_expired,
+        &stats->retained_bytes,
         &frontend->moved,
         &frontend->failed,
         &frontend->proxy_errors,
@@ -97,6 +104,13 @@ static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "publishers_paced_total", .help = "pauses of clients that sent above their rate"},
     {.name = "connects_rate_refused_total", .help = "CONNECTs above the node's rate"},
     {.name = "topic_alias_bytes", .help = "memory of topic aliases", .is_gauge = true},
+    {.name = "packets_received_total", .help = "packets of all kinds from clients"},
+    {.name = "answers_sent_total", .help = "packets to clients that are not PUBLISH"},
+    {.name = "received_payload_bytes_total", .help = "payloads of messages from clients"},
+    {.name = "sent_payload_bytes_total", .help = "payloads of messages to clients"},
+    {.name = "shared_subscriptions", .help = "subscriptions to shared groups", .is_gauge = true},
+    {.name = "sessions_expired_total", .help = "sessions whose client stayed away for too long"},
+    {.name = "retained_bytes", .help = "memory of retained messages", .is_gauge = true},
     {.name = "connections_moved_total", .help = "connections carried to their client's shard"},
     {.name = "connections_failed_total", .help = "connections lost for want of memory"},
     {.name = "proxy_errors_total", .help = "connections with a missing or wrong PROXY header"},
@@ -300,6 +314,9 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
 #define ADD(name_, help_, gauge_, value_) \
     out[n++] = (gv_status_counter_t){     \
         .name = (name_), .help = (help_), .is_gauge = (gauge_), .value = (value_)}
+    gv_os_memory_t memory = gv_os_memory();
+    ADD("memory_bytes", "resident memory of the process", true, memory.resident_bytes);
+    ADD("memory_peak_bytes", "the most it has been", true, memory.peak_bytes);
     ADD("router_filters", "distinct filters known", true, gv_counter_get(&hub->filters));
     ADD("router_bytes", "memory of the router", true, gv_counter_get(&hub->router_bytes));
     ADD("forwarded_total", "messages given to other nodes", false, gv_counter_get(&hub->forwarded));

@@ -8,7 +8,7 @@ typedef struct bundle {
     gv_letter_t letter;
     gv_node_shard_t *shard;
     size_t count;
-    gv_msgbuf_t *messages[64];
+    gv_msgbuf_t *messages[80];
 } bundle_t;
 
 static void on_bundle(gv_letter_t *letter)

@@ -9,7 +9,7 @@
 
 enum {
     VALUE_SIZE = 48,
-    TOPICS_MAX = 64,
+    TOPICS_MAX = 80,
     LOADS = 9,
     SPANS = 3
 };
@@ -92,6 +92,17 @@ static uint64_t counter_of(const gv_status_t *status, const char *name)
     return 0;
 }
 
+/* As Mosquitto has it, these are packets of all kinds. */
+static uint64_t packets_received(const gv_status_t *status)
+{
+    return counter_of(status, "packets_received_total");
+}
+
+static uint64_t packets_sent(const gv_status_t *status)
+{
+    return sum_of(status->sent) + counter_of(status, "answers_sent_total");
+}
+
 static void put_clients(report_t *report)
 {
     const gv_status_t *status = report->status;
@@ -106,6 +117,7 @@ static void put_clients(report_t *report)
     put_number(report, "clients/disconnected", offline);
     put_number(report, "clients/inactive", offline);
     put_number(report, "clients/maximum", topics->clients_maximum);
+    put_number(report, "clients/expired", counter_of(status, "sessions_expired_total"));
     put_number(report, "clients/refused", status->connections_refused);
     put_number(report, "clients/rate_refused", counter_of(status, "connects_rate_refused_total"));
     put_number(report, "clients/paced", counter_of(status, "publishers_paced_total"));
@@ -114,16 +126,27 @@ static void put_clients(report_t *report)
 static void put_messages(report_t *report)
 {
     const gv_status_t *status = report->status;
-    put_number(report, "messages/received", sum_of(status->received));
-    put_number(report, "messages/sent", sum_of(status->sent));
+    uint64_t stored = status->queued_messages + status->retained;
+    put_number(report, "messages/received", packets_received(status));
+    put_number(report, "messages/sent", packets_sent(status));
+    put_number(report, "messages/stored", stored);
     put_number(report, "publish/messages/received", sum_of(status->received));
     put_number(report, "publish/messages/sent", sum_of(status->sent));
     put_number(report, "publish/messages/dropped", sum_of_drops(status));
+    put_number(report, "publish/bytes/received",
+               counter_of(status, "received_payload_bytes_total"));
+    put_number(report, "publish/bytes/sent", counter_of(status, "sent_payload_bytes_total"));
     put_number(report, "bytes/received", status->received_bytes);
     put_number(report, "bytes/sent", status->sent_bytes);
     put_number(report, "subscriptions/count", status->subscriptions);
+    put_number(report, "shared_subscriptions/count", counter_of(status, "shared_subscriptions"));
     put_number(report, "retained messages/count", status->retained);
-    put_number(report, "store/messages/count", status->queued_messages + status->retained);
+    put_number(report, "store/messages/count", stored);
+    put_number(report, "store/messages/bytes",
+               status->log.queued_bytes + counter_of(status, "retained_bytes"));
+    /* Not of the heap alone, but what people look at these two for. */
+    put_number(report, "heap/current", counter_of(status, "memory_bytes"));
+    put_number(report, "heap/maximum", counter_of(status, "memory_peak_bytes"));
 }
 
 static void advance(load_t *load, uint64_t now, double minutes)
@@ -144,8 +167,8 @@ static void put_loads(report_t *report, uint64_t now_ms)
         const char *name;
         uint64_t now;
     } loads[LOADS] = {
-        {"messages/received", sum_of(status->received)},
-        {"messages/sent", sum_of(status->sent)},
+        {"messages/received", packets_received(status)},
+        {"messages/sent", packets_sent(status)},
         {"publish/received", sum_of(status->received)},
         {"publish/sent", sum_of(status->sent)},
         {"publish/dropped", sum_of_drops(status)},

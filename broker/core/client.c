@@ -72,8 +72,16 @@ void gv__client_commit(gv_client_t *client, size_t size)
 {
     if (size > 0) {
         gv_outbuf_commit(gv__client_out(client), size);
+        gv_counter_add(&client->shard->stats.answers_sent, 1);
         gv__client_output(client);
     }
+}
+
+void gv__client_answer(gv_client_t *client, gv_bytes_t packet)
+{
+    gv_outbuf_append(gv__client_out(client), client->shard->pool, packet);
+    gv_counter_add(&client->shard->stats.answers_sent, 1);
+    gv__client_output(client);
 }
 
 void gv__client_send_ack(gv_client_t *client, gv_mqtt_type_t type, uint16_t packet_id,
@@ -486,7 +494,11 @@ static size_t work_through(gv_client_t *client, gv_bytes_t bytes)
                                                                     : GV_MQTT_MALFORMED_PACKET);
             return bytes.size;
         }
-        switch (dispatch(client, &frame)) {
+        gv_step_t step = dispatch(client, &frame);
+        if (step != GV_STEP_AGAIN && step != GV_STEP_MOVED) { /* else it comes again */
+            gv_counter_add(&shard->stats.packets_received, 1);
+        }
+        switch (step) {
         case GV_STEP_NEXT:
             used += frame.size;
             if (gv__pace_is_limited(shard)) {

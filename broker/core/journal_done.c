@@ -29,8 +29,7 @@ static void follow_note(gv_journal_t *journal, gv_note_t *note, gv_mqtt_reason_t
     } else if (note->kind == GV_NOTE_RESEND) {
         gv__durable_known(client->session);
     } else if (reason == GV_MQTT_SUCCESS && note->kind == GV_NOTE_SEND) {
-        gv_outbuf_append(gv__client_out(client), shard->pool, gv_msgbuf_bytes(note->bytes));
-        gv__client_output(client);
+        gv__client_answer(client, gv_msgbuf_bytes(note->bytes));
         gv__client_resume(client, GV_PAUSE_STORE);
     } else if (reason == GV_MQTT_SUCCESS) {
         gv_reader_t r = gv_reader(gv_msgbuf_bytes(note->bytes));

@@ -40,7 +40,8 @@ typedef struct gv_publish {
 static inline bool gv_topic_is_own(gv_bytes_t topic)
 {
     return topic.size > 0 && topic.data[0] == '$' &&
-           gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$SYS/"));
+           gv_bytes_has_prefix(topic, GV_BYTES_LITERAL("$SYS")) &&
+           (topic.size == 4 || topic.data[4] == '/'); /* "$SYS/#" matches "$SYS" too */
 }
 
 /* And not for other nodes: only what has the node's name in it makes sense there. */

@@ -185,7 +185,7 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
         }
     }
     gv_counter_add(&shard->stats.received[packet.qos], 1);
-    gv_counter_add(&shard->stats.received_bytes, frame->size);
+    gv_counter_add(&shard->stats.received_payload_bytes, packet.payload.size);
     if (packet.qos == 2 &&
         gv_received_ids_has(&client->session->flow->received, packet.packet_id)) {
         answer_again(client, packet.packet_id);

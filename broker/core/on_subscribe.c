@@ -35,8 +35,7 @@ static void send_suback(gv_client_t *client, uint16_t packet_id, gv_bytes_t code
     uint8_t *buffer = gv_xalloc(size);
     gv_writer_t w = gv_writer(buffer, size);
     size_t written = encode(&suback, &client->peer, &w);
-    gv_outbuf_append(gv__client_out(client), client->shard->pool, gv_bytes(buffer, written));
-    gv__client_output(client);
+    gv__client_answer(client, gv_bytes(buffer, written));
     gv_free(buffer);
 }
 
@@ -102,6 +101,7 @@ static gv_mqtt_reason_t subscribe(gv_client_t *client, const gv_mqtt_subscriptio
         gv_counter_add(&shard->stats.subscriptions, 1);
         if (is_shared) {
             session->shared_count++;
+            gv_counter_add(&shard->stats.shared_subscriptions, 1);
             filter->online++;
             gv__left_group_forget(session->flow, filter->slot + 1);
         }

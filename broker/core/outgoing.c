@@ -82,6 +82,7 @@ bool gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanou
                              gv_fanout_topic_hash(fanout, shard->hash_seed));
     }
     gv_counter_add(&shard->stats.sent[manner->qos], 1);
+    gv_counter_add(&shard->stats.sent_payload_bytes, publish->payload.size);
     gv__client_output(client);
     return true;
 }

@@ -30,6 +30,7 @@ typedef struct gv_conn {
     gv_client_t *client;
     uint64_t progress_ms;   /* when bytes last left, or when the output was last empty */
     const char *peer;       /* address for the log; lives as long as the connection */
+    uint16_t port;          /* of its listener; 0: a unix socket */
     bool has_output;        /* output() has been called this turn; cleared by the front end */
     bool anonymous_allowed; /* by its listener: who does not prove who he is may come in */
 } gv_conn_t;
@@ -52,8 +53,9 @@ typedef struct gv_conn_ports {
 typedef struct gv_presence {
     gv_bytes_t topic; /* to tell it on */
     gv_bytes_t client_id;
-    gv_bytes_t username; /* when it comes, and has said one */
+    gv_bytes_t username; /* that it has said when it comes, or has proven */
     const char *peer;
+    uint16_t port; /* of the listener; 0: none */
     gv_mqtt_version_t version;
     gv_mqtt_reason_t reason; /* when it goes */
     uint32_t expiry_s;       /* of its session */

@@ -85,6 +85,7 @@ static gv_presence_t presence_of(const gv_client_t *client)
     return (gv_presence_t){
         .client_id = gv_session_id(client->session),
         .peer = client->conn->peer,
+        .port = client->conn->port,
         .version = client->peer.version,
         .keep_alive_s = client->keep_alive_s,
         .expiry_s = client->session->expiry_s,
@@ -112,6 +113,8 @@ void gv__presence_disconnected(const gv_client_t *client, gv_mqtt_reason_t reaso
         return;
     }
     gv_presence_t presence = presence_of(client);
+    presence.username = gv__auth_user(client);
+    presence.has_username = presence.username.size > 0;
     presence.reason = reason;
     presence.is_lost = is_lost;
     tell(client->shard, &presence);

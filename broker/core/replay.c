@@ -285,7 +285,8 @@ void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic)
 /* There are more of them, or fewer. */
 static void changed(gv_shard_t *shard)
 {
-    atomic_store_explicit(&shard->stats.retained, shard->retained.count, memory_order_relaxed);
+    gv_counter_set(&shard->stats.retained, shard->retained.count);
+    gv_counter_set(&shard->stats.retained_bytes, shard->retained.bytes);
     uint64_t next_ms = gv_retained_next_expiry(&shard->retained);
     if (next_ms == UINT64_MAX) {
         gv_timer_stop(&shard->replays._expiry);

@@ -79,6 +79,7 @@ static gv_err_t on_subscription(const gv_stored_subscription_t *record, void *ar
     }
     gv_counter_add(&shard->stats.subscriptions, 1);
     session->shared_count += is_shared;
+    gv_counter_add(&shard->stats.shared_subscriptions, is_shared);
     gv_filter_t *filter = subscription->filter;
     if (filter->count == 1) {
         filter->announced = is_shared ? 0 : 1;

@@ -133,6 +133,7 @@ static void on_due(gv_session_t *session)
 {
     uint64_t now_ms = session->shard->now_ms;
     if (ends_at(session) <= now_ms) {
+        gv_counter_add(&session->shard->stats.sessions_expired, 1);
         gv_session_end(&session);
         return;
     }
@@ -184,6 +185,7 @@ void gv_session_unsubscribe(gv_session_t *session, gv_subscription_t *subscripti
     gv__durable_unsubscribed(session, gv_filter_text(filter));
     if (filter->is_shared) {
         session->shared_count--;
+        gv_counter_sub(&shard->stats.shared_subscriptions, 1);
         filter->online -= session->client != NULL ? 1U : 0U;
     }
     gv_subscriptions_remove(&shard->subscriptions, subscription);

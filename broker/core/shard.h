@@ -32,13 +32,19 @@ typedef struct gv_shard_stats {
     gv_counter_t connections_refused;
     gv_counter_t authentications_failed; /* exchanges, also on connections that lived */
     gv_counter_t sessions;               /* gauge */
-    gv_counter_t subscriptions;          /* gauge */
-    gv_counter_t retained;               /* gauge */
-    gv_counter_t queued_messages;        /* gauge */
-    gv_counter_t alias_bytes;            /* memory of topic aliases: gauge */
-    gv_counter_t received[3];            /* PUBLISH packets by QoS */
+    gv_counter_t sessions_expired;
+    gv_counter_t subscriptions;        /* gauge */
+    gv_counter_t shared_subscriptions; /* of these: gauge */
+    gv_counter_t retained;             /* gauge */
+    gv_counter_t retained_bytes;       /* gauge */
+    gv_counter_t queued_messages;      /* gauge */
+    gv_counter_t alias_bytes;          /* memory of topic aliases: gauge */
+    gv_counter_t received[3];          /* PUBLISH packets by QoS */
     gv_counter_t sent[3];
-    gv_counter_t received_bytes;
+    gv_counter_t received_payload_bytes; /* of these */
+    gv_counter_t sent_payload_bytes;
+    gv_counter_t packets_received;
+    gv_counter_t answers_sent;        /* all packets but PUBLISH */
     gv_counter_t dropped_slow_reader; /* QoS 0 for a connection whose output is full */
     gv_counter_t dropped_queue_full;
     gv_counter_t dropped_expired;

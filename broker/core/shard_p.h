@@ -275,6 +275,8 @@ void gv__shard_end_clients(gv_shard_t *shard);
 /* Contiguous room in the output, at most 16 KiB; then how much of it is used. */
 uint8_t *gv__client_reserve(gv_client_t *client, size_t size);
 void gv__client_commit(gv_client_t *client, size_t size);
+/* A whole packet of any size, other than PUBLISH. */
+void gv__client_answer(gv_client_t *client, gv_bytes_t packet);
 
 /* ---- drain.c --------------------------------------------------------------------------------- */
 

@@ -420,6 +420,7 @@ static gv_err_t open_on(gv_frontend_t *frontend, connection_t *connection, gv_so
                                           : &connection->stream.out,
         .progress_ms = gv_loop_now_ms(frontend->loop),
         .peer = connection->conn.peer,
+        .port = connection->door->port,
         .anonymous_allowed = connection->door->anonymous_allowed,
     };
     gv_client_open(frontend->shard, &connection->conn);

@@ -53,6 +53,7 @@ typedef struct gv_door {
     gv_admission_t *admission;       /* left once per connection; or NULL */
     gv_tlsctx_t *const *tls; /* by shard, each read and changed on its loop only; NULL: no TLS */
     const char *ws_path;     /* WebSocket, by requests for this path; NULL: none */
+    uint16_t port;           /* where they came to; 0: a unix socket */
     bool anonymous_allowed;
     bool proxy_protocol; /* connections begin with a PROXY header; without it they are closed */
 } gv_door_t;

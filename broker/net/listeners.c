@@ -75,6 +75,7 @@ static gv_err_t bind_item(const gv_listeners_t *listeners, item_t *item,
     }
     gv_address_t bound = gv_address_of_socket(item->fds[0]);
     item->port = gv_address_port(&bound);
+    item->door.port = item->port;
     (void)gv_address_text(&bound, item->address);
     return check_bound_once(listeners, item, error);
 }

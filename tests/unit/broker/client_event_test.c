@@ -23,6 +23,7 @@ START_TEST(a_client_that_comes)
         .has_username = true,
         .username = gv_bytes_text("nina"),
         .peer = "10.1.2.3:4711",
+        .port = 1883,
         .version = GV_MQTT_V5,
         .keep_alive_s = 60,
         .expiry_s = 300,
@@ -30,18 +31,18 @@ START_TEST(a_client_that_comes)
     };
     expect(&presence,
            "{\"node\":\"n1\",\"clientid\":\"sensor \\\"7\\\"\",\"ipaddress\":\"10.1.2.3\","
-           "\"sockport\":4711,\"proto_name\":\"MQTT\",\"proto_ver\":5,"
+           "\"sockport\":1883,\"proto_name\":\"MQTT\",\"proto_ver\":5,"
            "\"username\":\"nina\",\"keepalive\":60,\"clean_start\":true,"
-           "\"expiry_interval\":300,\"connected_at\":1700000000123,"
+           "\"expiry_interval\":300,\"connack\":0,\"connected_at\":1700000000123,"
            "\"ts\":1700000000123}");
     presence.has_username = false;
     presence.version = GV_MQTT_V31;
     presence.peer = "[2001:db8::1]:99";
     presence.clean_start = false;
     expect(&presence, "{\"node\":\"n1\",\"clientid\":\"sensor \\\"7\\\"\","
-                      "\"ipaddress\":\"2001:db8::1\",\"sockport\":99,\"proto_name\":\"MQIsdp\","
+                      "\"ipaddress\":\"2001:db8::1\",\"sockport\":1883,\"proto_name\":\"MQIsdp\","
                       "\"proto_ver\":3,\"username\":null,\"keepalive\":60,\"clean_start\":false,"
-                      "\"expiry_interval\":300,\"connected_at\":1700000000123,"
+                      "\"expiry_interval\":300,\"connack\":0,\"connected_at\":1700000000123,"
                       "\"ts\":1700000000123}");
 }
 END_TEST
@@ -68,11 +69,12 @@ START_TEST(a_client_that_goes)
             .is_lost = ends[i].is_lost,
         };
         char expected[300];
-        (void)snprintf(expected, sizeof(expected),
-                       "{\"node\":\"n1\",\"clientid\":\"a\",\"ipaddress\":\"unix\","
-                       "\"proto_name\":\"MQTT\",\"proto_ver\":4,\"reason\":\"%s\","
-                       "\"disconnected_at\":1700000000123,\"ts\":1700000000123}",
-                       ends[i].word);
+        (void)snprintf(
+            expected, sizeof(expected),
+            "{\"node\":\"n1\",\"clientid\":\"a\",\"ipaddress\":\"unix\","
+            "\"proto_name\":\"MQTT\",\"proto_ver\":4,\"username\":null,\"reason\":\"%s\","
+            "\"disconnected_at\":1700000000123,\"ts\":1700000000123}",
+            ends[i].word);
         expect(&presence, expected);
     }
 }

@@ -45,7 +45,7 @@ START_TEST(only_what_has_changed_is_said)
     status.connections = 1;
     ck_assert_str_eq(report(topics, &status, 1000, "clients/maximum"), "");
     status.received[1] = 10;
-    ck_assert_str_eq(report(topics, &status, 1000, "messages/received"), "14");
+    ck_assert_str_eq(report(topics, &status, 1000, "publish/messages/received"), "14");
     gv_sys_topics_free(&topics);
 }
 END_TEST
@@ -66,6 +66,43 @@ START_TEST(clients_that_met_a_rate_limit_are_counted)
     gv_sys_topics_new(&topics);
     ck_assert_str_eq(report(topics, &status, 1000, "clients/refused"), "5");
     gv_sys_topics_free(&topics);
+}
+END_TEST
+
+START_TEST(packets_of_all_kinds_and_what_is_stored)
+{
+    const gv_status_counter_t counters[] = {
+        {.name = "packets_received_total", .value = 100},
+        {.name = "answers_sent_total", .value = 50},
+        {.name = "received_payload_bytes_total", .value = 640},
+        {.name = "sent_payload_bytes_total", .value = 1280},
+        {.name = "shared_subscriptions", .value = 7},
+        {.name = "sessions_expired_total", .value = 8},
+        {.name = "retained_bytes", .value = 900},
+        {.name = "memory_bytes", .value = 5000},
+        {.name = "memory_peak_bytes", .value = 6000},
+    };
+    gv_status_t status = {.version = "1.2",
+                          .sent = {1, 2, 3},
+                          .retained = 4,
+                          .queued_messages = 5,
+                          .log = {.queued_bytes = 100},
+                          .counters = counters,
+                          .counter_count = sizeof(counters) / sizeof(counters[0])};
+    static const char *const expected[][2] = {
+        {"messages/received", "100"},     {"messages/sent", "56"},
+        {"messages/stored", "9"},         {"store/messages/count", "9"},
+        {"store/messages/bytes", "1000"}, {"publish/bytes/received", "640"},
+        {"publish/bytes/sent", "1280"},   {"shared_subscriptions/count", "7"},
+        {"clients/expired", "8"},         {"heap/current", "5000"},
+        {"heap/maximum", "6000"},
+    };
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        gv_sys_topics_t *topics = NULL;
+        gv_sys_topics_new(&topics);
+        ck_assert_str_eq(report(topics, &status, 1000, expected[i][0]), expected[i][1]);
+        gv_sys_topics_free(&topics);
+    }
 }
 END_TEST
 
@@ -93,6 +130,7 @@ int main(void)
     TCase *tc = tcase_create("sys_topics");
     tcase_add_test(tc, only_what_has_changed_is_said);
     tcase_add_test(tc, clients_that_met_a_rate_limit_are_counted);
+    tcase_add_test(tc, packets_of_all_kinds_and_what_is_stored);
     tcase_add_test(tc, loads_are_per_minute_and_fade);
     Suite *suite = suite_create("broker");
     suite_add_tcase(suite, tc);
