@@ -529,14 +529,20 @@ static inline void visitor_subscribe(visitor_t *visitor, const char *filter)
 }
 
 /* The payload of the next packet, which has to be a PUBLISH; valid until the next one. */
-static inline gv_bytes_t visitor_expect_publish(visitor_t *visitor)
+/* The payload of the PUBLISH in visitor->frame. */
+static inline gv_bytes_t visitor_payload(visitor_t *visitor)
 {
-    visitor_expect(visitor, GV_MQTT_PUBLISH);
     gv_mqtt_publish_t publish;
     gv_mqtt_reason_t reason = GV_MQTT_SUCCESS;
     ck_assert_int_eq(gv_mqtt_decode_publish(&visitor->frame, &visitor_peer, &publish, &reason),
                      GV_OK);
     return publish.payload;
+}
+
+static inline gv_bytes_t visitor_expect_publish(visitor_t *visitor)
+{
+    visitor_expect(visitor, GV_MQTT_PUBLISH);
+    return visitor_payload(visitor);
 }
 
 static inline void visitor_ping(visitor_t *visitor)
