@@ -34,7 +34,8 @@ void gv_log_add_old(gv_log_t *log, const gv_old_segment_t *old)
 
 void gv_log_pass_by(gv_log_t *log, uint64_t number)
 {
-    if (atomic_load_explicit(&log->next_number, memory_order_relaxed) <= number) {
+    if (number < GV_LOG_NUMBER_MAX &&
+        atomic_load_explicit(&log->next_number, memory_order_relaxed) <= number) {
         atomic_store_explicit(&log->next_number, number + 1, memory_order_relaxed);
     }
 }

@@ -42,7 +42,13 @@ void gv_log_deinit(gv_log_t *log);
 /* Before the shards run: there is this segment, above those added before.  Holders: none yet. */
 void gv_log_add_old(gv_log_t *log, const gv_old_segment_t *old);
 
-/* Before the shards run: there is something under this number that is left alone. */
+/* Numbers are below this: a place (backlog.h) has 40 bits for them. */
+#define GV_LOG_NUMBER_MAX ((uint64_t)1 << 40)
+
+/*
+ * Before the shards run: there is something under this number that is left alone.  A number that
+ * cannot be one is a damaged key, and never in the way.
+ */
 void gv_log_pass_by(gv_log_t *log, uint64_t number);
 
 /* Its index among the old ones; it is one. */

@@ -198,7 +198,9 @@ static gv_err_t on_segment(gv_bytes_t key, gv_bytes_t value, void *arg)
     gv_reader_t r = gv_reader(key);
     uint64_t number = gv_reader_u64(&r);
     gv_segment_view_t segment;
-    gv_err_t err = r.failed ? GV_ERR_CORRUPT : gv_segment_open(value, number, &segment);
+    gv_err_t err = r.failed || number >= GV_LOG_NUMBER_MAX
+                       ? GV_ERR_CORRUPT
+                       : gv_segment_open(value, number, &segment);
     if (!r.failed) {
         gv_log_pass_by(restore->log, number);
     }
