@@ -134,6 +134,8 @@ typedef struct gv_config {
         uint64_t client_bytes_burst;
         uint64_t session_expiry_max_ms; /* 0: what the client asks for */
         bool retain_available;
+        uint64_t retained_messages_max; /* 0: no limit; as the next */
+        uint64_t retained_bytes_max;
         gv_mqtt_overlaps_t overlaps;
         bool payload_format_check;
         uint64_t sys_interval_ms; /* 0: no $SYS topics */

@@ -51,6 +51,8 @@ static gv_limits_t limits_of(const gv_config_t *config)
         .output_bytes_soft = config->mqtt.output_bytes_max / 4,
         .slow_reader_timeout_ms = (uint32_t)config->mqtt.slow_reader_timeout_ms,
         .retain_available = config->mqtt.retain_available,
+        .retained_messages_max = config->mqtt.retained_messages_max,
+        .retained_bytes_max = config->mqtt.retained_bytes_max,
         .overlaps_each = config->mqtt.overlaps == GV_MQTT_OVERLAPS_EACH,
         .client_events = config->mqtt.client_events,
         .payload_format_check = config->mqtt.payload_format_check,

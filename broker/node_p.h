@@ -56,8 +56,9 @@ struct gv_node {
     uint64_t hash_seed;
     uint64_t started_ms;
 
-    gv_bucket_t connects; /* shared by the shards, as is the next */
+    gv_bucket_t connects; /* shared by the shards, as are the next two */
     gv_bucket_t drained;
+    gv_retained_total_t retained_total;
     gv_users_t *users; /* as the configuration in force has them */
     gv_passwords_t *passwords;
     gv_router_t *router;

@@ -19,7 +19,7 @@ typedef struct inquiry {
  */
 
 enum {
-    SHARD_DROPS = 9,
+    SHARD_DROPS = 10,
     SHARD_COUNTERS = 27
 };
 
@@ -42,6 +42,7 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &stats->dropped_slow_reader, &stats->dropped_queue_full, &stats->dropped_expired,
         &stats->dropped_too_large,   &stats->dropped_offline,    &stats->dropped_no_memory,
         &stats->dropped_refused,     &stats->dropped_store_full, &stats->dropped_damaged,
+        &stats->dropped_retained,
     };
     for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
         drops[i].count += gv_counter_get(dropped[i]);
@@ -83,9 +84,10 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
 
 /* The order of the arrays in add_shard(). */
 static const gv_status_drop_t drop_names[SHARD_DROPS] = {
-    {.reason = "slow_reader"}, {.reason = "queue_full"}, {.reason = "expired"},
-    {.reason = "too_large"},   {.reason = "offline"},    {.reason = "no_memory"},
-    {.reason = "refused"},     {.reason = "store_full"}, {.reason = "damaged"},
+    {.reason = "slow_reader"},   {.reason = "queue_full"}, {.reason = "expired"},
+    {.reason = "too_large"},     {.reason = "offline"},    {.reason = "no_memory"},
+    {.reason = "refused"},       {.reason = "store_full"}, {.reason = "damaged"},
+    {.reason = "retained_full"},
 };
 static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "protocol_errors_total",

@@ -39,6 +39,8 @@ typedef struct gv_limits {
     uint64_t output_bytes_max;       /* waiting in one connection; above it QoS 0 is dropped */
     uint64_t output_bytes_soft;      /* above it its publishers are slowed */
     uint32_t slow_reader_timeout_ms; /* without any progress */
+    uint64_t retained_messages_max;  /* of the node; 0: no limit, as the next */
+    uint64_t retained_bytes_max;
     bool retain_available;
     bool overlaps_each;        /* a session that matches n times gets n copies, not one */
     bool client_events;        /* clients that come and go are told on $SYS/brokers/... */

@@ -285,6 +285,16 @@ void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic)
 /* There are more of them, or fewer. */
 static void changed(gv_shard_t *shard)
 {
+    if (shard->retained_total != NULL) {
+        /* What this shard has told before, and the difference: other shards add theirs. */
+        atomic_fetch_add_explicit(&shard->retained_total->messages,
+                                  shard->retained.count - gv_counter_get(&shard->stats.retained),
+                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&shard->retained_total->bytes,
+                                  shard->retained.bytes -
+                                      gv_counter_get(&shard->stats.retained_bytes),
+                                  memory_order_relaxed);
+    }
     gv_counter_set(&shard->stats.retained, shard->retained.count);
     gv_counter_set(&shard->stats.retained_bytes, shard->retained.bytes);
     uint64_t next_ms = gv_retained_next_expiry(&shard->retained);
@@ -330,6 +340,26 @@ static gv_retain_result_t confirm_absence(gv_shard_t *shard, const gv_ticket_t *
     return GV_RETAIN_LATER;
 }
 
+/* Whether the node would keep more than it may.  What takes the place of another may come in. */
+static bool is_beyond_limits(const gv_shard_t *shard, gv_bytes_t topic, const gv_msgbuf_t *kept)
+{
+    const gv_limits_t *limits = shard->limits;
+    if (shard->retained_total == NULL) {
+        return false;
+    }
+    uint64_t messages =
+        atomic_load_explicit(&shard->retained_total->messages, memory_order_relaxed) + 1;
+    uint64_t bytes = atomic_load_explicit(&shard->retained_total->bytes, memory_order_relaxed) +
+                     gv_msgbuf_bytes(kept).size;
+    bool is_many = limits->retained_messages_max != 0 && messages > limits->retained_messages_max;
+    bool is_much = limits->retained_bytes_max != 0 && bytes > limits->retained_bytes_max;
+    if (!is_many && !is_much) {
+        return false;
+    }
+    const gv_msgbuf_t *before = gv_retained_find(&shard->retained, topic);
+    return before == NULL || (is_much && gv_msgbuf_bytes(before).size < gv_msgbuf_bytes(kept).size);
+}
+
 gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
                               bool is_joined)
 {
@@ -346,6 +376,11 @@ gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv
     } else if (gv_publish_keep(publish, &kept) != GV_OK) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return GV_RETAIN_REFUSED;
+    } else if (!is_own && is_beyond_limits(shard, publish->topic, kept)) {
+        gv_counter_add(&shard->stats.dropped_retained, 1);
+        gv_msgbuf_unref(&kept);
+        /* What was joined to a packet id has been taken on already; it is only not kept. */
+        return is_joined ? GV_RETAIN_DONE : GV_RETAIN_REFUSED;
     } else {
         gv_retained_set(&shard->retained, kept);
     }

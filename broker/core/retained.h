@@ -19,6 +19,12 @@
 
 typedef struct gv_retained_node gv_retained_node_t;
 
+/* What the tables of all shards of a node hold; each adds and takes away its own. */
+typedef struct gv_retained_total {
+    _Atomic uint64_t messages;
+    _Atomic uint64_t bytes;
+} gv_retained_total_t;
+
 /* Public only so that a shard can embed it. */
 typedef struct gv_retained {
     gv_retained_node_t *_root;

@@ -38,6 +38,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     shard->router = options->router;
     shard->nodes_alive = options->nodes_alive;
     shard->connects = options->connects;
+    shard->retained_total = options->retained_total;
     shard->wheel = options->wheel;
     shard->pool = options->pool;
     shard->hash_seed = options->hash_seed;

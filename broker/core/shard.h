@@ -22,6 +22,7 @@
 #include "broker/core/limits.h"
 #include "broker/core/parcel.h"
 #include "broker/core/ports.h"
+#include "broker/core/retained.h"
 #include "broker/core/router.h"
 #include "proto/mqtt/reason.h"
 
@@ -53,6 +54,7 @@ typedef struct gv_shard_stats {
     gv_counter_t dropped_no_memory;
     gv_counter_t dropped_refused;    /* the publisher was not allowed to, or broke a limit */
     gv_counter_t dropped_store_full; /* for persistent sessions, without room on the disk */
+    gv_counter_t dropped_retained;   /* to be retained, beyond what the node may keep */
     gv_counter_t dropped_damaged;    /* waiting messages that could not be read back */
     gv_counter_t journal_failures;   /* commits that failed */
     gv_counter_t segments_cleaned;   /* of the log, to make room */
@@ -85,6 +87,7 @@ typedef struct gv_shard_options {
     const gv_router_t *router;
     const _Atomic uint64_t *nodes_alive; /* bitmap of node indices that may be routed to */
     gv_bucket_t *connects;               /* of limits->connects: one for all shards of the node */
+    gv_retained_total_t *retained_total; /* the same; NULL: a node without limits of them */
     gv_timerwheel_t *wheel;
     gv_chunkpool_t *pool;
     gv_bytes_t presence_prefix; /* "$SYS/brokers/NODE/clients/", outlives the shard; empty: none */

@@ -98,6 +98,39 @@ def a_message_larger_than_the_whole_queue_does_not_empty_it():
 
 
 @case
+def retained_messages_have_a_limit():
+    node = node_with(retained_messages_max=20, sys_interval="0")
+    client, base = joined(node), unique()
+    reasons = [client.publish(f"{base}/{i}", b"x", qos=1, retain=True).reason for i in range(30)]
+    check_equal([reason for reason in reasons if reason >= 0x80], [0x97] * 10, "refused")
+    check_equal(reasons[20:], [0x97] * 10, "the last ones")
+    check(client.publish(f"{base}/3", b"new", qos=1, retain=True).reason < 0x80, "a replacement")
+    check(client.publish(f"{base}/25", b"plain", qos=1).reason < 0x80, "who does not retain")
+    status = node.api("/api/v1/status")
+    check_equal((status["retained"], status["messages"]["dropped"]["retained_full"]), (20, 10),
+                "kept and refused")
+    client.publish(f"{base}/3", b"", qos=1, retain=True)
+    check(client.publish(f"{base}/25", b"x", qos=1, retain=True).reason < 0x80, "there is room")
+    reader = joined(node).subscribed(f"{base}/#")
+    check_equal(sorted(reader.expect_publish().topic for _ in range(20)),
+                sorted(f"{base}/{i}" for i in [*range(3), *range(4, 20), 25]), "kept")
+    reader.expect_nothing()
+
+
+@case
+def retained_messages_have_a_limit_in_bytes():
+    node = node_with(retained_bytes_max="100KiB", sys_interval="0")
+    client, base = joined(node), unique()
+    kept = [client.publish(f"{base}/{i}", bytes(10000), qos=1, retain=True).reason < 0x80
+            for i in range(20)]
+    check(8 <= kept.count(True) <= 10, f"{kept.count(True)} of 10 KB each in 100 KiB")
+    first_refused = kept.index(False)
+    check(client.publish(f"{base}/{first_refused}", b"", qos=1, retain=True).reason < 0x80, "clears")
+    check(client.publish(f"{base}/0", bytes(10000), qos=1, retain=True).reason < 0x80, "as large")
+    check_equal(client.publish(f"{base}/0", bytes(30000), qos=1, retain=True).reason, 0x97, "larger")
+
+
+@case
 def a_full_queue_disconnects_its_client():
     node = node_with(queue_messages_max=3, inflight_max=1, queue_policy="disconnect")
     topic = unique("queue")
