@@ -36,7 +36,7 @@ JOBS = os.cpu_count() or 1
 CTEST_AREAS = ("unit", "fuzz", "sim", "cli")
 BUILD_SECONDS_MAX = 1800
 CTEST_SECONDS_MAX = 1800
-SYSTEM_SECONDS_MAX = 900
+SYSTEM_SECONDS_MAX = 1800
 # System tests wait more than they compute.
 SYSTEM_TESTS_AT_ONCE = 2
 

@@ -17,17 +17,18 @@ from rig import (DEAD_AFTER_MS, LONG, cluster, eventually, figure, machines, wai
                  wait_whole)
 
 SECONDS = 60 if LONG else 5
+BEHIND_MAX = 16 << 20  # bytes
 # No node dies here but by kill -9.
 ALL_LIVE = {"cluster.dead_after_ms": 2 * DEAD_AFTER_MS}
 
 
 class Account:
-    """One publisher: `sent` messages on a topic of its own."""
+    """One publisher: messages on a topic of its own, whenever may_go()."""
 
-    def __init__(self, node, number, qos, every, size):
+    def __init__(self, node, number, qos, every, size, may_go=lambda: True):
         self.topic = f"ledger/{qos}/{node.name}-{number}"
         self.qos, self.pending = qos, []
-        self._every, self._filling = every, b"." * size
+        self._every, self._filling, self._may_go = every, b"." * size, may_go
         self._client = Client(node, window=100)
         self._ended = threading.Event()
         self._failure = None
@@ -39,6 +40,9 @@ class Account:
     def _publish(self):
         try:
             while not self._ended.is_set():
+                if not self._may_go():
+                    self._ended.wait(0.01)
+                    continue
                 self.pending.append(self._client.publish(
                     self.topic, b"%d " % len(self.pending) + self._filling, self.qos))
                 if self._every:
@@ -46,8 +50,11 @@ class Account:
         except Failure as failure:
             self._failure = failure
 
-    def end(self):
+    def stop(self):
         self._ended.set()
+
+    def end(self):
+        self.stop()
         self._thread.join()
         if self._failure is not None:
             raise self._failure
@@ -55,7 +62,6 @@ class Account:
             check(one.done.wait(patient(20)), f"{self.topic}: message {i} of {len(self.pending)} "
                   "was never acknowledged")
             check(one.is_acknowledged, f"{self.topic}: the connection ended")
-
 
     def give_up(self):
         """For a publisher whose node is gone."""
@@ -68,18 +74,27 @@ class Ledger:
 
     def __init__(self, nodes, every=0.002, size=40):
         self._nodes = nodes
+        self._size = size
         self._subscribers = []
         for node in nodes:
             for topic_filter in ("ledger/#", "ledger/+/+"):
                 self._subscribers.append(Client(node))
                 self._subscribers[-1].subscribe(topic_filter, qos=2)
-        self._accounts = [Account(node, number, qos, every, size)
+        self._accounts = [Account(node, number, qos, every, size, self._is_in_step)
                           for node in nodes for qos in (1, 2) for number in range(2)]
         wait_tables(nodes)
         for account in self._accounts:
             account.start()
 
+    def _is_in_step(self):
+        """What waits for a session is limited to 64 MiB: the slowest subscriber is not left behind."""
+        sent = sum(len(account.pending) for account in self._accounts)
+        taken = min(len(subscriber.messages) for subscriber in self._subscribers)
+        return (sent - taken) * self._size < BEHIND_MAX
+
     def check(self, label):
+        for account in self._accounts:
+            account.stop()
         for account in self._accounts:
             account.end()
         total = sum(len(account.pending) for account in self._accounts)
@@ -307,7 +322,6 @@ def links_go_silent_until_relays_take_over():
 
 @case_of(seconds=240)
 def links_are_reset_between_the_pieces_of_big_messages():
-    # Slow enough for the subscribers here: what waits for one of them is limited to 64 MiB.
     flap("resets, 100 kB", reset_one, every=0.2, size=100_000)
 
 
