@@ -128,7 +128,7 @@ def strangers_have_the_same_salt_on_all_nodes_and_after_a_restart():
 
 @case
 def wrong_passwords_do_not_slow_who_is_connected():
-    node = Node(settings={"auth.anonymous": "false",
+    node = Node(settings={"auth.anonymous": "false", "mqtt.connect_timeout": "5m",
                           "auth.scram.alice": scram.verifier("one")}).start()
     alice = log_in(node, "alice", "one").subscribed("t")
     guessers = []
