@@ -54,12 +54,29 @@ static void answer(gv_client_t *client, const gv_ack_t *ack)
     }
     if (ack->type == GV_MQTT_PUBREC && is_refused) {
         /* A refused QoS 2 message is over: its id is free again [MQTT-4.3.3-9]. */
-        gv_session_t *session = client->session;
-        (void)gv_received_ids_remove(&session->flow->received, ack->packet_id);
-        if (session->durable != NULL) {
-            gv_journal_dirty(session->shard->journal, session->durable, GV_DIRTY_RECEIVED);
-        }
+        gv__received_forget(client->session, ack->packet_id);
     }
+}
+
+/*
+ * A refused QoS 2 message whose packet id may be on disk: another node has refused it.  Over a
+ * crash the next message under that id would pass for this one, and be lost: so the id is forgotten
+ * there before the client hears that it is free.  True: the acknowledgement waits for that.
+ */
+static bool forgets_first(gv_client_t *client, gv_ack_t *ack, uint32_t number)
+{
+    gv_session_t *session = client->session;
+    if (ack->type != GV_MQTT_PUBREC || ack->reason < GV_MQTT_UNSPECIFIED_ERROR ||
+        ack->is_forgotten || session->durable == NULL ||
+        !gv_received_ids_has(&session->flow->received, ack->packet_id)) {
+        return false;
+    }
+    gv_ticket_t ticket = gv__client_ticket(client, number);
+    ack->is_forgotten = true;
+    ack->missing = 1;
+    gv__received_forget(session, ack->packet_id);
+    gv_journal_then_again(session->shard->journal, session, &ticket, ack->packet_id);
+    return true;
 }
 
 /* The client's fifo with room for one more. */
@@ -119,11 +136,27 @@ void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t rea
     if (reason > ack->reason) {
         ack->reason = (uint8_t)reason;
     }
-    while (fifo->head != fifo->tail && at(fifo, fifo->head)->missing == 0) {
+    while (fifo->head != fifo->tail && at(fifo, fifo->head)->missing == 0 &&
+           !forgets_first(client, at(fifo, fifo->head), fifo->head)) {
         answer(client, at(fifo, fifo->head));
         fifo->head++;
     }
     if (gv__acks_waiting(client) < gv__client_terms(client)->receive_max) {
         gv__client_resume(client, GV_PAUSE_ACKS);
+    }
+}
+
+void gv__acks_leave(const gv_client_t *client, gv_session_t *session)
+{
+    gv_ack_fifo_t *fifo = client->acks;
+    if (fifo == NULL || session->durable == NULL) {
+        return;
+    }
+    for (uint32_t n = fifo->head; n != fifo->tail; n++) {
+        const gv_ack_t *ack = at(fifo, n);
+        if (ack->type == GV_MQTT_PUBREC && !ack->is_forgotten) {
+            gv_ticket_t ticket = gv__client_ticket(client, n);
+            gv__unanswered_keep(session, &ticket, ack);
+        }
     }
 }

@@ -211,6 +211,7 @@ static void leave_session(gv_client_t *client, gv_mqtt_reason_t reason, bool is_
         return;
     }
     gv__presence_disconnected(client, reason, is_lost);
+    gv__acks_leave(client, session);
     client->session = NULL;
     gv_counter_sub(&client->shard->stats.connections, 1);
     gv_session_detach(session, publish_will);

@@ -142,6 +142,7 @@ static void answer_again(gv_client_t *client, uint16_t packet_id)
         gv_ticket_t ticket = gv__client_ticket(client, gv__acks_next(client));
         gv_journal_then_again(client->shard->journal, client->session, &ticket, packet_id);
         ack.missing = 1;
+        ack.missing += gv__unanswered_wait(client->session, packet_id, &ticket);
     }
     gv__acks_push(client, ack);
 }
@@ -246,6 +247,7 @@ static void on_pubrel(gv_client_t *client, const gv_mqtt_ack_t *ack)
     bool was_there = gv_received_ids_remove(&session->flow->received, ack->packet_id);
     if (was_there) {
         gv__received_done(client);
+        gv__unanswered_forget(session, ack->packet_id);
     }
     gv_mqtt_reason_t reason = was_there ? GV_MQTT_SUCCESS : GV_MQTT_PACKET_ID_NOT_FOUND;
     if (session->durable == NULL) {

@@ -38,6 +38,7 @@ static void drop_flow(gv_session_t *session)
         gv_inflight_clear(&session->flow->inflight);
         gv_received_ids_clear(&session->flow->received);
         gv__left_groups_clear(session->flow);
+        gv__unanswered_clear(session);
         gv_free(session->flow);
         session->flow = nothing();
     }
@@ -48,7 +49,7 @@ static void rest(gv_session_t *session)
 {
     const gv_flow_t *flow = session->flow;
     if (flow->queue.count == 0 && flow->inflight.count == 0 && flow->received.count == 0 &&
-        flow->left == NULL) {
+        flow->left == NULL && flow->unanswered == NULL) {
         drop_flow(session);
     }
 }

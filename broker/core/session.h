@@ -31,13 +31,17 @@ typedef struct gv_left_group {
     uint8_t text[];
 } gv_left_group_t;
 
+/* A publish that its connection has left without PUBREC: unanswered.c. */
+typedef struct gv_unanswered gv_unanswered_t;
+
 /* QoS > 0 state of both directions.  Most sessions of a large node have none, and no memory for it.
  */
 typedef struct gv_flow {
     gv_queue_t queue;
     gv_inflight_t inflight;
     gv_received_ids_t received;
-    gv_left_group_t *left; /* usually none */
+    gv_left_group_t *left;       /* usually none */
+    gv_unanswered_t *unanswered; /* usually none */
 } gv_flow_t;
 
 /* What outlives the process: durable.h. */

@@ -51,6 +51,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     gv_journal_new(shard, &options->journal, &shard->journal);
     gv_timer_init(&shard->dues_timer, gv__session_on_dues);
     gv_map_init(&shard->durables, durable_key, options->hash_seed);
+    gv_map_init(&shard->unanswered, gv__unanswered_key, options->hash_seed);
     gv_rng_init(&shard->rng, options->random_seed, options->index);
     gv_matches_init(&shard->matches);
     gv_subscriptions_init(&shard->subscriptions, options->hash_seed);
@@ -91,6 +92,7 @@ void gv_shard_free(gv_shard_t **shardp)
     gv_dues_deinit(&shard->dues);
     gv_journal_free(&shard->journal);
     gv_map_deinit(&shard->durables);
+    gv_map_deinit(&shard->unanswered);
     gv__replays_deinit(shard);
     gv__resting_deinit(shard);
     gv_timer_stop(&shard->drain_timer);
@@ -137,6 +139,12 @@ void gv_shard_finish(gv_shard_t *shard)
 
 /* ---- letters --------------------------------------------------------------------------------- */
 
+static gv_client_t *connected_client(gv_shard_t *shard, const gv_ticket_t *ticket)
+{
+    gv_client_t *client = gv__client_of(shard, ticket);
+    return client != NULL && client->state == GV_CLIENT_CONNECTED ? client : NULL;
+}
+
 /* Work for the entries of a parcel that somebody else has sent. */
 static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
 {
@@ -153,17 +161,15 @@ static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
     case GV_ENTRY_REPLAY:
         gv__take_replay(shard, entry);
         return;
-    case GV_ENTRY_CONFIRM: {
-        gv_client_t *client = gv__client_of(shard, &entry->ticket);
-        if (client != NULL && client->state == GV_CLIENT_CONNECTED) {
-            gv__acks_confirm(client, entry->ticket.number, (gv_mqtt_reason_t)entry->qos);
-        }
+    case GV_ENTRY_CONFIRM:
+        gv__confirm_here(shard, &entry->ticket, (gv_mqtt_reason_t)entry->qos);
         return;
-    }
     case GV_ENTRY_MORE: {
-        gv_client_t *client = gv__client_of(shard, &entry->ticket);
-        if (client != NULL && client->state == GV_CLIENT_CONNECTED) {
+        gv_client_t *client = connected_client(shard, &entry->ticket);
+        if (client != NULL) {
             gv__acks_expect(client, entry->ticket.number);
+        } else {
+            gv__unanswered_expect(shard, &entry->ticket);
         }
         return;
     }
@@ -200,18 +206,15 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
         if ((entry->flags & (GV_ENTRY_CONGESTED | GV_ENTRY_WANTS_CONFIRM)) == 0) {
             return;
         }
-        gv_client_t *client = gv__client_of(shard, &entry->ticket);
-        if (client == NULL || client->state != GV_CLIENT_CONNECTED) {
-            return;
-        }
-        if ((entry->flags & GV_ENTRY_CONGESTED) != 0) {
+        gv_client_t *client = connected_client(shard, &entry->ticket);
+        if (client != NULL && (entry->flags & GV_ENTRY_CONGESTED) != 0) {
             gv__client_congested(client);
         }
         if ((entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0 &&
             (entry->flags & GV_ENTRY_DEFERRED) == 0) {
-            gv__acks_confirm(client, entry->ticket.number,
-                             (entry->flags & GV_ENTRY_REFUSED) != 0 ? GV_MQTT_QUOTA_EXCEEDED
-                                                                    : GV_MQTT_SUCCESS);
+            bool is_refused = (entry->flags & GV_ENTRY_REFUSED) != 0;
+            gv__confirm_here(shard, &entry->ticket,
+                             is_refused ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
         }
         return;
     }
@@ -283,16 +286,23 @@ void gv_shard_returned(gv_letter_t *letter)
 
 /* ---- confirmations --------------------------------------------------------------------------- */
 
+void gv__confirm_here(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason)
+{
+    gv_client_t *client = connected_client(shard, ticket);
+    if (client != NULL) {
+        gv__acks_confirm(client, ticket->number, reason);
+    } else {
+        gv__unanswered_confirm(shard, ticket, reason);
+    }
+}
+
 void gv__confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason)
 {
     if (ticket->client == UINT32_MAX) {
         return; /* nobody's */
     }
     if (ticket->shard == shard->index) {
-        gv_client_t *client = gv__client_of(shard, ticket);
-        if (client != NULL && client->state == GV_CLIENT_CONNECTED) {
-            gv__acks_confirm(client, ticket->number, reason);
-        }
+        gv__confirm_here(shard, ticket, reason);
         return;
     }
     gv__tell(shard, ticket, GV_ENTRY_CONFIRM, reason);

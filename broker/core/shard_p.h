@@ -25,6 +25,7 @@ typedef struct gv_ack {
     uint16_t missing; /* confirmations still to come */
     uint8_t type;     /* GV_MQTT_PUBACK or GV_MQTT_PUBREC */
     uint8_t reason;
+    bool is_forgotten; /* refused: its packet id is free when that is durable, and then it leaves */
 } gv_ack_t;
 
 typedef struct gv_ack_fifo {
@@ -142,6 +143,7 @@ struct gv_shard {
     gv_timer_t dues_timer;
     uint64_t dues_watched_ms; /* what the timer is set to; 0: it is not */
     gv_map_t durables;        /* gv_durable_t by the uid of its session */
+    gv_map_t unanswered;      /* gv_unanswered_t by its ticket */
     gv_journal_t *journal;
     uint32_t ended_stamp;    /* the journal's part in which the last stored session has ended */
     uint32_t retained_stamp; /* and the one with the last change of a retained message */
@@ -424,6 +426,27 @@ void gv__acks_expect(gv_client_t *client, uint32_t number);
 uint32_t gv__acks_waiting(const gv_client_t *client);
 /* A publish of the client is over: it may send another [MQTT-3.3.4-7]. */
 void gv__received_done(gv_client_t *client);
+
+/* The connection ends: what it has not answered of QoS 2 is the session's, if that stays. */
+void gv__acks_leave(const gv_client_t *client, gv_session_t *session);
+
+/* For the publish of a ticket of this shard, whether its connection is still there or not. */
+void gv__confirm_here(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason);
+
+/* The packet id of a QoS 2 publish is free again. */
+void gv__received_forget(gv_session_t *session, uint16_t packet_id);
+
+/* ---- QoS 2 publishes whose connection has ended (unanswered.c) ------------------------------- */
+
+gv_bytes_t gv__unanswered_key(const void *value);
+void gv__unanswered_keep(gv_session_t *session, const gv_ticket_t *ticket, const gv_ack_t *ack);
+/* It has come again: true if one more confirmation will come, for this ticket. */
+bool gv__unanswered_wait(gv_session_t *session, uint16_t packet_id, const gv_ticket_t *waiter);
+/* As gv__acks_expect() and gv__acks_confirm(); of others nothing is known, and nothing happens. */
+void gv__unanswered_expect(gv_shard_t *shard, const gv_ticket_t *ticket);
+void gv__unanswered_confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason);
+void gv__unanswered_forget(gv_session_t *session, uint16_t packet_id);
+void gv__unanswered_clear(gv_session_t *session);
 
 /*
  * One confirmation for the publish of this ticket, wherever its publisher is: on this shard, on

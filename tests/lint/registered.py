@@ -37,6 +37,7 @@ UNTESTED = {
     "broker/core/restore.c": IN_DURABLE,
     "broker/core/route.c": IN_HOUSE,
     "broker/core/session.c": IN_HOUSE,
+    "broker/core/unanswered.c": "tests/unit/broker/core/hub_test.c: other nodes confirm late",
     "broker/node.c": AS_NODE,
     "broker/node_cluster.c": AS_NODE,
     "broker/node_drain.c": AS_NODE,

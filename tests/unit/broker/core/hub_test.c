@@ -526,6 +526,131 @@ START_TEST(what_another_node_has_no_room_for_is_refused)
 }
 END_TEST
 
+/* ---- publishers with a session -----------------------------------------------------------------
+ */
+
+/* bob's session is on the other node, whose disk takes its time. */
+static guest_t *publisher_with_session(void)
+{
+    open_both();
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", false);
+    subscribe(bob, "t", 2);
+    guest_leave(bob);
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", false);
+    settle_both();
+    houses[1].is_store_slow = true;
+    return alice;
+}
+
+static guest_t *publish_again(guest_t *alice)
+{
+    uint16_t id = alice->next_packet_id;
+    guest_leave(alice);
+    alice = house_connect(&houses[0], GV_MQTT_V5, "alice", false);
+    alice->next_packet_id = (uint16_t)(id - 1);
+    guest_publish(alice, "t", "again", 2, false);
+    settle_both();
+    return alice;
+}
+
+static void disk_goes_on(gv_err_t fault)
+{
+    gv_mem_store_set_fault(houses[1].store, fault, fault == GV_OK ? 0 : 100);
+    houses[1].is_store_slow = false;
+    settle_both();
+    gv_mem_store_set_fault(houses[1].store, GV_OK, 0);
+    house_pass(&houses[1], 1000);
+    settle_both();
+}
+
+static void assert_bob_has(const char *expected)
+{
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", false);
+    ck_assert_str_eq(guest_next(bob), expected);
+    ck_assert_str_eq(guest_next(bob), "");
+}
+
+START_TEST(a_second_pubrec_waits_for_what_the_first_one_waited_for)
+{
+    guest_t *alice = publisher_with_session();
+    guest_publish(alice, "t", "first", 2, false);
+    settle_both();
+    alice = publish_again(alice);
+    ck_assert_str_eq(guest_next(alice), "");
+    alice = publish_again(alice); /* and once more */
+    ck_assert_str_eq(guest_next(alice), "");
+    disk_goes_on(GV_OK);
+    ck_assert_str_eq(guest_next(alice), "PUBREC 1 00");
+    ck_assert_str_eq(guest_next(alice), "");
+    assert_bob_has("PUBLISH t q2 first");
+    close_both();
+}
+END_TEST
+
+START_TEST(a_second_pubrec_says_what_has_become_of_the_message)
+{
+    guest_t *alice = publisher_with_session();
+    guest_publish(alice, "t", "first", 2, false);
+    settle_both();
+    alice = publish_again(alice);
+    disk_goes_on(GV_ERR_FULL);
+    ck_assert_str_eq(guest_next(alice), "PUBREC 1 97");
+    ck_assert_str_eq(guest_next(alice), "");
+    alice->next_packet_id = 0;
+    guest_publish(alice, "t", "another", 2, false); /* the id is free */
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBREC 1 00");
+    assert_bob_has("PUBLISH t q2 another");
+    close_both();
+}
+END_TEST
+
+START_TEST(what_was_refused_while_its_publisher_was_away_is_a_new_message)
+{
+    guest_t *alice = publisher_with_session();
+    guest_publish(alice, "t", "first", 2, false);
+    settle_both();
+    guest_leave(alice);
+    disk_goes_on(GV_ERR_IO);
+    alice = publish_again(alice);
+    ck_assert_str_eq(guest_next(alice), "PUBREC 1 00");
+    assert_bob_has("PUBLISH t q2 again");
+    close_both();
+}
+END_TEST
+
+START_TEST(what_was_taken_while_its_publisher_was_away_is_not_taken_twice)
+{
+    guest_t *alice = publisher_with_session();
+    guest_publish(alice, "t", "first", 2, false);
+    settle_both();
+    guest_leave(alice);
+    disk_goes_on(GV_OK);
+    alice = publish_again(alice);
+    ck_assert_str_eq(guest_next(alice), "PUBREC 1 00");
+    assert_bob_has("PUBLISH t q2 first");
+    close_both();
+}
+END_TEST
+
+/* Or after a crash a new message under that id would be taken for the one that was refused. */
+START_TEST(a_refusal_leaves_when_it_is_durable_that_the_packet_id_is_free)
+{
+    guest_t *alice = publisher_with_session();
+    guest_publish(alice, "t", "first", 2, false);
+    guest_publish(alice, "none", "second", 2, false);
+    settle_both();
+    houses[0].is_store_slow = true;
+    disk_goes_on(GV_ERR_FULL);
+    ck_assert_str_eq(guest_next(alice), "");
+    houses[0].is_store_slow = false;
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBREC 1 97");
+    ck_assert_str_eq(guest_next(alice), "PUBREC 2 10"); /* in the order they came */
+    close_both();
+}
+END_TEST
+
 START_TEST(a_retained_message_that_another_node_has_no_room_for_is_refused)
 {
     open_both();
@@ -648,6 +773,11 @@ int main(void)
     tcase_add_test(tc, the_acknowledgement_waits_for_another_member_also_on_one_node);
     tcase_add_test(tc, a_member_that_leaves_while_the_message_comes_sends_it_back);
     tcase_add_test(tc, what_another_node_has_no_room_for_is_refused);
+    tcase_add_test(tc, a_second_pubrec_waits_for_what_the_first_one_waited_for);
+    tcase_add_test(tc, a_second_pubrec_says_what_has_become_of_the_message);
+    tcase_add_test(tc, what_was_refused_while_its_publisher_was_away_is_a_new_message);
+    tcase_add_test(tc, what_was_taken_while_its_publisher_was_away_is_not_taken_twice);
+    tcase_add_test(tc, a_refusal_leaves_when_it_is_durable_that_the_packet_id_is_free);
     tcase_add_test(tc, a_retained_message_that_another_node_has_no_room_for_is_refused);
     tcase_add_test(tc, what_a_dead_node_was_to_have_for_a_group_goes_to_a_member_elsewhere);
     tcase_add_test(tc, what_a_dead_node_was_to_have_for_a_group_without_members_is_counted);
