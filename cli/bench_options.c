@@ -9,9 +9,10 @@
 #include "base/hostport.h"
 #include "base/text.h"
 #include "cli/bench_message.h"
+#include "cli/option_value.h"
 
 /*
- * A map of this file: the scenarios and what they begin with - single values - one option after the
+ * A map of this file: the scenarios and what they begin with - targets - one option after the
  * other - what must hold in the end - the help text.
  */
 
@@ -62,24 +63,7 @@ static char *take_scenario(const char *name, gv_bench_options_t *out)
     return gv_text_format("no scenario '%s'; grapevine bench --help lists them", name);
 }
 
-/* ---- single values ------------------------------------------------------------------------ */
-
-static char *take_number(const char *name, const char *text, uint32_t min, uint32_t max,
-                         uint32_t *out)
-{
-    uint64_t value = 0;
-    size_t size = strlen(text);
-    bool is_number = size > 0 && size <= 10 && strspn(text, "0123456789") == size;
-    for (size_t i = 0; is_number && i < size; i++) {
-        value = value * 10 + (uint64_t)(text[i] - '0');
-    }
-    if (!is_number || value < min || value > max) {
-        return gv_text_format("--%s '%s': expected a number from %u to %u", name, text,
-                              (unsigned)min, (unsigned)max);
-    }
-    *out = (uint32_t)value;
-    return NULL;
-}
+/* ---- targets ------------------------------------------------------------------------ */
 
 static char *take_target(const char *name, const char *text, gv_bench_targets_t *targets)
 {
@@ -92,19 +76,6 @@ static char *take_target(const char *name, const char *text, gv_bench_targets_t 
     }
     targets->address[targets->count++] = text;
     return NULL;
-}
-
-static char *take_version(const char *text, gv_mqtt_version_t *out)
-{
-    static const gv_mqtt_version_t versions[] = {GV_MQTT_V31, GV_MQTT_V311, GV_MQTT_V5};
-    for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
-        const char *name = gv_mqtt_version_text(versions[i]);
-        if (strcmp(name, text) == 0 || (versions[i] == GV_MQTT_V5 && strcmp("5", text) == 0)) {
-            *out = versions[i];
-            return NULL;
-        }
-    }
-    return gv_text_format("--protocol '%s': expected 3.1, 3.1.1 or 5", text);
 }
 
 /* ---- one option after the other ----------------------------------------------------------- */
@@ -176,7 +147,7 @@ static char *take_pid(gv_bench_options_t *out)
     if (out->pid_count == GV_BENCH_PIDS_MAX) {
         return gv_text_format("--broker-pid: more than %d", GV_BENCH_PIDS_MAX);
     }
-    return take_number("broker-pid", optarg, 1, 0x7fffffff, &out->pids[out->pid_count++]);
+    return gv_take_number("--broker-pid", optarg, 1, 0x7fffffff, &out->pids[out->pid_count++]);
 }
 
 static char *take_other(int code, gv_bench_options_t *out)
@@ -192,15 +163,15 @@ static char *take_other(int code, gv_bench_options_t *out)
     case OPTION_SUB_TARGET:
         return take_target("sub-target", optarg, &out->targets[1]);
     case OPTION_QOS:
-        problem = take_number("qos", optarg, 0, 2, &value);
+        problem = gv_take_number("--qos", optarg, 0, 2, &value);
         out->qos = (uint8_t)value;
         return problem;
     case OPTION_KEEP_ALIVE:
-        problem = take_number("keep-alive", optarg, 0, 65535, &value);
+        problem = gv_take_number("--keep-alive", optarg, 0, 65535, &value);
         out->keep_alive_s = (uint16_t)value;
         return problem;
     case OPTION_PROTOCOL:
-        return take_version(optarg, &out->version);
+        return gv_take_version("--protocol", optarg, &out->version);
     case OPTION_USERNAME:
         out->username = optarg;
         return NULL;
@@ -233,7 +204,9 @@ static char *take_option(int code, const char *word, gv_bench_options_t *out)
     if (code >= OPTION_NUMBER && code < OPTION_NUMBER + (int)NUMBER_COUNT) {
         const number_option_t *option = &numbers[code - OPTION_NUMBER];
         uint32_t *place = (uint32_t *)(void *)((char *)out + option->offset);
-        return take_number(option->name, optarg, option->min, option->max, place);
+        char name[32];
+        (void)snprintf(name, sizeof(name), "--%s", option->name);
+        return gv_take_number(name, optarg, option->min, option->max, place);
     }
     return take_other(code, out);
 }

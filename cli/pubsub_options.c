@@ -8,9 +8,10 @@
 #include "base/alloc.h"
 #include "base/hostport.h"
 #include "base/text.h"
+#include "cli/option_value.h"
 
 /*
- * A map of this file: numbers and versions - the URL of -L - one option after the other - what must
+ * A map of this file: the URL of -L - one option after the other - what must
  * hold in the end - CONNECT - the help text.
  */
 
@@ -68,52 +69,6 @@ typedef struct parser {
     const char *host;
     uint32_t port;
 } parser_t;
-
-/* ---- numbers and versions ----------------------------------------------------------------- */
-
-static char *take_number(const char *option, const char *text, uint32_t min, uint32_t max,
-                         uint32_t *out)
-{
-    uint64_t value = 0;
-    size_t size = strlen(text);
-    bool is_number = size > 0 && size <= 10 && strspn(text, "0123456789") == size;
-    for (size_t i = 0; is_number && i < size; i++) {
-        value = value * 10 + (uint64_t)(text[i] - '0');
-    }
-    if (!is_number || value < min || value > max) {
-        return gv_text_format("%s '%s': expected a number from %u to %u", option, text,
-                              (unsigned)min, (unsigned)max);
-    }
-    *out = (uint32_t)value;
-    return NULL;
-}
-
-static char *take_qos(const char *option, const char *text, uint8_t *out)
-{
-    uint32_t qos = 0;
-    char *problem = take_number(option, text, 0, 2, &qos);
-    *out = (uint8_t)qos;
-    return problem;
-}
-
-static char *take_version(const char *text, gv_mqtt_version_t *out)
-{
-    static const struct {
-        const char *text;
-        gv_mqtt_version_t version;
-    } versions[] = {
-        {"3.1", GV_MQTT_V31},    {"31", GV_MQTT_V31},   {"mqttv31", GV_MQTT_V31},
-        {"3.1.1", GV_MQTT_V311}, {"311", GV_MQTT_V311}, {"mqttv311", GV_MQTT_V311},
-        {"5", GV_MQTT_V5},       {"5.0", GV_MQTT_V5},   {"mqttv5", GV_MQTT_V5},
-    };
-    for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
-        if (strcmp(versions[i].text, text) == 0) {
-            *out = versions[i].version;
-            return NULL;
-        }
-    }
-    return gv_text_format("-V '%s': expected 3.1, 3.1.1 or 5", text);
-}
 
 /* ---- the URL of -L ------------------------------------------------------------------------ */
 
@@ -211,9 +166,9 @@ static char *take_sub_option(parser_t *parser, int code)
     gv_pubsub_options_t *options = parser->options;
     switch (code) {
     case 'C':
-        return take_number("-C", optarg, 1, UINT32_MAX, &options->count);
+        return gv_take_number("-C", optarg, 1, UINT32_MAX, &options->count);
     case 'W':
-        return take_number("-W", optarg, 1, 1000000, &options->timeout_s);
+        return gv_take_number("-W", optarg, 1, 1000000, &options->timeout_s);
     case 'v':
         options->is_verbose = true;
         return NULL;
@@ -239,7 +194,7 @@ static char *take_will_option(gv_pubsub_options_t *options, int code)
         options->will_payload = optarg;
         return NULL;
     case OPTION_WILL_QOS:
-        return take_qos("--will-qos", optarg, &options->will_qos);
+        return gv_take_qos("--will-qos", optarg, &options->will_qos);
     default:
         options->will_retain = true;
         return NULL;
@@ -252,12 +207,12 @@ static char *take_session_option(gv_pubsub_options_t *options, int code)
     char *problem = NULL;
     switch (code) {
     case 'k':
-        problem = take_number("-k", optarg, 0, UINT16_MAX, &number);
+        problem = gv_take_number("-k", optarg, 0, UINT16_MAX, &number);
         options->keep_alive_s = (uint16_t)number;
         return problem;
     case 'x':
         options->has_expiry = true;
-        return take_number("-x", optarg, 0, UINT32_MAX, &options->expiry_s);
+        return gv_take_number("-x", optarg, 0, UINT32_MAX, &options->expiry_s);
     case 'c':
         options->keep_session = true;
         return NULL;
@@ -292,16 +247,16 @@ static char *take_option(parser_t *parser, int code)
         parser->host = optarg;
         return NULL;
     case 'p':
-        return take_number("-p", optarg, 1, UINT16_MAX, &parser->port);
+        return gv_take_number("-p", optarg, 1, UINT16_MAX, &parser->port);
     case 'L':
         return take_url(parser, optarg);
     case 't':
         add_topic(options, optarg);
         return NULL;
     case 'q':
-        return take_qos("-q", optarg, &options->qos);
+        return gv_take_qos("-q", optarg, &options->qos);
     case 'V':
-        return take_version(optarg, &options->version);
+        return gv_take_version("-V", optarg, &options->version);
     case 'd':
         options->is_debugging = true;
         return NULL;

@@ -2,7 +2,6 @@
 #include "broker/admin/admin.h"
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,34 +14,11 @@
 #include "base/alloc.h"
 #include "base/io/os.h"
 #include "base/rng.h"
+#include "tests/unit/broker/admin/rig.h"
 
 /* ---- a server on a loop's thread, a client on the test's ---------------------------------- */
 
-static gv_loop_t *loop;
-static gv_admin_t *admin;
 static gv_admin_call_t *kept; /* by on_keep; used on the loop */
-
-typedef struct errand {
-    gv_letter_t letter;
-    void (*run)(void);
-    sem_t done;
-} errand_t;
-
-static void on_errand(gv_letter_t *letter)
-{
-    errand_t *errand = gv_container_of(letter, errand_t, letter);
-    errand->run();
-    sem_post(&errand->done);
-}
-
-static void on_loop_do(void (*run)(void))
-{
-    errand_t errand = {.letter = {.deliver = on_errand}, .run = run};
-    sem_init(&errand.done, 0, 0);
-    gv_loop_send(loop, &errand.letter);
-    sem_wait(&errand.done);
-    sem_destroy(&errand.done);
-}
 
 static void on_echo(gv_admin_call_t *call, void *arg)
 {
@@ -123,8 +99,7 @@ static void wait_until_kept(void)
 static void start(void)
 {
     gv_os_ignore_sigpipe();
-    ck_assert_int_eq(gv_loop_new(NULL, &loop), GV_OK);
-    ck_assert_int_eq(gv_loop_start(loop), GV_OK);
+    rig_start_loop();
     options = (gv_admin_options_t){.address = "127.0.0.1:0",
                                    .token = "sesame",
                                    .body_size_max = 1000,
@@ -136,19 +111,14 @@ static void start(void)
 static void stop(void)
 {
     on_loop_do(close_admin);
-    gv_loop_stop(loop);
-    gv_loop_join(loop);
-    gv_loop_free(&loop);
+    rig_stop_loop();
 }
 
 /* ---- the client --------------------------------------------------------------------------- */
 
 static int connected(void)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(gv_admin_port(admin))};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    int fd = rig_connect();
     struct timeval limit = {.tv_sec = 10};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     return fd;

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/admin/drain.h"
 
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <arpa/inet.h>
 #include <check.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-static gv_loop_t *loop;
-static gv_admin_t *admin;
-static uint16_t port;
+#include "tests/unit/broker/admin/rig.h"
 
 /* ---- a node that can be drained ----------------------------------------------------------- */
 
@@ -55,74 +49,28 @@ static gv_err_t end(void *arg, gv_status_drain_t *state_out)
 
 static const gv_drain_ops_t ops = {.begin = begin, .end = end, .arg = (void *)(uintptr_t) "node"};
 
-/* ---- the server and its client ------------------------------------------------------------- */
-
-static sem_t done;
-
-static void on_open(gv_letter_t *letter)
+static void open_admin(void)
 {
-    (void)letter;
-    gv_loop_assert_current(loop);
-    gv_error_text_t error;
-    const gv_admin_options_t options = {.address = "127.0.0.1:0"};
-    ck_assert_int_eq(gv_admin_open(loop, &options, &admin, &error), GV_OK);
+    rig_open_admin();
     gv_admin_add_drain_routes(admin, &ops);
-    port = gv_admin_port(admin);
-    sem_post(&done);
-}
-
-static void on_close(gv_letter_t *letter)
-{
-    (void)letter;
-    gv_loop_assert_current(loop);
-    gv_admin_close(&admin);
-    sem_post(&done);
 }
 
 static void setup(void)
 {
     memset(&node, 0, sizeof(node));
-    sem_init(&done, 0, 0);
-    ck_assert_int_eq(gv_loop_new(NULL, &loop), GV_OK);
-    ck_assert_int_eq(gv_loop_start(loop), GV_OK);
-    static gv_letter_t letter;
-    letter.deliver = on_open;
-    gv_loop_send(loop, &letter);
-    sem_wait(&done);
+    rig_start_loop();
+    on_loop_do(open_admin);
 }
 
 static void teardown(void)
 {
-    static gv_letter_t letter;
-    letter.deliver = on_close;
-    gv_loop_send(loop, &letter);
-    sem_wait(&done);
-    gv_loop_stop(loop);
-    gv_loop_join(loop);
-    gv_loop_free(&loop);
-    sem_destroy(&done);
+    on_loop_do(rig_close_admin);
+    rig_stop_loop();
 }
 
 static void expect(const char *path, const char *status, const char *part)
 {
-    char text[8192];
-    size_t size = 0;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int size_sent = snprintf(
-        text, sizeof(text),
-        "POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", path);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    ck_assert_int_eq(send(fd, text, (size_t)size_sent, MSG_NOSIGNAL), size_sent);
-    ssize_t got;
-    while ((got = recv(fd, text + size, sizeof(text) - 1 - size, 0)) > 0) {
-        size += (size_t)got;
-    }
-    text[size] = '\0';
-    close(fd);
-    ck_assert_msg(strncmp(text + strlen("HTTP/1.1 "), status, 3) == 0 && strstr(text, part) != NULL,
-                  "%s: expected %s with %s, got\n%s", path, status, part, text);
+    rig_expect("POST", path, status, part);
 }
 
 /* ---- tests -------------------------------------------------------------------------------- */

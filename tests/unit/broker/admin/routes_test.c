@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/admin/routes.h"
 
-#include <semaphore.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <arpa/inet.h>
 #include <check.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "tests/unit/broker/admin/rig.h"
 #include "tests/unit/broker/admin/status_sample.h"
-
-static gv_loop_t *loop;
-static gv_admin_t *admin;
-static uint16_t port;
 
 /* ---- a source that gathers at once, or a turn later --------------------------------------- */
 
@@ -46,62 +38,17 @@ static void gather(void *source_arg, gv_status_gathered_cb_t *on_gathered, void 
 
 static const gv_status_source_t source = {.gather = gather, .arg = (void *)(uintptr_t) "source"};
 
-/* ---- the client --------------------------------------------------------------------------- */
+/* ---- the server and its client ------------------------------------------------------------- */
 
 static void expect(const char *path, const char *status, const char *part)
 {
-    char answer[32768];
-    size_t size = 0;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int size_sent = snprintf(answer, sizeof(answer),
-                             "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    ck_assert_int_eq(send(fd, answer, (size_t)size_sent, MSG_NOSIGNAL), size_sent);
-    ssize_t got;
-    while ((got = recv(fd, answer + size, sizeof(answer) - 1 - size, 0)) > 0) {
-        size += (size_t)got;
-    }
-    answer[size] = '\0';
-    close(fd);
-    ck_assert_msg(strncmp(answer + strlen("HTTP/1.1 "), status, 3) == 0 &&
-                      strstr(answer, part) != NULL,
-                  "%s: expected %s with %s, got\n%s", path, status, part, answer);
-}
-
-/* ---- the server on its loop --------------------------------------------------------------- */
-
-typedef struct errand {
-    gv_letter_t letter;
-    void (*run)(void);
-    sem_t done;
-} errand_t;
-
-static void on_errand(gv_letter_t *letter)
-{
-    errand_t *errand = gv_container_of(letter, errand_t, letter);
-    errand->run();
-    sem_post(&errand->done);
-}
-
-static void on_loop_do(void (*run)(void))
-{
-    errand_t errand = {.letter = {.deliver = on_errand}, .run = run};
-    sem_init(&errand.done, 0, 0);
-    gv_loop_send(loop, &errand.letter);
-    sem_wait(&errand.done);
-    sem_destroy(&errand.done);
+    rig_expect("GET", path, status, part);
 }
 
 static void open_admin(void)
 {
-    gv_loop_assert_current(loop);
-    gv_error_text_t error;
-    const gv_admin_options_t options = {.address = "127.0.0.1:0"};
-    ck_assert_int_eq(gv_admin_open(loop, &options, &admin, &error), GV_OK);
+    rig_open_admin();
     gv_admin_add_status_routes(admin, &source);
-    port = gv_admin_port(admin);
     current = sample;
     later.run = on_later;
 }
@@ -116,16 +63,9 @@ static void become_ready(void)
     current.not_ready_count = 0;
 }
 
-static void close_admin(void)
-{
-    gv_loop_assert_current(loop);
-    gv_admin_close(&admin);
-}
-
 START_TEST(every_endpoint_answers_at_once_and_later)
 {
-    ck_assert_int_eq(gv_loop_new(NULL, &loop), GV_OK);
-    ck_assert_int_eq(gv_loop_start(loop), GV_OK);
+    rig_start_loop();
     on_loop_do(open_admin);
     expect("/livez", "200", "\"alive\": true");
     expect("/readyz", "503", "tables are not synced");
@@ -140,10 +80,8 @@ START_TEST(every_endpoint_answers_at_once_and_later)
     expect("/api/v1/status", "200", "\"uptime_ms\": 61500");
     on_loop_do(become_ready);
     expect("/readyz", "200", "\"ready\": true");
-    on_loop_do(close_admin);
-    gv_loop_stop(loop);
-    gv_loop_join(loop);
-    gv_loop_free(&loop);
+    on_loop_do(rig_close_admin);
+    rig_stop_loop();
 }
 END_TEST
 
