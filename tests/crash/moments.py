@@ -12,6 +12,7 @@ recording.  After a failure at a moment T
 """
 import os
 import time
+from random import Random
 
 import client as raw
 import harness
@@ -28,6 +29,8 @@ QUIET_SECONDS = patient(0.15)
 END = b"the end"
 NOT_FOUND = 0x92
 NEVER = 1 << 63
+ANSWERS_MIN = 100
+RELEASES_MIN = 10
 
 
 class Lost(Failure):
@@ -229,17 +232,26 @@ class Load:
         self.switcher = Switcher(self, "c1", V5)
         self.visitors = [Visitor(self, "v1", V5), Visitor(self, "v2", V311)]
         self.loop.run(seconds)
+        check(self.loop.run(patient(30), self._is_worth_it), "there is something to look at")
         node.kill9()
         self.ended = now()
         self.is_ending = True
         self.loop.close()
 
+    def _answers(self):
+        members = [*self.senders, self.keeper, self.switcher, *self.visitors]
+        return [entry.answered for member in members for entry in member.entries
+                if entry.answered != NEVER]
+
+    def _releases(self):
+        return [entry.released for entry in self.taker.entries if entry.released != NEVER]
+
+    def _is_worth_it(self):
+        return len(self._answers()) >= ANSWERS_MIN and len(self._releases()) >= RELEASES_MIN
+
     def moments(self, count):
         """Moments worth a look: answers have just come, or anything at all."""
-        members = [*self.senders, self.keeper, self.switcher, *self.visitors]
-        answers = [entry.answered for member in members for entry in member.entries
-                   if entry.answered != NEVER]
-        releases = [entry.released for entry in self.taker.entries if entry.released != NEVER]
+        answers, releases = self._answers(), self._releases()
         chosen = [self.random.choice(self.random.choice((answers, answers, releases)))
                   if self.random.random() < 0.8 else
                   self.random.randint(self.began, self.ended) for _ in range(count)]
@@ -440,3 +452,13 @@ class Trial:
             return True
         check(0 < node.process.returncode < 128, f"the node ends with {node.process.returncode}")
         return False
+
+
+def run(count, seed, settings=None):
+    """A test case: failures at so many moments of one life.  What a failure leaves is kept."""
+    os.environ.setdefault("GRAPEVINE_TEST_KEEP", "1")
+    print(f"# tests/crash/run --moments {count} --seed {seed}", flush=True)
+    trial = Trial(Random(seed), settings=settings)
+    for moment in trial.load.moments(count):
+        lost = trial.try_moment(moment)
+        check(lost is None, lost)

@@ -2,47 +2,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """The power fails: what the disk had been told to keep is enough, whatever becomes of the rest.
 
-As long as wanted: tests/crash/run --power.
+As long as wanted: tests/crash/run --power, and --moments.
 """
 import json
 import os
 import random
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "mqtt")]
 
+import moments
 import rounds
 from harness import (Node, case, case_of, check, check_equal, folder, main, patient, program,
                      wait_for)
 from moments import Trial
-from power import FOREVER, Recording
+from power import FOREVER, Kind, Loss, Recording
 from scene import connect, payloads_of, sleeper, visitor
 
 LIVES = 12
-MOMENTS = 16
+MOMENTS = 12
 UNSYNCED_MOMENTS = 8
 STARTS = 20
+INTERVAL_MS = 300
+
+
+def new_seed():
+    return int(os.environ.get("GV_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
 
 
 def new_random():
-    seed = int(os.environ.get("GV_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
-    print(f"# seed {seed}: GV_TEST_SEED={seed}", flush=True)
+    seed = new_seed()
+    print(f"# GV_TEST_SEED={seed}", flush=True)
     return random.Random(seed)
 
 
 @case_of(seconds=180)
 def acknowledged_is_safe_life_after_life():
-    rounds.run(LIVES, random.SystemRandom().randrange(1 << 32), power=True)
+    rounds.run(LIVES, new_seed(), power=True)
 
 
 @case_of(seconds=180)
 def acknowledged_is_safe_at_any_moment_of_a_life():
-    trial = Trial(new_random())
-    for moment in trial.load.moments(MOMENTS):
-        lost = trial.try_moment(moment)
-        check(lost is None, lost)
+    moments.run(MOMENTS, new_seed())
 
 
 @case_of(seconds=180)
@@ -53,6 +57,42 @@ def a_node_that_does_not_sync_is_noticed_and_does_not_crash():
     refused = sum("does not start" in one for one in lost)
     print(f"# {len(lost)} of {UNSYNCED_MOMENTS} failures were noticed, {refused} by the node")
     check(len(lost) > UNSYNCED_MOMENTS / 3, f"only {len(lost)} were noticed")
+
+
+@case
+def with_an_interval_everything_before_the_last_sync_is_there():
+    """On a disk that loses all that came after it; how often there is one is the node's promise."""
+    chance = new_random()
+    place = os.path.realpath(folder("interval"))
+    settings = {"storage.sync": "interval", "storage.sync_interval": f"{INTERVAL_MS}ms"}
+    node = Node(data=os.path.join(place, "data"), settings=settings)
+    recording = Recording(node.data, os.path.join(place, "recording"))
+    node.env.update(recording.env())
+    node.start()
+    sleeping = sleeper(node, "t")
+    publisher = visitor(node)
+    answered = []  # (when, how many were acknowledged before)
+    began = time.monotonic()
+    while time.monotonic() < began + 6 * INTERVAL_MS / 1000:
+        answered.append((time.monotonic_ns(), len(answered)))
+        publisher.publish("t", str(len(answered) - 1), 1)
+    node.kill9()
+    syncs = [event for event in recording.events() if event.kind is Kind.SYNCED
+             and event.begun > answered[0][0]]
+    check(len(syncs) >= 3, f"only {len(syncs)} syncs in 6 times the interval")
+    kept = []
+    for moment in chance.sample([sync.ended + 1 for sync in syncs], 3):
+        image = os.path.join(place, "image")
+        recording.image(image, moment, chance, Loss.ALL)
+        after = Node(data=image).start()
+        last = max(sync.begun for sync in syncs if sync.ended < moment)
+        must = max((count for when, count in answered if when < last), default=0)
+        got = payloads_of(connect(after, sleeping), must)
+        after.kill9()
+        check_equal(got, [str(i).encode() for i in range(len(got))], "messages, from the first on")
+        check(len(got) >= must, f"{must} were acknowledged before the last sync, {len(got)} are left")
+        kept.append(f"{len(got)} of {must} to {len(answered)}")
+    print(f"# {', '.join(kept)}")
 
 
 def edges(recording):
@@ -72,9 +112,9 @@ def a_first_start_may_be_interrupted_anywhere():
     node.env.update(recording.env())
     node.start().kill9()
     after = Node(data=os.path.join(place, "image"))
-    moments = edges(recording)
-    check(len(moments) > 20, f"only {len(moments)} moments")
-    for moment in chance.sample(moments, STARTS):
+    places = edges(recording)
+    check(len(places) > STARTS, f"only {len(places)} moments")
+    for moment in chance.sample(places, STARTS):
         told = recording.image(after.data, moment, chance)
         after.start(wait=False)
         wait_for(lambda: after.is_ready() or not after.is_running(), patient(30), "it starts")
