@@ -27,6 +27,7 @@ static void put_session(gv_session_t *session, bool has_left)
         .uid = session->uid,
         .expiry_s = session->expiry_s,
         .left_at_ms = has_left ? gv__to_realtime(shard, (uint64_t)session->left_ms) : 0,
+        .username = gv_session_owner(session),
     };
     gv_session_put(
         gv_journal_change(shard->journal, GV_CHANGE_SESSION, session->uid, gv_session_id(session)),

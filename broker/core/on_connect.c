@@ -99,8 +99,10 @@ typedef enum found {
 
 /* Closes an older connection of the same id [MQTT-3.1.4-3] and ends a session not wanted any more.
  */
-static gv_session_t *session_for(gv_shard_t *shard, gv_bytes_t id, bool clean_start, found_t *found)
+static gv_session_t *session_for(gv_client_t *client, gv_bytes_t id, bool clean_start,
+                                 found_t *found)
 {
+    gv_shard_t *shard = client->shard;
     gv_session_t *session = gv_session_find(shard, id);
     if (session != NULL && session->client != NULL) {
         gv_counter_add(&shard->stats.takeovers, 1);
@@ -115,7 +117,15 @@ static gv_session_t *session_for(gv_shard_t *shard, gv_bytes_t id, bool clean_st
     if (session == NULL && !gv_journal_is_stored(shard->journal, shard->ended_stamp)) {
         *found = FOUND_STORED; /* it may be this client's that has ended just now */
     }
-    return session != NULL ? session : gv_session_new(shard, id);
+    return session != NULL ? session : gv_session_new(shard, id, gv__auth_user(client));
+}
+
+/* Somebody else's: neither its messages nor its end are this user's business. */
+static bool is_anothers(const gv_client_t *client, gv_bytes_t id)
+{
+    const gv_session_t *session = gv_session_find(client->shard, id);
+    return session != NULL && session->owner_size > 0 &&
+           !gv_bytes_equal(gv_session_owner(session), gv__auth_user(client));
 }
 
 static uint32_t expiry_of(const gv_shard_t *shard, const gv_mqtt_connect_t *connect)
@@ -295,13 +305,16 @@ static gv_step_t welcome(gv_client_t *client, const gv_mqtt_connect_t *connect,
         assigned_id = gv_bytes(assigned, sizeof(assigned));
         id = assigned_id;
     }
+    if (is_anothers(client, id)) {
+        return gv__connect_refuse(client, connect->version, GV_MQTT_NOT_AUTHORIZED);
+    }
     uint32_t expiry_s = expiry_of(shard, connect);
     if (expiry_s > 0 && gv_journal_refuses(shard->journal) &&
         (connect->clean_start || gv_session_find(shard, id) == NULL)) {
         return gv__connect_refuse(client, connect->version, GV_MQTT_QUOTA_EXCEEDED);
     }
     found_t found = FOUND_NOTHING;
-    gv_session_t *session = session_for(shard, id, connect->clean_start, &found);
+    gv_session_t *session = session_for(client, id, connect->clean_start, &found);
     session->expiry_s = expiry_s;
     session->is_persistent = session->expiry_s > 0;
     if (keep_will(session, connect) != GV_OK) {

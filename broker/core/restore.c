@@ -45,7 +45,7 @@ static gv_err_t on_session(const gv_stored_session_t *record, void *arg)
     uint16_t home =
         gv_shard_home(record->client_id, restore->shards[0]->hash_seed, restore->shard_count);
     gv_shard_t *shard = restore->shards[home];
-    gv_session_t *session = gv_session_new(shard, record->client_id);
+    gv_session_t *session = gv_session_new(shard, record->client_id, record->username);
     session->uid = record->uid;
     session->expiry_s = record->expiry_s;
     session->is_persistent = true;

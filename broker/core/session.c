@@ -159,12 +159,13 @@ void gv__session_on_dues(gv_timer_t *timer)
     watch_dues(shard);
 }
 
-gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id)
+gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id, gv_bytes_t owner)
 {
     GV_ASSERT(id.size > 0);
     GV_ASSERT(id.size <= UINT16_MAX);
+    GV_ASSERT(owner.size <= UINT16_MAX);
     /* The id begins inside the padding at the structure's end. */
-    size_t size = offsetof(gv_session_t, id) + id.size;
+    size_t size = offsetof(gv_session_t, id) + id.size + owner.size;
     gv_session_t *session = gv_xcalloc(1, size > sizeof(*session) ? size : sizeof(*session));
     session->shard = shard;
     session->uid = shard->uid_base | ++shard->next_uid;
@@ -172,6 +173,10 @@ gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id)
     session->flow = nothing();
     session->id_size = (uint16_t)id.size;
     memcpy(session->id, id.data, id.size);
+    if (owner.size > 0) {
+        session->owner_size = (uint16_t)owner.size;
+        memcpy(session->id + id.size, owner.data, owner.size);
+    }
     gv_map_add(&shard->sessions, session);
     gv_counter_add(&shard->stats.sessions, 1);
     return session;

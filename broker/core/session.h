@@ -64,7 +64,8 @@ struct gv_session {
     uint32_t fanout_index;
     uint32_t due_place; /* gv_dues */
     uint16_t id_size;
-    bool is_persistent; /* expiry_s > 0: messages in flight are kept for sending them again */
+    uint16_t owner_size; /* the name its client has logged in with, behind the id; 0: it has not */
+    bool is_persistent;  /* expiry_s > 0: messages in flight are kept for sending them again */
     uint8_t id[];
 };
 
@@ -76,11 +77,17 @@ static inline gv_bytes_t gv_session_id(const gv_session_t *session)
     return gv_bytes(session->id, session->id_size);
 }
 
+/* Whose it is: nobody else gets it.  Empty: whoever comes. */
+static inline gv_bytes_t gv_session_owner(const gv_session_t *session)
+{
+    return gv_bytes(session->id + session->id_size, session->owner_size);
+}
+
 /* The session of this client id, or NULL. */
 gv_session_t *gv_session_find(gv_shard_t *shard, gv_bytes_t id);
 
-/* A new session, offline, without expiry timer; its id is not taken. */
-gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id);
+/* A new session, offline, without expiry timer; its id is not taken.  The owner may be empty. */
+gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id, gv_bytes_t owner);
 
 /* Ends it: publishes a will that waits, drops subscriptions and messages, frees.  Offline. */
 void gv_session_end(gv_session_t **sessionp);

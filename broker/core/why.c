@@ -14,7 +14,7 @@ static const char *why_connack(unsigned reason)
     case GV_MQTT_CLIENT_ID_INVALID:
         return "the client id is longer than mqtt.client_id_size_max, or not one";
     case GV_MQTT_NOT_AUTHORIZED:
-        return "this client may not connect here, or not have this will";
+        return "this client may not connect here, or not have this client id or will";
     case GV_MQTT_TOPIC_NAME_INVALID:
         return "the topic of the will is " TOPIC_LIMITS;
     case GV_MQTT_RETAIN_NOT_SUPPORTED:

@@ -112,6 +112,37 @@ def a_password_has_to_be_right_also_where_nobody_needs_one():
 
 
 @case
+def a_session_is_its_users_alone():
+    node = Node(settings={f"auth.scram.{user}": scram.verifier(user) for user in ("alice", "bob")})
+    node.start()
+
+    def come(user, client_id, clean=False):
+        c = raw.Client(("127.0.0.1", node.port), V5, client_id)
+        c.send(mqtt.connect(V5, client_id, clean=clean, username=user, password=user,
+                            properties={"session_expiry": 300}))
+        connack = c.expect(mqtt.CONNACK)
+        return c if connack.reason == 0 else connack.reason
+
+    connected = come("alice", "c").subscribed("t", qos=1)
+    check_equal(come("bob", "c"), 0x87, "bob with the id of a client that is here")
+    connected.ping()
+    connected.disconnect()
+    for _ in range(2):
+        for clean in (False, True):
+            check_equal(come("bob", "c", clean), 0x87, "bob with alice's client id")
+            check_equal(come(None, "c", clean), 0x87, "somebody without a name with alice's client id")
+        come("bob", "d").publish("t", "x", 1)
+        node.kill9()
+        node.start()
+    again = come("alice", "c")
+    again.take("t", "x")
+    again.take("t", "x")
+    # Who has not logged in owns nothing.
+    come(None, "e").disconnect()
+    come("bob", "e").disconnect()
+
+
+@case
 def strangers_have_the_same_salt_on_all_nodes_and_after_a_restart():
     settings = {"auth.anonymous": "false", "auth.scram.alice": scram.verifier("one")}
     cluster = Cluster(2, settings=settings)
