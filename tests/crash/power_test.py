@@ -4,6 +4,7 @@
 
 As long as wanted: tests/crash/run --power, and --moments.
 """
+import errno
 import json
 import os
 import random
@@ -16,6 +17,7 @@ sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "mqtt
 
 import moments
 import rounds
+from disk import Disk
 from harness import (Node, case, case_of, check, check_equal, folder, main, patient, program,
                      wait_for)
 from moments import Trial
@@ -93,6 +95,47 @@ def with_an_interval_everything_before_the_last_sync_is_there():
         check(len(got) >= must, f"{must} were acknowledged before the last sync, {len(got)} are left")
         kept.append(f"{len(got)} of {must} to {len(answered)}")
     print(f"# {', '.join(kept)}")
+
+
+@case
+def what_is_acknowledged_between_failing_syncs_is_there():
+    """A disk that has failed may have dropped anything of that commit; what follows is on it."""
+    chance = new_random()
+    disk = Disk()
+    place = os.path.realpath(folder("failing"))
+    node = Node(data=os.path.join(place, "data"))
+    recording = Recording(node.data, os.path.join(place, "recording"))
+    node.env.update({**disk.env(), **recording.env(),
+                     "LD_PRELOAD": f"{recording.env()['LD_PRELOAD']} {disk.library}"})
+    node.start()
+    sleeping = sleeper(node, "t")
+    publisher = visitor(node)
+    answered = []  # (when, payload)
+    refused = 0
+    deadline = time.monotonic() + patient(30)
+    while (len(answered) < 60 or refused < 10) and time.monotonic() < deadline:
+        disk.be(error=errno.EIO if chance.random() < 0.4 else 0)
+        for _ in range(chance.randint(1, 5)):
+            payload = f"{len(answered)}+{refused} ".encode().ljust(chance.choice((20, 5000)))
+            if publisher.publish("t", payload, 1).reason < 0x80:
+                answered.append((time.monotonic_ns(), payload))
+            else:
+                refused += 1
+                time.sleep(0.01)  # it does not try at once again
+    check(len(answered) >= 60 and refused >= 10,
+          f"{len(answered)} were acknowledged, {refused} refused")
+    node.kill9()
+    for moment, _ in chance.sample(answered, 5):
+        image = os.path.join(place, "image")
+        told = recording.image(image, moment + 1, chance)
+        after = Node(data=image).start()
+        must = [payload for when, payload in answered if when <= moment]
+        got = payloads_of(connect(after, sleeping), len(must))
+        after.kill9()
+        left = iter(got)
+        missing = [payload for payload in must if payload not in left]  # in order
+        check(not missing, f"{len(missing)} of {len(must)} are missing, or out of order; {told}")
+    print(f"# {len(answered)} acknowledged, {refused} refused")
 
 
 def edges(recording):

@@ -6,9 +6,6 @@ The disk is made slow between the node and the C library: disk.c, compiled when 
 """
 import errno
 import os
-import shutil
-import struct
-import subprocess
 import sys
 import time
 
@@ -16,36 +13,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "mqtt")]
 
 import packets as mqtt
+from disk import Disk
 from flood import Flood
-from harness import Node, Skip, case, check, check_equal, folder, main, patient, wait_for
+from harness import Node, case, check, check_equal, main, patient, wait_for
 from loop import Loop
 from packets import V5
 from scene import connect, kill_and_start, memory, payloads_of, sleeper, visitor
 
 MEMORY_MAX = 200 << 20
 SYNC_MS = 700
-
-
-class Disk:
-    """What a node's syncs take and how they end, from now on."""
-
-    def __init__(self):
-        compiler = shutil.which("cc")
-        if compiler is None:
-            raise Skip("needs a C compiler")
-        here = folder("disk")
-        self.library = os.path.join(here, "disk.so")
-        self._orders = os.path.join(here, "orders")
-        self.be()
-        subprocess.run([compiler, "-std=gnu11", "-shared", "-fPIC", "-o", self.library,
-                        os.path.join(HERE, "disk.c"), "-ldl"], check=True)
-
-    def be(self, slow_ms=0, error=0):
-        with open(self._orders, "r+b" if os.path.exists(self._orders) else "wb") as out:
-            out.write(struct.pack("=Ii", slow_ms * 1000, error))
-
-    def env(self):
-        return {"LD_PRELOAD": self.library, "GRAPEVINE_TEST_DISK": self._orders}
 
 
 @case
