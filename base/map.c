@@ -33,7 +33,7 @@ static void *value_of(uint64_t slot)
 
 static size_t mask_of(const gv_map_t *map)
 {
-    return map->_slot_count - 1;
+    return (size_t)map->_slot_count - 1;
 }
 
 static uint64_t hash_of(const gv_map_t *map, const void *value)
@@ -79,8 +79,9 @@ static void resize(gv_map_t *map, size_t slot_count)
     uint64_t *old = map->_slots;
     size_t old_count = map->_slot_count;
 
-    map->_slots = gv_xcalloc(slot_count, sizeof(*map->_slots));
-    map->_slot_count = slot_count;
+    gv_memory_kind_t kind = (gv_memory_kind_t)map->_memory_kind;
+    map->_slots = gv__xcalloc(kind, slot_count, sizeof(*map->_slots));
+    map->_slot_count = (uint32_t)slot_count;
     for (size_t i = 0; i < old_count; i++) {
         /* Each value is asked for its key, and most are not in the cache. */
         if (i + PREFETCH_SLOTS < old_count) {
@@ -90,7 +91,7 @@ static void resize(gv_map_t *map, size_t slot_count)
             place(map, value_of(old[i]));
         }
     }
-    gv_free(old);
+    gv__free(kind, old);
 }
 
 /*
@@ -128,17 +129,17 @@ static void close_gap(gv_map_t *map, size_t gap)
     map->_slots[gap] = 0;
 }
 
-void gv_map_init(gv_map_t *map, gv_map_key_of_t *key_of, uint64_t seed)
+void gv__map_init(gv_map_t *map, gv_map_key_of_t *key_of, uint64_t seed, gv_memory_kind_t kind)
 {
     GV_ASSERT(map != NULL);
     GV_ASSERT(key_of != NULL);
-    *map = (gv_map_t){._key_of = key_of, ._seed = seed};
+    *map = (gv_map_t){._key_of = key_of, ._seed = seed, ._memory_kind = kind};
 }
 
 void gv_map_deinit(gv_map_t *map)
 {
     GV_ASSERT(map != NULL);
-    gv_free(map->_slots);
+    gv__free((gv_memory_kind_t)map->_memory_kind, map->_slots);
     *map = (gv_map_t){0};
 }
 
@@ -179,7 +180,7 @@ void *gv_map_remove(gv_map_t *map, gv_bytes_t key)
     close_gap(map, i);
     map->_count--;
     if (map->_count == 0 && map->_slot_count > SLOT_COUNT_MIN) {
-        gv_free(map->_slots);
+        gv__free((gv_memory_kind_t)map->_memory_kind, map->_slots);
         map->_slots = NULL;
         map->_slot_count = 0;
     }

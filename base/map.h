@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/defs.h"
 
@@ -30,11 +31,18 @@ typedef struct gv_map {
     gv_map_key_of_t *_key_of;
     uint64_t _seed;
     uint64_t *_slots; /* 16 bits of hash, 48 bits of pointer */
-    size_t _slot_count;
+    uint32_t _slot_count;
+    uint32_t _memory_kind; /* gv_memory_kind_t */
     size_t _count;
 } gv_map_t;
 
-void gv_map_init(gv_map_t *map, gv_map_key_of_t *key_of, uint64_t seed);
+void gv__map_init(gv_map_t *map, gv_map_key_of_t *key_of, uint64_t seed, gv_memory_kind_t kind);
+
+/* The map's array is memory of the calling file's kind (alloc.h). */
+static inline void gv_map_init(gv_map_t *map, gv_map_key_of_t *key_of, uint64_t seed)
+{
+    gv__map_init(map, key_of, seed, GV_MEMORY_OF);
+}
 
 /* Frees the array, not the values. */
 void gv_map_deinit(gv_map_t *map);

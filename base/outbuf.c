@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_OUTPUT
+
 #include "base/outbuf.h"
 
 #include <stdalign.h>

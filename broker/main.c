@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/io/os.h"
+#include "base/io/tls.h"
 #include "base/log.h"
 #include "broker/node.h"
 #include "broker/options.h"
@@ -117,6 +118,7 @@ int main(int argc, char **argv)
     gv_options_t options;
     char *problem = NULL;
     int status = EXIT_SUCCESS;
+    gv_tls_count_memory();
     if (gv_options_parse(argc, argv, &options, &problem) != GV_OK) {
         (void)fprintf(stderr, "grapevined: %s\n", problem);
         gv_free(problem);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_STORE
+
 #include "storage/mem_store.h"
 
 #include <string.h>

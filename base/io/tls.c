@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_TLS
+
 #include "base/io/tls.h"
 
 #include <pthread.h>
 
 #include <openssl/bio.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -23,6 +26,37 @@
  *   (the callers of gv_tls_receive());
  * - after a fatal error nothing is called again, not even SSL_shutdown() (ENDED).
  */
+
+/* ---- OpenSSL's memory ----------------------------------------------------------------------- */
+
+static void *count_malloc(size_t size, const char *file, int line)
+{
+    (void)file, (void)line;
+    return size > 0 ? gv_try_alloc(size) : NULL;
+}
+
+static void count_free(void *ptr, const char *file, int line)
+{
+    (void)file, (void)line;
+    gv_free(ptr);
+}
+
+static void *count_realloc(void *ptr, size_t size, const char *file, int line)
+{
+    if (size == 0) {
+        count_free(ptr, file, line);
+        return NULL;
+    }
+    return gv_try_realloc(ptr, size);
+}
+
+void gv_tls_count_memory(void)
+{
+    int rc = CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free);
+    GV_ASSERT(rc == 1); /* fails only when there is some already */
+}
+
+/* ---- connections ---------------------------------------------------------------------------- */
 
 typedef enum tls_state {
     STATE_HANDSHAKE,

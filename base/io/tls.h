@@ -32,6 +32,12 @@
 
 typedef struct gv_tls gv_tls_t;
 
+/*
+ * OpenSSL's memory is counted as ours (base/alloc.h), and refused as ours is.  The first thing a
+ * process does, for it cannot be changed once there is some.
+ */
+void gv_tls_count_memory(void);
+
 /* The most plaintext a record holds: what to collect for gv_tls_send(). */
 #define GV_TLS_RECORD_MAX ((size_t)16384)
 

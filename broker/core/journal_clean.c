@@ -4,6 +4,8 @@
  * When more than half of the log is done with, what is live in the oldest segment is written anew
  * at the end: each message is moved at most once while the log doubles.
  */
+#define GV_MEMORY_OF GV_MEMORY_LOG
+
 #include "broker/core/journal_p.h"
 
 bool gv__journal_needs_cleaning(const gv_journal_t *journal)

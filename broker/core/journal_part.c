@@ -3,6 +3,8 @@
  * What goes into the open part: parts - messages and deliveries - what they cause later - marks -
  * the whole as a segment.
  */
+#define GV_MEMORY_OF GV_MEMORY_LOG
+
 #include "broker/core/journal_p.h"
 #include "storage/session_store.h"
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_LOG
+
 #include <inttypes.h>
 
 #include "broker/core/journal_p.h"

@@ -14,6 +14,8 @@
  * What the messages mean is the port's (auth.h).  Until CONNACK a client costs a copy of its
  * CONNECT and what the method keeps, a few kilobytes at most; afterwards its name.
  */
+#define GV_MEMORY_OF GV_MEMORY_CONNECTIONS
+
 #include "base/alloc.h"
 #include "base/log.h"
 #include "broker/core/shard_p.h"

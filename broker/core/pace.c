@@ -4,6 +4,8 @@
  * for afterwards: while its buckets are in debt its input is not read, so that TCP slows it down
  * and nothing is lost.
  */
+#define GV_MEMORY_OF GV_MEMORY_CONNECTIONS
+
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 

@@ -7,6 +7,8 @@
  *                          may take until it comes back
  *     end of the session   whatever of QoS 1 is left: to another member
  */
+#define GV_MEMORY_OF GV_MEMORY_QUEUES
+
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 

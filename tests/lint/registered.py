@@ -42,6 +42,7 @@ UNTESTED = {
     "broker/node_cluster.c": AS_NODE,
     "broker/node_drain.c": AS_NODE,
     "broker/node_members.c": AS_NODE,
+    "broker/node_memory.c": AS_NODE,
     "broker/node_listeners.c": AS_NODE,
     "broker/node_shard.c": AS_NODE,
     "broker/node_status.c": AS_NODE,

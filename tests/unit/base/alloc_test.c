@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_QUEUES
+
 #include "base/alloc.h"
 
 #include <signal.h>
@@ -7,6 +9,7 @@
 #include <string.h>
 
 #include <check.h>
+#include <pthread.h>
 
 /* The sanitizers would end the process themselves; what our code does with NULL is the question. */
 const char *__asan_default_options(void);
@@ -103,9 +106,100 @@ START_TEST(xcalloc_aborts_when_the_size_wraps)
 }
 END_TEST
 
+/* ---- the account ---- */
+
+static uint64_t in_use_here(void)
+{
+    return gv_alloc_in_use_for(GV_MEMORY_QUEUES);
+}
+
+START_TEST(what_is_in_use_is_counted_under_the_kind_of_the_file)
+{
+    uint64_t others = gv_alloc_in_use_for(GV_MEMORY_OTHER);
+    uint64_t before = in_use_here();
+    void *small = gv_xalloc(100);
+    ck_assert_uint_ge(in_use_here(), before + 100);
+    ck_assert_uint_lt(in_use_here(), before + 200);
+    small = gv_xrealloc(small, 5000);
+    ck_assert_uint_ge(in_use_here(), before + 5000);
+    ck_assert_uint_lt(in_use_here(), before + 6000);
+    small = gv_try_realloc(small, 50);
+    ck_assert_uint_lt(in_use_here(), before + 200);
+    void *zeros = gv_xcalloc(10, 10);
+    void *tried = gv_try_alloc(300);
+    ck_assert_uint_ge(in_use_here(), before + 450);
+    gv_free(small);
+    gv_free(zeros);
+    gv_free(tried);
+    ck_assert_uint_eq(in_use_here(), before);
+    ck_assert_uint_eq(gv_alloc_in_use_for(GV_MEMORY_OTHER), others);
+}
+END_TEST
+
+static void *free_it(void *ptr)
+{
+    gv_free(ptr);
+    return gv_xalloc(1 << 20);
+}
+
+START_TEST(memory_may_be_freed_by_another_thread_and_outlive_the_one_that_made_it)
+{
+    uint64_t before = in_use_here();
+    uint64_t sum_before = gv_alloc_in_use();
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, free_it, gv_xalloc(3 << 20)), 0);
+    void *made = NULL;
+    ck_assert_int_eq(pthread_join(thread, &made), 0);
+    ck_assert_uint_ge(in_use_here(), before + (1 << 20));
+    ck_assert_uint_lt(in_use_here(), before + (1 << 20) + 10000);
+    ck_assert_uint_ge(gv_alloc_in_use(), sum_before + (1 << 20) - (1 << 18));
+    ck_assert_uint_le(gv_alloc_in_use(), sum_before + (1 << 20) + (1 << 18));
+    gv_free(made);
+    ck_assert_uint_eq(in_use_here(), before);
+}
+END_TEST
+
+START_TEST(above_the_limit_what_peers_ask_for_is_refused_and_what_is_ours_is_not)
+{
+    gv_alloc_set_max(gv_alloc_in_use() + (8 << 20));
+    void *half = gv_try_alloc(4 << 20);
+    ck_assert_ptr_nonnull(half);
+    ck_assert_ptr_null(gv_try_alloc(6 << 20));
+    ck_assert_ptr_null(gv_try_realloc(half, 12 << 20));
+    void *ours = gv_xalloc(6 << 20);
+    ck_assert_ptr_null(gv_try_alloc(1));
+    half = gv_try_realloc(half, 1 << 20); /* giving back is always right */
+    ck_assert_ptr_nonnull(half);
+    gv_free(ours);
+    void *again = gv_try_alloc(4 << 20);
+    ck_assert_ptr_nonnull(again);
+    gv_free(again);
+    gv_free(half);
+    gv_alloc_set_max(0);
+    void *much = gv_try_alloc(64 << 20);
+    ck_assert_ptr_nonnull(much);
+    gv_free(much);
+}
+END_TEST
+
+START_TEST(every_kind_has_a_name_of_its_own)
+{
+    for (int i = 0; i < GV_MEMORY_KINDS; i++) {
+        for (int j = 0; j < i; j++) {
+            ck_assert_str_ne(gv_memory_kind_name((gv_memory_kind_t)i),
+                             gv_memory_kind_name((gv_memory_kind_t)j));
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("alloc");
+    tcase_add_test(tc, what_is_in_use_is_counted_under_the_kind_of_the_file);
+    tcase_add_test(tc, memory_may_be_freed_by_another_thread_and_outlive_the_one_that_made_it);
+    tcase_add_test(tc, above_the_limit_what_peers_ask_for_is_refused_and_what_is_ours_is_not);
+    tcase_add_test(tc, every_kind_has_a_name_of_its_own);
     tcase_add_test(tc, size_zero_gives_a_pointer_that_can_be_freed);
     tcase_add_test(tc, calloc_and_new_are_zeroed);
     tcase_add_test(tc, realloc_keeps_the_bytes);
