@@ -65,7 +65,8 @@ typedef struct gv_config {
     struct {
         char *name;
         char *data;
-        uint64_t shards; /* 0: one per core */
+        uint64_t shards;     /* 0: one per core */
+        uint64_t memory_max; /* 0: three quarters of what there is */
     } node;
     struct {
         gv_log_level_t level;
@@ -113,6 +114,7 @@ typedef struct gv_config {
         uint64_t topic_size_max;
         uint64_t client_id_size_max;
         uint64_t subscriptions_max;
+        uint64_t sessions_max;     /* of the whole node; 0: no limit */
         uint64_t keepalive_max_ms; /* 0: what the client asks for */
         uint64_t receive_max;
         uint64_t inflight_max;

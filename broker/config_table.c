@@ -78,6 +78,8 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "directory of everything that survives a restart"},
     {.key = "node.shards", INTEGER(node.shards, 0, 256), .fallback = "0",
      .doc = "event loops that serve clients; 0: one per core"},
+    {.key = "node.memory_max", SIZE(node.memory_max, 0, 64 * TIB), .fallback = "0", ON_RELOAD,
+     .doc = "most memory of this node; less than that is left, and it refuses what is new; 0: three quarters of the machine's or the container's"},
 
     {.key = "log.level", CHOICE(log.level, log_levels), .fallback = "info", ON_RELOAD,
      .doc = "the least severe messages that are written"},
@@ -144,6 +146,8 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "longest client id"},
     {.key = "mqtt.subscriptions_max", INTEGER(mqtt.subscriptions_max, 1, 100000000), .fallback = "100000", ON_RELOAD,
      .doc = "most subscriptions of one session"},
+    {.key = "mqtt.sessions_max", INTEGER(mqtt.sessions_max, 0, 1000000000000), .fallback = "0", ON_RELOAD,
+     .doc = "most sessions of this node, with and without a connection; new ones are refused; 0: no limit"},
     {.key = "mqtt.keepalive_max", SECONDS(mqtt.keepalive_max_ms, 0, 65535 * SECOND), .fallback = "0", ON_RELOAD,
      .doc = "longest keep-alive a client gets; 0: what it asks for"},
     {.key = "mqtt.receive_max", INTEGER(mqtt.receive_max, 1, 65535), .fallback = "1024", ON_RELOAD,

@@ -28,6 +28,7 @@ static gv_limits_t limits_of(const gv_config_t *config)
         .topic_size_max = (uint32_t)config->mqtt.topic_size_max,
         .topic_levels_max = (uint32_t)config->mqtt.topic_levels_max,
         .subscriptions_max = (uint32_t)config->mqtt.subscriptions_max,
+        .sessions_max = config->mqtt.sessions_max,
         .keepalive_max_s = (uint32_t)(config->mqtt.keepalive_max_ms / 1000),
         .connect_timeout_ms = (uint32_t)config->mqtt.connect_timeout_ms,
         .connects = {config->mqtt.connect_rate, config->mqtt.connect_burst},
@@ -138,6 +139,7 @@ static gv_err_t new_loops(gv_node_t *node, gv_error_text_t *error)
     node->shard_count = (uint16_t)(count < GV_ROUTER_SHARDS_MAX ? count : GV_ROUTER_SHARDS_MAX);
     node->shards = gv_xcalloc(node->shard_count, sizeof(*node->shards));
     node->frontends = gv_xcalloc(node->shard_count, sizeof(gv_frontend_t *));
+    gv__node_memory_init(node);
     gv_err_t err = new_loop("main", &node->main_loop, error);
     if (err == GV_OK) {
         err = new_loop("cluster", &node->cluster_loop, error);
@@ -250,6 +252,7 @@ void gv_node_free(gv_node_t **nodep)
     gv_log_deinit(&node->log);
     gv_free(node->shards);
     gv_free(node->frontends);
+    gv__node_memory_deinit(node);
     gv__node_drain_deinit(node);
     gv_free(node->presence_prefix);
     gv_users_unref(&node->users);
@@ -270,6 +273,7 @@ void gv__node_stop(gv_node_t *node)
     gv_admin_close(&node->admin);
     gv__node_sys_stop(node);
     gv_os_hold_signals(); /* one more would end the process before the store is closed */
+    gv_timer_stop(&node->memory_timer);
     for (size_t i = 0; i < sizeof(node->signals) / sizeof(node->signals[0]); i++) {
         uv_handle_t *handle = (uv_handle_t *)&node->signals[i];
         if (node->has_signals && !uv_is_closing(handle)) {
@@ -311,6 +315,7 @@ static void reload(gv_node_t *node)
         gv_admin_set_token(node->admin, config->admin.token);
     }
     gv__node_sys_start(node);
+    gv__node_memory_set(node);
     new_users(node);
     for (uint16_t i = 0; i < node->shard_count; i++) {
         gv__node_shard_reload(&node->shards[i], limits_of(config));
@@ -372,6 +377,7 @@ static void on_main_start(gv_letter_t *letter)
     }
     gv__node_listeners_open(node);
     gv__node_sys_start(node);
+    gv__node_memory_start(node);
     gv_log_info("started", "node='%s' version='%s' shards=%u start=%llu", node->identity.node_name,
                 GV_VERSION, node->shard_count, (unsigned long long)node->identity.start_counter);
 }

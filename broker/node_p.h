@@ -59,7 +59,8 @@ struct gv_node {
     gv_bucket_t connects; /* shared by the shards, as are the next two */
     gv_bucket_t drained;
     gv_retained_total_t retained_total;
-    gv_users_t *users; /* as the configuration in force has them */
+    gv_memory_t memory; /* likewise */
+    gv_users_t *users;  /* as the configuration in force has them */
     gv_passwords_t *passwords;
     gv_router_t *router;
     _Atomic uint64_t nodes_alive;
@@ -74,7 +75,11 @@ struct gv_node {
     gv_members_ops_t members_ops;
     char *drain_reference; /* while draining; or NULL */
     gv_timer_t sys_timer;
-    gv_sys_topics_t *sys_topics; /* NULL until the main loop runs */
+    gv_timer_t memory_timer;
+    _Atomic uint64_t resident_bytes; /* as the system counts; 0: not known */
+    uint64_t in_use_trimmed;         /* when memory was last given back to the system */
+    gv_memory_state_t memory_state;  /* as the log has it */
+    gv_sys_topics_t *sys_topics;     /* NULL until the main loop runs */
     bool is_sys_asking;
 
     gv_loop_t *cluster_loop;
@@ -180,6 +185,19 @@ GV_MUST_USE gv_err_t gv__node_cluster_new(gv_node_t *node, gv_error_text_t *erro
 void gv__node_connect_threads(gv_node_t *node);
 void gv__node_cluster_start(gv_node_t *node);
 void gv__node_cluster_leave(gv_node_t *node);
+
+/* ---- node_memory.c ------------------------------------------------------------------------------
+ */
+
+/* Needs the configuration and the number of shards; to be undone in any case. */
+void gv__node_memory_init(gv_node_t *node);
+void gv__node_memory_deinit(gv_node_t *node);
+
+/* The limit as the configuration says; again after a reload. */
+void gv__node_memory_set(gv_node_t *node);
+
+/* Looks at it now and then.  Main loop. */
+void gv__node_memory_start(gv_node_t *node);
 
 /* ---- node_members.c -----------------------------------------------------------------------------
  */

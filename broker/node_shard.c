@@ -226,6 +226,13 @@ static gv_err_t open_loop(gv_node_t *node, gv_node_shard_t *shard, uint16_t inde
     return GV_OK;
 }
 
+/* Of a small node not more than an eighth. */
+static size_t image_bytes_max(const gv_node_t *node)
+{
+    uint64_t part = gv_memory_max(&node->memory) / 8;
+    return part < IMAGE_BYTES_MAX ? (size_t)part : IMAGE_BYTES_MAX;
+}
+
 gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
                             gv_error_text_t *error)
 {
@@ -252,6 +259,7 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
         .nodes_alive = &node->nodes_alive,
         .connects = &node->connects,
         .retained_total = &node->retained_total,
+        .memory = &node->memory,
         .wheel = gv_loop_wheel(shard->loop),
         .pool = gv_loop_chunkpool(shard->loop),
         .presence_prefix = gv_bytes_text(node->presence_prefix),
@@ -261,7 +269,7 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
                 .post = gv_store_post_to_loop,
                 .post_arg = shard->loop,
                 .log = &node->log,
-                .image_bytes_max = IMAGE_BYTES_MAX / node->shard_count,
+                .image_bytes_max = image_bytes_max(node) / node->shard_count,
                 .clean_bytes_min = CLEAN_BYTES_MIN / node->shard_count,
             },
         .start_number = node->identity.start_counter,

@@ -19,8 +19,8 @@ typedef struct inquiry {
  */
 
 enum {
-    SHARD_DROPS = 10,
-    SHARD_COUNTERS = 27
+    SHARD_DROPS = 11,
+    SHARD_COUNTERS = 34
 };
 
 static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_counter_t *counters,
@@ -42,7 +42,7 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &stats->dropped_slow_reader, &stats->dropped_queue_full, &stats->dropped_expired,
         &stats->dropped_too_large,   &stats->dropped_offline,    &stats->dropped_no_memory,
         &stats->dropped_refused,     &stats->dropped_store_full, &stats->dropped_damaged,
-        &stats->dropped_retained,
+        &stats->dropped_retained,    &stats->dropped_memory,
     };
     for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
         drops[i].count += gv_counter_get(dropped[i]);
@@ -59,6 +59,13 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &stats->publishers_slowed,
         &stats->publishers_paced,
         &stats->connects_rate_refused,
+        &stats->connects_memory_refused,
+        &stats->subscribes_memory_refused,
+        &stats->retained_memory_refused,
+        &stats->publishes_memory_refused,
+        &stats->sessions_max_refused,
+        &stats->publishers_starved,
+        &stats->memory_closed,
         &stats->alias_bytes,
         &stats->packets_received,
         &stats->answers_sent,
@@ -87,7 +94,7 @@ static const gv_status_drop_t drop_names[SHARD_DROPS] = {
     {.reason = "slow_reader"},   {.reason = "queue_full"}, {.reason = "expired"},
     {.reason = "too_large"},     {.reason = "offline"},    {.reason = "no_memory"},
     {.reason = "refused"},       {.reason = "store_full"}, {.reason = "damaged"},
-    {.reason = "retained_full"},
+    {.reason = "retained_full"}, {.reason = "memory"},
 };
 static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "protocol_errors_total",
@@ -105,6 +112,17 @@ static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
      .help = "pauses of publishers whose subscribers were behind"},
     {.name = "publishers_paced_total", .help = "pauses of clients that sent above their rate"},
     {.name = "connects_rate_refused_total", .help = "CONNECTs above the node's rate"},
+    {.name = "connects_memory_refused_total", .help = "new clients refused for want of memory"},
+    {.name = "subscribes_memory_refused_total",
+     .help = "new subscriptions refused for want of memory"},
+    {.name = "retained_memory_refused_total",
+     .help = "retained messages refused for want of memory"},
+    {.name = "publishes_memory_refused_total",
+     .help = "QoS 2 messages of persistent sessions refused for want of memory"},
+    {.name = "sessions_max_refused_total", .help = "new clients above mqtt.sessions_max"},
+    {.name = "publishers_starved_total",
+     .help = "MQTT 3 publishers paused until there is memory for what they publish"},
+    {.name = "memory_closed_total", .help = "clients disconnected because they held much memory"},
     {.name = "topic_alias_bytes", .help = "memory of topic aliases", .is_gauge = true},
     {.name = "packets_received_total", .help = "packets of all kinds from clients"},
     {.name = "answers_sent_total", .help = "packets to clients that are not PUBLISH"},
@@ -394,12 +412,51 @@ static gv_status_log_t log_of(const gv_node_t *node)
     return log;
 }
 
+/* Shared buffers that are retained messages or log segments count as what they are. */
+static void move_part(gv_status_memory_part_t *parts, gv_memory_kind_t to, uint64_t bytes)
+{
+    uint64_t *messages = &parts[GV_MEMORY_MESSAGES].bytes;
+    uint64_t moved = bytes < *messages ? bytes : *messages;
+    *messages -= moved;
+    parts[to].bytes += moved;
+}
+
+static void fill_memory(gv_node_t *node, gv_status_memory_t *memory,
+                        gv_status_memory_part_t parts[GV_MEMORY_KINDS])
+{
+    for (int kind = 0; kind < GV_MEMORY_KINDS; kind++) {
+        parts[kind] = (gv_status_memory_part_t){
+            .kind = gv_memory_kind_name((gv_memory_kind_t)kind),
+            .bytes = gv_alloc_in_use_for((gv_memory_kind_t)kind),
+        };
+    }
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        const gv_shard_stats_t *stats = gv_shard_stats(node->shards[i].shard);
+        move_part(parts, GV_MEMORY_RETAINED, gv_counter_get(&stats->retained_bytes));
+        move_part(parts, GV_MEMORY_LOG, gv_counter_get(&stats->image_bytes));
+    }
+    gv_memory_state_t state = gv_memory_state(&node->memory);
+    *memory = (gv_status_memory_t){
+        .state = gv_memory_state_name(state),
+        .is_scarce = state != GV_MEMORY_ENOUGH,
+        .is_critical = state == GV_MEMORY_CRITICAL,
+        .max_bytes = gv_memory_max(&node->memory),
+        .in_use_bytes = gv_alloc_in_use(),
+        .resident_bytes = atomic_load_explicit(&node->resident_bytes, memory_order_relaxed),
+        .scarce_times = gv_memory_times(&node->memory, GV_MEMORY_SCARCE),
+        .critical_times = gv_memory_times(&node->memory, GV_MEMORY_CRITICAL),
+        .parts = parts,
+        .part_count = GV_MEMORY_KINDS,
+    };
+}
+
 static void answer(inquiry_t *inquiry)
 {
     gv_node_t *node = inquiry->node;
     gv_status_drop_t drops[SHARD_DROPS];
     gv_status_counter_t counters[SHARD_COUNTERS + MORE_COUNTERS];
     gv_status_shard_t shards[GV_ROUTER_SHARDS_MAX];
+    gv_status_memory_part_t memory_parts[GV_MEMORY_KINDS];
     gv_status_listener_t *listeners = NULL;
     const char *reasons[4];
     char id[ID_TEXT_SIZE];
@@ -427,6 +484,7 @@ static void answer(inquiry_t *inquiry)
                   gv_frontend_stats(node->frontends[i]), gv_loop_stats(node->shards[i].loop));
     }
     fill_loops(node, &status, shards);
+    fill_memory(node, &status.memory, memory_parts);
     gv__node_fill_drain(node, &status.drain);
     status.counter_count =
         SHARD_COUNTERS + fill_counters(node, inquiry->cluster, counters + SHARD_COUNTERS);

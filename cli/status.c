@@ -128,6 +128,56 @@ static void add_storage(gv_table_t *table, const json_t *object)
     add_row(table, "", gv_json_text(object, "storage.promise"));
 }
 
+/* What most of the memory is for: the three largest. */
+static void add_memory_kinds(gv_table_t *table, const json_t *object)
+{
+    enum {
+        SHOWN = 3
+    };
+    const char *names[SHOWN] = {NULL};
+    long long bytes[SHOWN] = {0};
+    const char *kind;
+    json_t *value;
+    json_t *kinds = (json_t *)(uintptr_t)gv_json_at(object, "memory.by_kind");
+    json_object_foreach(kinds, kind, value)
+    {
+        long long size = (long long)json_integer_value(value);
+        for (int i = 0; i < SHOWN; i++) {
+            if (size > bytes[i]) {
+                for (int j = SHOWN - 1; j > i; j--) {
+                    names[j] = names[j - 1];
+                    bytes[j] = bytes[j - 1];
+                }
+                names[i] = kind;
+                bytes[i] = size;
+                break;
+            }
+        }
+    }
+    gv_text_t text = GV_TEXT_EMPTY;
+    for (int i = 0; i < SHOWN && names[i] != NULL; i++) {
+        gv_text_add(&text, "%s%s %.1f MiB", i > 0 ? ", " : "", names[i],
+                    (double)bytes[i] / (1 << 20));
+    }
+    add_row(table, "", gv_text_size(&text) > 0 ? gv_text_get(&text) : "nothing");
+    gv_text_deinit(&text);
+}
+
+static void add_memory(gv_table_t *table, const json_t *object)
+{
+    char used[128];
+    const char *state = gv_json_text(object, "memory.state");
+    const char *meaning = strcmp(state, "scarce") == 0 ? ", scarce: what is new is refused"
+                          : strcmp(state, "critical") == 0
+                              ? ", critical: clients that hold much are disconnected"
+                              : "";
+    (void)snprintf(used, sizeof(used), "%.1f of %.0f MiB%s",
+                   (double)gv_json_number(object, "memory.in_use_bytes") / (1 << 20),
+                   (double)gv_json_number(object, "memory.max_bytes") / (1 << 20), meaning);
+    add_row(table, "memory", used);
+    add_memory_kinds(table, object);
+}
+
 static void print_status(const json_t *status, gv_text_t *out)
 {
     gv_table_t table;
@@ -149,6 +199,7 @@ static void print_status(const json_t *status, gv_text_t *out)
     add_by_qos(&table, "received", status, "messages.received");
     add_by_qos(&table, "sent", status, "messages.sent");
     add_drops(&table, status);
+    add_memory(&table, status);
     add_storage(&table, status);
     gv_table_print(&table, out);
     gv_table_deinit(&table);

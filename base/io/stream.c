@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_INPUT
+
 #include "base/io/stream.h"
 
 #include <errno.h>
@@ -286,6 +288,12 @@ void gv_stream_repeat_input(gv_stream_t *stream)
 {
     gv_loop_assert_current(gv_stream_loop(stream));
     make_due(stream);
+}
+
+size_t gv_stream_input_held(const gv_stream_t *stream)
+{
+    gv_loop_assert_current(gv_stream_loop(stream));
+    return stream->_input == NULL ? 0 : stream->_input->_capacity;
 }
 
 void gv_stream_set_input_max(gv_stream_t *stream, uint32_t input_max)

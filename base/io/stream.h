@@ -204,6 +204,9 @@ GV_LOOP_ONLY void gv_stream_expect(gv_stream_t *stream, uint32_t total);
  */
 GV_LOOP_ONLY void gv_stream_repeat_input(gv_stream_t *stream);
 
+/* Memory of input that on_input has left or not seen yet [bytes]. */
+GV_LOOP_ONLY size_t gv_stream_input_held(const gv_stream_t *stream);
+
 /* How many bytes on_input may leave unused (the longest packet). */
 GV_LOOP_ONLY void gv_stream_set_input_max(gv_stream_t *stream, uint32_t input_max);
 

@@ -130,6 +130,26 @@ static void put_times(gv_text_t *out, const char *name, const char *help,
     put_seconds(out, times->p99_ns);
 }
 
+static void put_memory(gv_text_t *out, const gv_status_memory_t *memory)
+{
+    begin(out, "memory_bytes", "gauge", "Memory in use, by what it is for.");
+    for (size_t i = 0; i < memory->part_count; i++) {
+        labelled(out, "memory_bytes", "kind", memory->parts[i].kind, memory->parts[i].bytes);
+    }
+    one(out, "memory_in_use_bytes", true, "Memory in use.", memory->in_use_bytes);
+    one(out, "memory_max_bytes", true, "Most memory this node may use; 0: no limit.",
+        memory->max_bytes);
+    one(out, "memory_resident_bytes", true, "Memory of the process as the system counts it.",
+        memory->resident_bytes);
+    one(out, "memory_scarce", true, "1 when new clients, subscriptions and the like are refused.",
+        memory->is_scarce);
+    one(out, "memory_critical", true, "1 when clients that hold much are disconnected.",
+        memory->is_critical);
+    one(out, "memory_scarce_total", false, "How often memory became scarce.", memory->scarce_times);
+    one(out, "memory_critical_total", false, "How often memory became critical.",
+        memory->critical_times);
+}
+
 static void put_storage(gv_text_t *out, const gv_status_storage_t *storage)
 {
     one(out, "storage_used_bytes", true, "Disk space the store uses.", storage->used_bytes);
@@ -231,6 +251,7 @@ void gv_metrics_put(const gv_status_t *status, gv_text_t *out)
     put_node(out, status);
     put_traffic(out, status);
     put_shards(out, status);
+    put_memory(out, &status->memory);
     put_storage(out, &status->storage);
     put_log(out, &status->log);
     if (status->cluster != NULL) {

@@ -160,6 +160,21 @@ static void add_log(json_t *object, const gv_status_log_t *log)
     add(restored, "ms", number(log->restored_ms));
 }
 
+static void add_memory(json_t *object, const gv_status_memory_t *memory)
+{
+    json_t *entry = add_object(object, "memory");
+    add(entry, "state", text(memory->state));
+    add(entry, "max_bytes", number(memory->max_bytes));
+    add(entry, "in_use_bytes", number(memory->in_use_bytes));
+    add(entry, "resident_bytes", number(memory->resident_bytes));
+    add(entry, "scarce_times", number(memory->scarce_times));
+    add(entry, "critical_times", number(memory->critical_times));
+    json_t *parts = add_object(entry, "by_kind");
+    for (size_t i = 0; i < memory->part_count; i++) {
+        add(parts, memory->parts[i].kind, number(memory->parts[i].bytes));
+    }
+}
+
 static void add_storage(json_t *object, const gv_status_storage_t *storage)
 {
     json_t *entry = add_object(object, "storage");
@@ -198,6 +213,7 @@ json_t *gv_status_json(const gv_status_t *status)
     add(object, "retained", number(status->retained));
     add(object, "queued_messages", number(status->queued_messages));
     add_traffic(object, status);
+    add_memory(object, &status->memory);
     add_storage(object, &status->storage);
     add_log(object, &status->log);
     add(object, "cluster", text(status->cluster));

@@ -134,6 +134,25 @@ typedef struct gv_status_log {
     uint64_t restored_ms; /* ... which took so long */
 } gv_status_log_t;
 
+/* Memory in use for one purpose. */
+typedef struct gv_status_memory_part {
+    const char *kind;
+    uint64_t bytes;
+} gv_status_memory_part_t;
+
+typedef struct gv_status_memory {
+    const char *state; /* "enough", "scarce", "critical" */
+    bool is_scarce;    /* or critical */
+    bool is_critical;
+    uint64_t max_bytes; /* 0: no limit */
+    uint64_t in_use_bytes;
+    uint64_t resident_bytes; /* as the system counts it; 0: not known */
+    uint64_t scarce_times;
+    uint64_t critical_times;
+    const gv_status_memory_part_t *parts;
+    size_t part_count;
+} gv_status_memory_t;
+
 typedef struct gv_status {
     const char *node;
     const char *id;
@@ -166,6 +185,7 @@ typedef struct gv_status {
     const gv_status_listener_t *listeners;
     size_t listener_count;
 
+    gv_status_memory_t memory;
     gv_status_storage_t storage;
     gv_status_log_t log;
 

@@ -4,6 +4,8 @@
  * -3], each when everybody who got the message has confirmed it; so a late confirmation holds up
  * those behind it, and a publish that nobody has to confirm is answered at once when none waits.
  */
+#define GV_MEMORY_OF GV_MEMORY_CONNECTIONS
+
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 
@@ -38,7 +40,7 @@ static void answer(gv_client_t *client, const gv_ack_t *ack)
 {
     uint8_t *room = NULL;
     if (is_silent(client, ack)) {
-        /* nothing */
+        gv__relief_starve(client);
     } else if (ack->reason == GV_MQTT_SUCCESS || client->peer.version < GV_MQTT_V5) {
         room = gv__client_reserve(client, GV_MQTT_ACK_SIZE);
         gv_writer_t w = gv_writer(room, GV_MQTT_ACK_SIZE);

@@ -3,6 +3,8 @@
  * The life of a connection: its place in the shard's table, its input loop, its timers, its pauses
  * and its end.  What packets mean stands in the on_... files.
  */
+#define GV_MEMORY_OF GV_MEMORY_CONNECTIONS
+
 #include "broker/core/client.h"
 
 #include "base/alloc.h"
@@ -100,7 +102,7 @@ void gv__client_send_ack(gv_client_t *client, gv_mqtt_type_t type, uint16_t pack
 
 /* ---- pauses ---------------------------------------------------------------------------------- */
 
-void gv__client_pause(gv_client_t *client, uint8_t why)
+void gv__client_pause(gv_client_t *client, uint16_t why)
 {
     if (client->state == GV_CLIENT_CLOSING) {
         return;
@@ -112,12 +114,12 @@ void gv__client_pause(gv_client_t *client, uint8_t why)
     }
 }
 
-void gv__client_resume(gv_client_t *client, uint8_t why)
+void gv__client_resume(gv_client_t *client, uint16_t why)
 {
     if ((client->paused & why) == 0 || client->state == GV_CLIENT_CLOSING) {
         return;
     }
-    client->paused &= (uint8_t)~why;
+    client->paused &= (uint16_t)~why;
     if (client->paused == 0) {
         client->shard->ports.conn->pause(client->conn, false);
     }
@@ -525,6 +527,7 @@ size_t gv_client_input(gv_client_t *client, gv_bytes_t bytes)
     gv_shard_t *shard = client->shard;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     client->last_input_ms = shard->now_ms;
+    gv__relief_look(shard);
     shard->ports.read_begin(shard->ports.arg);
     size_t used = work_through(client, bytes);
     shard->ports.read_end(shard->ports.arg);

@@ -3,6 +3,8 @@
  * Parts: what the store knows of a session - messages in - messages out - acknowledgements - shared
  * subscriptions.
  */
+#define GV_MEMORY_OF GV_MEMORY_SESSIONS
+
 #include "broker/core/durable.h"
 
 #include "base/alloc.h"
@@ -322,6 +324,14 @@ static void note_sent(gv_durable_t *durable, gv_backlog_entry_t *entry)
     gv_backlog_advance(&durable->backlog);
 }
 
+/* Whether its client keeps up: the message goes out as soon as it may. */
+static bool takes_now(const gv_session_t *session)
+{
+    const gv_backlog_t *backlog = &session->durable->backlog;
+    return gv__is_online(session) && gv_backlog_waiting(backlog) == 0 &&
+           gv__window_is_open(session, gv_backlog_open(backlog));
+}
+
 void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
                          const gv_manner_t *manner)
 {
@@ -330,6 +340,11 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
     const gv_publish_t *publish = fanout->publish;
     if (!fanout->is_joined && gv_journal_refuses(shard->journal)) {
         gv_counter_add(&shard->stats.dropped_store_full, 1);
+        fanout->has_refused = true;
+        return;
+    }
+    if (!fanout->is_joined && gv__memory_is_scarce(shard) && !takes_now(session)) {
+        gv_counter_add(&shard->stats.dropped_memory, 1);
         fanout->has_refused = true;
         return;
     }

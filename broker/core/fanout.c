@@ -38,6 +38,7 @@ void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms
     fanout->given_on = 0;
     fanout->ticket = NULL;
     fanout->is_joined = false;
+    fanout->is_replay = false;
     fanout->journal_stamp = 0;
     fanout->has_expiry = publish->expires_at_ms != 0;
     if (fanout->has_expiry) {

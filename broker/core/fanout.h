@@ -67,8 +67,9 @@ typedef struct gv_fanout {
     bool is_shared;            /* the payload goes by reference */
     bool has_congested;        /* some receiver is behind; set by who delivers */
     bool is_journaled;         /* some receiver is persistent: it is in the journal */
-    bool has_refused;          /* some receiver is persistent, and there was no room on the disk */
+    bool has_refused;          /* there was no room for some receiver: on the disk, or in memory */
     bool is_joined;            /* nobody refuses it: the store takes it for all, or for none */
+    bool is_replay;            /* a retained message, for somebody who has just subscribed */
     uint32_t given_on;         /* to groups whose member here has just left; each confirms */
     const gv_ticket_t *ticket; /* who waits for it, or NULL; set by who delivers */
     uint32_t journal_stamp;    /* the journal's part it is in, and as which of its messages */

@@ -19,6 +19,7 @@ typedef struct gv_limits {
     uint32_t topic_size_max;
     uint32_t topic_levels_max;
     uint32_t subscriptions_max; /* per session */
+    uint64_t sessions_max;      /* of the whole node; 0: no limit */
     uint32_t keepalive_max_s;   /* 0: as the client likes */
     uint32_t connect_timeout_ms;
     gv_rate_t connects;              /* CONNECTs of the whole node */

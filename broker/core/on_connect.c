@@ -292,6 +292,22 @@ static void tell(gv_client_t *client, const gv_mqtt_connect_t *connect, gv_bytes
     }
 }
 
+/* Whether one more session is too much for the node. */
+static bool is_too_much(gv_shard_t *shard)
+{
+    uint64_t sessions_max = shard->limits->sessions_max;
+    if (gv__memory_is_scarce(shard)) {
+        gv_counter_add(&shard->stats.connects_memory_refused, 1);
+        return true;
+    }
+    if (sessions_max != 0 && shard->memory != NULL &&
+        gv_memory_sessions(shard->memory) >= sessions_max) {
+        gv_counter_add(&shard->stats.sessions_max_refused, 1);
+        return true;
+    }
+    return false;
+}
+
 /* Whoever it is may come in. */
 static gv_step_t welcome(gv_client_t *client, const gv_mqtt_connect_t *connect,
                          gv_bytes_t auth_data)
@@ -307,6 +323,9 @@ static gv_step_t welcome(gv_client_t *client, const gv_mqtt_connect_t *connect,
     }
     if (is_anothers(client, id)) {
         return gv__connect_refuse(client, connect->version, GV_MQTT_NOT_AUTHORIZED);
+    }
+    if (gv_session_find(shard, id) == NULL && is_too_much(shard)) {
+        return gv__connect_refuse(client, connect->version, GV_MQTT_QUOTA_EXCEEDED);
     }
     uint32_t expiry_s = expiry_of(shard, connect);
     if (expiry_s > 0 && gv_journal_refuses(shard->journal) &&

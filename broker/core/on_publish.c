@@ -156,6 +156,42 @@ static void take_id(gv_session_t *session, uint16_t packet_id)
     }
 }
 
+/* Whether a retained message might be refused, for all that can be known on any shard. */
+static bool might_not_be_kept(const gv_shard_t *shard, const gv_mqtt_publish_t *packet)
+{
+    const gv_limits_t *limits = shard->limits;
+    const gv_retained_total_t *total = shard->retained_total;
+    if (gv__memory_is_scarce(shard)) {
+        return true;
+    }
+    return total != NULL &&
+           ((limits->retained_messages_max != 0 &&
+             atomic_load_explicit(&total->messages, memory_order_relaxed) >=
+                 limits->retained_messages_max) ||
+            (limits->retained_bytes_max != 0 &&
+             atomic_load_explicit(&total->bytes, memory_order_relaxed) + packet->payload.size >=
+                 limits->retained_bytes_max));
+}
+
+/*
+ * A message that is to come exactly once is refused before it goes anywhere, or not at all: what is
+ * sent again must not reach some a second time.
+ */
+static bool is_refused(gv_shard_t *shard, const gv_mqtt_publish_t *packet)
+{
+    if (gv_journal_refuses(shard->journal)) {
+        gv_counter_add(&shard->stats.dropped_store_full, 1);
+        return true;
+    }
+    bool is_retained = packet->retain && packet->payload.size > 0;
+    if (shard->memory_state == GV_MEMORY_CRITICAL ||
+        (is_retained && might_not_be_kept(shard, packet))) {
+        gv_counter_add(&shard->stats.publishes_memory_refused, 1);
+        return true;
+    }
+    return false;
+}
+
 gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
 {
     gv_shard_t *shard = client->shard;
@@ -200,9 +236,7 @@ gv_step_t gv__on_publish(gv_client_t *client, const gv_mqtt_frame_t *frame)
         return turn_down(client, &packet, reason);
     }
     bool is_kept = packet.qos == 2 && client->session->durable != NULL;
-    if (is_kept && gv_journal_refuses(shard->journal)) {
-        /* Before it goes anywhere: what is sent again must not reach some a second time. */
-        gv_counter_add(&shard->stats.dropped_store_full, 1);
+    if (is_kept && is_refused(shard, &packet)) {
         gv__acks_push(client, (gv_ack_t){.packet_id = packet.packet_id,
                                          .type = GV_MQTT_PUBREC,
                                          .reason = GV_MQTT_QUOTA_EXCEEDED});

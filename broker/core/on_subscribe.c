@@ -65,8 +65,12 @@ static gv_mqtt_reason_t judge(const gv_client_t *client, const gv_mqtt_subscript
     if (client->session->durable != NULL && gv_journal_refuses(client->shard->journal)) {
         return GV_MQTT_QUOTA_EXCEEDED;
     }
-    if (client->session->subscription_count >= limits->subscriptions_max &&
-        existing(client, entry->text) == NULL) {
+    bool is_full = client->session->subscription_count >= limits->subscriptions_max;
+    bool is_scarce = gv__memory_is_scarce(client->shard);
+    if ((is_full || is_scarce) && existing(client, entry->text) == NULL) {
+        if (!is_full) {
+            gv_counter_add(&client->shard->stats.subscribes_memory_refused, 1);
+        }
         return GV_MQTT_QUOTA_EXCEEDED;
     }
     return GV_MQTT_SUCCESS;

@@ -9,7 +9,7 @@ bool gv__window_is_open(const gv_session_t *session, uint32_t open)
 {
     const gv_client_t *client = session->client;
     return open < client->inflight_max &&
-           gv_outbuf_size(gv__client_out(client)) < client->shard->limits->output_bytes_max;
+           gv_outbuf_size(gv__client_out(client)) < gv__output_max(client->shard);
 }
 
 static bool fits(const gv_client_t *client, size_t size)
@@ -104,8 +104,11 @@ static void deliver_qos0(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
         return;
     }
     gv_client_t *client = session->client;
-    if (gv_outbuf_size(gv__client_out(client)) > shard->limits->output_bytes_max) {
-        gv_counter_add(&shard->stats.dropped_slow_reader, 1);
+    size_t waiting = gv_outbuf_size(gv__client_out(client));
+    if (waiting > gv__output_max(shard)) {
+        gv_counter_add(waiting > shard->limits->output_bytes_max ? &shard->stats.dropped_slow_reader
+                                                                 : &shard->stats.dropped_memory,
+                       1);
         return;
     }
     (void)gv__send_publish(shard, client, fanout, manner, false, 0);
@@ -152,9 +155,23 @@ static void make_room(gv_shard_t *shard, gv_session_t *session, size_t size)
     }
 }
 
+/*
+ * Memory is scarce: what somebody cannot take at once is not taken from its publisher.  Who has
+ * just subscribed is still given what is retained, unless it is critical.
+ */
+static bool is_refused(const gv_shard_t *shard, const gv_fanout_t *fanout)
+{
+    return shard->memory_state > (fanout->is_replay ? GV_MEMORY_SCARCE : GV_MEMORY_ENOUGH);
+}
+
 static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
                     const gv_manner_t *manner)
 {
+    if (is_refused(shard, fanout)) {
+        gv_counter_add(&shard->stats.dropped_memory, 1);
+        fanout->has_refused = true;
+        return;
+    }
     gv_queued_t delivery = {
         .qos = manner->qos,
         .retain = manner->retain,

@@ -47,6 +47,10 @@ typedef struct gv_conn_ports {
     /* Takes the connection and its unconsumed input to another shard; the client here is freed
      * already.  Over there gv_client_open() begins anew. */
     void (*move)(gv_conn_t *conn, uint16_t shard);
+    /* Memory of input that the core has not used [bytes].  NULL: not known. */
+    size_t (*held)(const gv_conn_t *conn);
+    /* After close(): what waits is thrown away, now.  NULL: it takes the time it takes. */
+    void (*drop)(gv_conn_t *conn);
 } gv_conn_ports_t;
 
 /* A client has come or gone, and somebody listens.  Everything is borrowed for the call. */

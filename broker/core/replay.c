@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_RETAINED
+
 #include "broker/core/replay.h"
 
 #include "base/alloc.h"
@@ -76,6 +78,7 @@ static bool deliver_here(gv_shard_t *shard, const gv_entry_replay_t *to, gv_msgb
         return true;
     }
     gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
+    shard->fanout.is_replay = true;
     gv_manner_t manner = {
         .ids = &to->subscription_id,
         .id_count = to->subscription_id == 0 ? 0 : 1,
@@ -174,6 +177,11 @@ static void stop_earlier(gv_shard_t *shard, const gv_ticket_t *subscriber)
 static void start(gv_shard_t *shard, const gv_entry_replay_t *to, gv_bytes_t filter)
 {
     stop_earlier(shard, &to->subscriber);
+    if (shard->memory_state == GV_MEMORY_CRITICAL) {
+        gv_counter_add(&shard->stats.dropped_memory,
+                       1); /* a list of all that matches is too much */
+        return;
+    }
     gv_retained_found_t found = {0};
     gv_retained_match(&shard->retained, filter, &found);
     if (found.count == 0) {
@@ -360,6 +368,21 @@ static bool is_beyond_limits(const gv_shard_t *shard, gv_bytes_t topic, const gv
     return before == NULL || (is_much && gv_msgbuf_bytes(before).size < gv_msgbuf_bytes(kept).size);
 }
 
+/* Memory is scarce; what takes no more than the one before it always has some. */
+static bool has_no_memory(gv_shard_t *shard, const gv_publish_t *publish)
+{
+    if (!gv__memory_is_scarce(shard)) {
+        return false;
+    }
+    const gv_msgbuf_t *old = gv_retained_find(&shard->retained, publish->topic);
+    size_t size = gv_publish_payload_offset(publish) + publish->payload.size;
+    if (old != NULL && size <= gv_msgbuf_bytes(old).size) {
+        return false;
+    }
+    gv_counter_add(&shard->stats.retained_memory_refused, 1);
+    return true;
+}
+
 gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
                               bool is_joined)
 {
@@ -372,6 +395,8 @@ gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv
         }
     } else if (!is_own && !is_joined && gv_journal_refuses(shard->journal)) {
         gv_counter_add(&shard->stats.dropped_store_full, 1);
+        return GV_RETAIN_REFUSED;
+    } else if (!is_own && !is_joined && has_no_memory(shard, publish)) {
         return GV_RETAIN_REFUSED;
     } else if (gv_publish_keep(publish, &kept) != GV_OK) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);

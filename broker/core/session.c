@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_SESSIONS
+
 #include "broker/core/session.h"
 
 #include "base/alloc.h"
@@ -179,6 +181,9 @@ gv_session_t *gv_session_new(gv_shard_t *shard, gv_bytes_t id, gv_bytes_t owner)
     }
     gv_map_add(&shard->sessions, session);
     gv_counter_add(&shard->stats.sessions, 1);
+    if (shard->memory != NULL) {
+        gv_counter_add(&gv_memory_part(shard->memory, shard->index)->sessions, 1);
+    }
     return session;
 }
 
@@ -276,6 +281,9 @@ static void session_free(gv_session_t *session)
     void *removed = gv_map_remove(&shard->sessions, gv_session_id(session));
     GV_ASSERT(removed == session);
     gv_free(session);
+    if (shard->memory != NULL) {
+        gv_counter_sub(&gv_memory_part(shard->memory, shard->index)->sessions, 1);
+    }
 }
 
 void gv_session_end(gv_session_t **sessionp)

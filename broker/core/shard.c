@@ -2,6 +2,8 @@
 /*
  * A shard's entry points: letters in, parcels out, start and end.
  */
+#define GV_MEMORY_OF GV_MEMORY_SESSIONS
+
 #include "broker/core/shard.h"
 
 #include "base/alloc.h"
@@ -39,6 +41,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     shard->nodes_alive = options->nodes_alive;
     shard->connects = options->connects;
     shard->retained_total = options->retained_total;
+    shard->memory = options->memory;
     shard->wheel = options->wheel;
     shard->pool = options->pool;
     shard->hash_seed = options->hash_seed;
@@ -61,6 +64,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     gv__replays_init(shard);
     gv__resting_init(shard);
     gv__drain_init(shard);
+    gv__relief_init(shard);
     gv_list_init(&shard->waiting);
     gv_list_init(&shard->ending);
     gv_office_init(&shard->office, shard, shard->index, (uint16_t)(shard->count + 2),
@@ -96,6 +100,7 @@ void gv_shard_free(gv_shard_t **shardp)
     gv__replays_deinit(shard);
     gv__resting_deinit(shard);
     gv_timer_stop(&shard->drain_timer);
+    gv__relief_deinit(shard);
     gv_office_deinit(&shard->office);
     gv_fanout_deinit(&shard->fanout);
     gv_subscriptions_deinit(&shard->subscriptions);
@@ -125,6 +130,7 @@ void gv__shard_end_clients(gv_shard_t *shard)
 void gv_shard_turn_end(gv_shard_t *shard)
 {
     shard->work = 0;
+    gv__relief_look(shard);
     gv__replays_run(shard);
     gv__shard_end_clients(shard);
     gv_journal_turn_end(shard->journal);
@@ -187,6 +193,7 @@ void gv_shard_take(gv_letter_t *letter)
     gv_parcel_t *parcel = gv_container_of(letter, gv_parcel_t, letter);
     gv_shard_t *shard = parcel->to;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
+    gv__relief_look(shard);
     shard->ports.read_begin(shard->ports.arg);
     for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         gv_journal_breathe(shard->journal);

@@ -20,6 +20,7 @@
 #include "base/timerwheel.h"
 #include "broker/core/journal.h"
 #include "broker/core/limits.h"
+#include "broker/core/memory.h"
 #include "broker/core/parcel.h"
 #include "broker/core/ports.h"
 #include "broker/core/retained.h"
@@ -56,6 +57,7 @@ typedef struct gv_shard_stats {
     gv_counter_t dropped_store_full; /* for persistent sessions, without room on the disk */
     gv_counter_t dropped_retained;   /* to be retained, beyond what the node may keep */
     gv_counter_t dropped_damaged;    /* waiting messages that could not be read back */
+    gv_counter_t dropped_memory;     /* for receivers that were slow while memory was scarce */
     gv_counter_t journal_failures;   /* commits that failed */
     gv_counter_t segments_cleaned;   /* of the log, to make room */
     gv_counter_t queued_bytes;       /* gauges: messages of persistent sessions, ... */
@@ -74,8 +76,15 @@ typedef struct gv_shard_stats {
     gv_counter_t drained; /* clients sent away by a drain */
     gv_counter_t wills;
     gv_counter_t publishers_slowed;
-    gv_counter_t publishers_paced;      /* pauses of clients above their rate */
-    gv_counter_t connects_rate_refused; /* CONNECTs above the node's rate */
+    gv_counter_t publishers_paced;        /* pauses of clients above their rate */
+    gv_counter_t connects_rate_refused;   /* CONNECTs above the node's rate */
+    gv_counter_t connects_memory_refused; /* for want of memory, as are the next three */
+    gv_counter_t subscribes_memory_refused;
+    gv_counter_t retained_memory_refused;
+    gv_counter_t publishes_memory_refused; /* before they went anywhere */
+    gv_counter_t sessions_max_refused;     /* CONNECTs above mqtt.sessions_max */
+    gv_counter_t publishers_starved;       /* pauses until there is memory again */
+    gv_counter_t memory_closed;            /* clients that held much when it was scarce */
 } gv_shard_stats_t;
 
 typedef struct gv_shard_options {
@@ -88,6 +97,7 @@ typedef struct gv_shard_options {
     const _Atomic uint64_t *nodes_alive; /* bitmap of node indices that may be routed to */
     gv_bucket_t *connects;               /* of limits->connects: one for all shards of the node */
     gv_retained_total_t *retained_total; /* the same; NULL: a node without limits of them */
+    gv_memory_t *memory;                 /* of the node, with a part per shard; NULL: no limit */
     gv_timerwheel_t *wheel;
     gv_chunkpool_t *pool;
     gv_bytes_t presence_prefix; /* "$SYS/brokers/NODE/clients/", outlives the shard; empty: none */

@@ -54,6 +54,7 @@ enum {
     GV_PAUSE_OUTPUT = 32,    /* it does not read what we answer */
     GV_PAUSE_PASSWORD = 64,  /* its CONNECT waits until its password is checked */
     GV_PAUSE_STORE = 128,    /* its CONNACK waits for the disk */
+    GV_PAUSE_MEMORY = 256,   /* what it publishes cannot be kept, and it cannot be told so */
 };
 
 /*
@@ -75,20 +76,21 @@ struct gv_client {
     gv_timer_t timer;      /* CONNECT must come; then keep alive */
     gv_mqtt_peer_t peer;
     uint8_t ending_reason; /* while in shard->ending */
-    bool has_login;        /* it is in shard->logins */
+    uint8_t state : 7;     /* gv_client_state_t */
+    uint8_t has_login : 1; /* it is in shard->logins */
     uint16_t terms;        /* in shard->terms */
     uint64_t last_input_ms;
     gv_ack_fifo_t *acks;   /* NULL until one has to wait */
     gv_aliases_t *aliases; /* NULL until the first */
-    gv_link_t link;        /* in shard->waiting while paused for credit, or in shard->ending */
+    gv_link_t link;        /* in shard->waiting while paused for credit, in shard->starving while
+                              paused for memory, or in shard->ending */
     uint32_t index;        /* in shard->clients */
     uint16_t subscribes_waiting; /* SUBSCRIBEs the hub has not answered */
     uint16_t alias_max;          /* topic aliases it takes from us */
     uint16_t keep_alive_s;
     uint16_t inflight_max; /* QoS > 0 messages it takes at a time */
     uint16_t receiving;    /* QoS > 0 publishes without their PUBACK or PUBCOMP */
-    uint8_t state;         /* gv_client_state_t */
-    uint8_t paused;        /* GV_PAUSE_... */
+    uint16_t paused;       /* GV_PAUSE_... */
 };
 
 _Static_assert(sizeof(struct gv_client) <= 136, "every idle connection pays for this");
@@ -128,6 +130,11 @@ struct gv_shard {
     const gv_router_t *router;
     const _Atomic uint64_t *nodes_alive;
     gv_bucket_t *connects;
+    gv_memory_t *memory;     /* NULL: there is always enough */
+    uint8_t memory_state;    /* gv_memory_state_t at this shard's last look */
+    gv_timer_t memory_timer; /* the next look, when nothing else happens */
+    gv_list_t starving;      /* clients paused for memory */
+    uint32_t relief_cursor;  /* slot of the client that is looked at next */
     gv_timerwheel_t *wheel;
     gv_chunkpool_t *pool;
     uint64_t now_ms;
@@ -253,8 +260,8 @@ void gv__client_end(gv_client_t *client, gv_mqtt_reason_t reason, bool publish_w
 /* The same, at the end of the turn: for use while subscriptions are being walked. */
 void gv__client_end_later(gv_client_t *client, gv_mqtt_reason_t reason);
 
-void gv__client_pause(gv_client_t *client, uint8_t why);
-void gv__client_resume(gv_client_t *client, uint8_t why);
+void gv__client_pause(gv_client_t *client, uint16_t why);
+void gv__client_resume(gv_client_t *client, uint16_t why);
 
 void gv__resting_init(gv_shard_t *shard);
 void gv__resting_deinit(gv_shard_t *shard);
@@ -280,6 +287,41 @@ uint8_t *gv__client_reserve(gv_client_t *client, size_t size);
 void gv__client_commit(gv_client_t *client, size_t size);
 /* A whole packet of any size, other than PUBLISH. */
 void gv__client_answer(gv_client_t *client, gv_bytes_t packet);
+
+/* ---- relief.c -------------------------------------------------------------------------------- */
+
+void gv__relief_init(gv_shard_t *shard);
+void gv__relief_deinit(gv_shard_t *shard);
+
+/* The node's memory has become scarce, or has come back. */
+void gv__relief_changed(gv_shard_t *shard, gv_memory_state_t state);
+
+/* Looks how much memory there is; often, for it is cheap. */
+static inline void gv__relief_look(gv_shard_t *shard)
+{
+    if (shard->memory != NULL) {
+        gv_memory_state_t state = gv_memory_look(shard->memory, shard->now_ms);
+        if (state != shard->memory_state) {
+            gv__relief_changed(shard, state);
+        }
+    }
+}
+
+static inline bool gv__memory_is_scarce(const gv_shard_t *shard)
+{
+    return shard->memory_state != GV_MEMORY_ENOUGH;
+}
+
+/* A publisher of before v5 whose message was refused is not listened to until there is memory. */
+void gv__relief_starve(gv_client_t *client);
+
+/* How much may wait to be written to one connection [bytes]; above it, messages do not go there. */
+static inline uint64_t gv__output_max(const gv_shard_t *shard)
+{
+    uint64_t max = shard->limits->output_bytes_max;
+    uint64_t scarce_max = max / 16 > 16384 ? max / 16 : 16384;
+    return gv__memory_is_scarce(shard) && scarce_max < max ? scarce_max : max;
+}
 
 /* ---- drain.c --------------------------------------------------------------------------------- */
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_CONNECTIONS
+
 #include "broker/net/frontend.h"
 
 #include <string.h>
@@ -347,6 +349,21 @@ static void port_pause(gv_conn_t *conn, bool paused)
     }
 }
 
+static size_t port_held(const gv_conn_t *conn)
+{
+    const connection_t *connection = gv_container_of(conn, connection_t, conn);
+    gv_loop_assert_current(connection->frontend->loop);
+    return gv_stream_input_held(&connection->stream) +
+           (connection->layers != NULL ? gv__layers_held(connection->layers) : 0);
+}
+
+static void port_drop(gv_conn_t *conn)
+{
+    connection_t *connection = connection_of_conn(conn);
+    gv_loop_assert_current(connection->frontend->loop);
+    gv_stream_close(&connection->stream, GV_CLOSE_ABORT);
+}
+
 static void port_expect(gv_conn_t *conn, size_t size)
 {
     connection_t *connection = connection_of_conn(conn);
@@ -384,6 +401,8 @@ const gv_conn_ports_t *gv_frontend_ports(void)
         .pause = port_pause,
         .expect = port_expect,
         .move = port_move,
+        .held = port_held,
+        .drop = port_drop,
     };
     return &ports;
 }

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_CONNECTIONS
+
 #include "base/alloc.h"
 #include "base/io/tls.h"
 #include "base/log.h"
@@ -131,6 +133,11 @@ void gv__layers_leave(gv__layers_t *layers)
 gv_outbuf_t *gv__layers_out(gv__layers_t *layers)
 {
     return &layers->core_out;
+}
+
+size_t gv__layers_held(const gv__layers_t *layers)
+{
+    return layers->pending.capacity + layers->unread.capacity;
 }
 
 static GV_LOOP_ONLY gv_chunkpool_t *pool_of(const gv__layers_t *layers)

@@ -63,6 +63,9 @@ GV_LOOP_ONLY void gv__layers_leave(gv__layers_t *layers);
 /* Where the core's output goes: conn->out. */
 gv_outbuf_t *gv__layers_out(gv__layers_t *layers);
 
+/* Memory of input that nobody has used yet [bytes]. */
+size_t gv__layers_held(const gv__layers_t *layers);
+
 /* The stream's callbacks. */
 GV_LOOP_ONLY size_t gv__layers_input(gv__layers_t *layers, gv_bytes_t bytes);
 GV_LOOP_ONLY void gv__layers_flush(gv__layers_t *layers);

@@ -34,6 +34,11 @@ START_TEST(samples_have_their_values_and_labels)
     assert_line(got, "grapevine_sent_bytes_total 18446744073709551615");
     assert_line(got, "grapevine_loop_turn_seconds{shard=\"0\",quantile=\"0.99\"} 2.000001500");
     assert_line(got, "grapevine_loop_lag_seconds{shard=\"1\"} 0.000000000");
+    assert_line(got, "grapevine_memory_bytes{kind=\"sessions\"} 800000");
+    assert_line(got, "grapevine_memory_in_use_bytes 830000");
+    assert_line(got, "grapevine_memory_scarce 1");
+    assert_line(got, "grapevine_memory_critical 0");
+    assert_line(got, "grapevine_memory_scarce_total 3");
     assert_line(got, "grapevine_storage_full 1");
     assert_line(got, "grapevine_storage_commit_seconds{quantile=\"0.5\"} 0.000400000");
     assert_line(got, "grapevine_storage_durable_seconds{quantile=\"0.99\"} 0.007000000");

@@ -11,6 +11,7 @@ static const gv_status_counter_t sample_counters[] = {
     {"forwards_sent_total", "Messages sent to other nodes.", false, 77},
     {"store_entries", "Entries of the store.", true, 8},
 };
+static const gv_status_memory_part_t sample_memory[] = {{"sessions", 800000}, {"other", 30000}};
 static const gv_status_shard_t sample_shards[] = {
     {.connections = 2,
      .sessions = 3,
@@ -83,6 +84,15 @@ static const gv_status_t sample = {
     .listeners = sample_listeners,
     .listener_count = 1,
     .log = {.live_bytes = 77, .restored_ms = 12},
+    .memory = {.state = "scarce",
+               .is_scarce = true,
+               .max_bytes = 1000000,
+               .in_use_bytes = 830000,
+               .resident_bytes = 900000,
+               .scarce_times = 3,
+               .critical_times = 1,
+               .parts = sample_memory,
+               .part_count = 2},
     .storage = {.sync = "commit",
                 .promise = "on disk before it is acknowledged",
                 .used_bytes = 4096,

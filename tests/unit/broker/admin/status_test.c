@@ -43,6 +43,12 @@ START_TEST(status_says_what_the_node_is_and_does)
     assert_number(object, "messages.dropped.queue_full", 5);
     assert_number(object, "counters.forwards_sent_total", 77);
     assert_number(object, "bytes.sent", INT64_MAX);
+    assert_text(object, "memory.state", "scarce");
+    assert_number(object, "memory.max_bytes", 1000000);
+    assert_number(object, "memory.in_use_bytes", 830000);
+    assert_number(object, "memory.resident_bytes", 900000);
+    assert_number(object, "memory.critical_times", 1);
+    assert_number(object, "memory.by_kind.sessions", 800000);
     assert_text(object, "storage.promise", "on disk before it is acknowledged");
     assert_number(object, "message_log.live_bytes", 77);
     assert_number(object, "message_log.restored.ms", 12);

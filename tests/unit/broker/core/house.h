@@ -83,7 +83,8 @@ struct house {
     gv_limits_t limits;
     gv_auth_ports_t auth;
     gv_bucket_t connects;
-    char told[1024]; /* who came and went, one line each */
+    gv_memory_t memory; /* without a limit, until a test sets one */
+    char told[1024];    /* who came and went, one line each */
     uint64_t now_ms;
     uint64_t booted_ms; /* when the machine started, after some time of the day */
     struct {
@@ -147,6 +148,14 @@ static inline void house_presence(void *arg, const gv_presence_t *presence)
                    (int)presence->topic.size, (const char *)presence->topic.data,
                    presence->has_username ? "named " : "", (unsigned)presence->reason,
                    presence->is_lost ? " lost" : "");
+}
+
+/* What the node believes to use of its memory [bytes]. */
+static uint64_t house_memory_used;
+
+static inline uint64_t house_memory_in_use(void)
+{
+    return house_memory_used;
 }
 
 /* Nobody reads between two calls into the house, so a retired object waits for the next settling.
@@ -402,6 +411,7 @@ static inline void house_boot(house_t *house)
         .ports = ports,
     };
     gv_hub_new(&hub_options, &house->hub);
+    gv_memory_init(&house->memory, shard_count, 0, house_memory_in_use);
     for (uint16_t i = 0; i < shard_count; i++) {
         gv_shard_options_t options = {
             .index = i,
@@ -412,6 +422,7 @@ static inline void house_boot(house_t *house)
             .router = house->router,
             .nodes_alive = &house->nodes_alive,
             .connects = &house->connects,
+            .memory = &house->memory,
             .wheel = house->wheel,
             .pool = &house->pool,
             .journal = {.store = house->store,
@@ -515,6 +526,7 @@ static inline void house_clear(house_t *house)
     house_free_retired(house);
     gv_router_free(&house->router);
     gv_log_deinit(&house->log);
+    gv_memory_deinit(&house->memory);
     for (size_t i = 0; i < house->guest_count; i++) {
         guest_free(house->guests[i]);
     }
