@@ -234,8 +234,14 @@ gv_msgbuf_t *gv_retained_find(const gv_retained_t *table, gv_bytes_t topic)
 static void add(gv_retained_found_t *found, gv_msgbuf_t *kept)
 {
     if (found->count == found->capacity) {
-        found->capacity = found->capacity == 0 ? 16 : found->capacity * 2;
-        found->messages = gv_xrealloc(found->messages, found->capacity * sizeof(gv_msgbuf_t *));
+        size_t capacity = found->capacity == 0 ? 16 : found->capacity * 2;
+        gv_msgbuf_t **messages = gv_try_realloc(found->messages, capacity * sizeof(*messages));
+        if (messages == NULL) {
+            found->missed++;
+            return;
+        }
+        found->messages = messages;
+        found->capacity = capacity;
     }
     found->messages[found->count++] = gv_msgbuf_ref(kept);
 }
@@ -251,6 +257,7 @@ static bool is_system(const gv_retained_node_t *node)
  */
 static void add_all_below(const gv_retained_node_t *node, bool is_root, gv_retained_found_t *found)
 {
+    found->visited++;
     if (node->kept != NULL) {
         add(found, node->kept);
     }
@@ -266,6 +273,7 @@ static void add_all_below(const gv_retained_node_t *node, bool is_root, gv_retai
 static void match(const gv_retained_node_t *node, bool is_root, gv_mqtt_levels_t levels,
                   gv_retained_found_t *found)
 {
+    found->visited++;
     gv_bytes_t level;
     if (!gv_mqtt_levels_next(&levels, &level)) {
         if (node->kept != NULL) {

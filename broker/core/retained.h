@@ -59,6 +59,8 @@ typedef struct gv_retained_found {
     gv_msgbuf_t **messages;
     size_t count;
     size_t capacity;
+    size_t visited; /* nodes of the trie: what the search has cost */
+    size_t missed;  /* that there was no memory for */
 } gv_retained_found_t;
 
 /* Appends references to all messages whose topic matches; '$' topics only by name [MQTT-4.7.2-1].

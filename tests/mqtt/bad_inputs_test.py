@@ -474,6 +474,36 @@ def a_flood_of_retained_messages():
     house.end(grown_mib_max=128)
 
 
+@case_of(seconds=180)
+def many_filters_over_many_retained_messages():
+    house = House(node__shards=2)
+    base = [unique()] + [f"l{i}" for i in range(11)]
+    publisher = house.connected()
+    count, window = 10000, 200
+    for start in range(0, count, window):
+        publisher.send(b"".join(
+            mqtt.publish(V5, "/".join(base) + f"/{i}", b"x", 1, i - start + 1, retain=True)
+            for i in range(start, start + window)))
+        for _ in range(window):
+            publisher.expect(mqtt.PUBACK)
+    # Each matches all of them: together forty million copies, for somebody who does not read.
+    filters = ["/".join([base[0]] + ["+" if bits >> i & 1 else level
+                                     for i, level in enumerate(base[1:])] + ["#"])
+               for bits in range(1 << 11)]
+    greedy = [house.connected() for _ in range(2)]
+    for packet_id, start in enumerate(range(0, len(filters), 64)):
+        for c in greedy:
+            c.send(mqtt.subscribe(V5, packet_id + 1, [(f, 0) for f in filters[start:start + 64]]))
+    for _ in range(20):
+        house.ask_bystander()
+    reader = house.connected()
+    reader.subscribed("/".join(base) + "/77")
+    reader.expect_publish(retain=True)
+    for c in [publisher, reader, *greedy]:
+        c.cut()
+    house.end(grown_mib_max=128)
+
+
 @case
 def aliases_with_the_longest_topics():
     house = House(mqtt__topic_alias_bytes_max="8MiB", mqtt__topic_alias_memory_max="64MiB",
