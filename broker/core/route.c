@@ -125,14 +125,35 @@ static void leave_to_group(gv_shard_t *shard, const gv_filter_t *filter)
 }
 
 /*
- * The filter of a slot if it has subscribers.  The router may be a moment behind: when the last
- * member of a shared group has left here, there may be others elsewhere.
+ * The last member of a group has left here, and the router did not know it yet: there may be others
+ * elsewhere.  On this node they get the message in one transaction with what this shard writes,
+ * which its publisher waits for.  False: the hub is to choose.
  */
+static bool pass_on(gv_shard_t *shard, const gv_filter_t *filter)
+{
+    gv_publish_t *publish = shard->fanout.publish;
+    gv_share_wish_t wish = {
+        .nodes_alive_mask = atomic_load_explicit(shard->nodes_alive, memory_order_relaxed),
+        .random = gv_rng_u32(&shard->rng),
+        .but_shard = shard->index,
+    };
+    gv_matches_t *matches = &shard->matches;
+    if (publish->qos == 0 ||
+        !gv_router_pick_other(shard->router, gv_filter_text(filter), &wish, matches) ||
+        matches->hit_count == 0 ||
+        !gv__pass_to_shard(shard, publish, matches->hits[0].shard, matches->hits[0].slot)) {
+        return false;
+    }
+    shard->fanout.is_passed_on = true;
+    return true;
+}
+
+/* The filter of a slot if it has subscribers. */
 static gv_filter_t *filter_at(gv_shard_t *shard, uint32_t slot)
 {
     gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, slot);
     if (filter != NULL && filter->count == 0) {
-        if (filter->is_shared) {
+        if (filter->is_shared && !pass_on(shard, filter)) {
             leave_to_group(shard, filter);
         }
         return NULL;
@@ -342,7 +363,10 @@ static void deliver_here(gv_shard_t *shard, passage_t *passage)
     if (shard->fanout.has_refused) {
         passage->routed.has_failed = true;
     }
-    if (shard->fanout.is_journaled && passage->wish != GV_ROUTE_PLAIN) {
+    if (passage->wish != GV_ROUTE_PLAIN && shard->fanout.is_passed_on) {
+        gv_journal_then_confirm(shard->journal, passage->ticket);
+        passage->routed.missing++;
+    } else if (passage->wish != GV_ROUTE_PLAIN && shard->fanout.is_journaled) {
         gv_journal_confirm_body(shard->journal, &shard->fanout, passage->ticket);
         passage->routed.missing++;
     }
@@ -401,7 +425,7 @@ void gv__take_join(gv_shard_t *shard, const gv_entry_t *entry)
  */
 static void confirm_later(gv_shard_t *shard, gv_entry_t *entry)
 {
-    if ((entry->flags & GV_ENTRY_JOINED) != 0) {
+    if ((entry->flags & GV_ENTRY_JOINED) != 0 || shard->fanout.is_passed_on) {
         gv_journal_then_confirm(shard->journal, &entry->ticket);
         entry->flags |= GV_ENTRY_DEFERRED;
     } else if (shard->fanout.is_journaled) {

@@ -410,6 +410,14 @@ bool gv_router_pick_share(const gv_router_t *router, gv_bytes_t share_filter,
     return add_share(router, share_filter, nodes_alive_mask, random, out);
 }
 
+bool gv_router_pick_other(const gv_router_t *router, gv_bytes_t share_filter,
+                          const gv_share_wish_t *wish, gv_matches_t *out)
+{
+    gv_matches_clear(out);
+    const gv_share_group_t *group = find_group(router, share_filter);
+    return group != NULL && gv_share_group_pick_other(group, wish, out);
+}
+
 uint64_t gv_router_version(const gv_router_t *router)
 {
     return atomic_load_explicit(&router->version, memory_order_acquire);

@@ -204,6 +204,19 @@ GV_ANY_THREAD GV_MUST_USE bool gv_router_pick_share(const gv_router_t *router,
                                                     uint64_t nodes_alive_mask, uint32_t random,
                                                     gv_matches_t *out);
 
+/* Which member of a group is to have a message that another one has left behind. */
+typedef struct gv_share_wish {
+    uint64_t nodes_alive_mask;
+    uint32_t random;
+    uint16_t but_shard; /* nobody on this local shard; UINT16_MAX: anybody */
+    bool is_online;     /* only who is online */
+} gv_share_wish_t;
+
+/* As gv_router_pick_share(), among those the wish allows. */
+GV_ANY_THREAD GV_MUST_USE bool gv_router_pick_other(const gv_router_t *router,
+                                                    gv_bytes_t share_filter,
+                                                    const gv_share_wish_t *wish, gv_matches_t *out);
+
 /*
  * A number that grows with each change, after the change is visible.  A cache takes the version
  * before it matches; what it has stored is right as long as the version is the same.  Any thread.

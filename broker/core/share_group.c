@@ -142,9 +142,10 @@ gv_router_local_t gv_share_group_local(const gv_share_group_t *group)
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
-static bool is_eligible(const member_t *member, uint64_t nodes_alive_mask)
+static bool is_eligible(const member_t *member, const gv_share_wish_t *wish)
 {
-    return member->kind == GV_ROUTE_SHARD || (nodes_alive_mask >> member->index & 1) != 0;
+    return member->kind == GV_ROUTE_SHARD ? member->index != wish->but_shard
+                                          : (wish->nodes_alive_mask >> member->index & 1) != 0;
 }
 
 /* Each target's share of the choice: online members, or 1 each if nobody is online anywhere. */
@@ -166,24 +167,24 @@ static uint64_t draw_below(uint64_t bound, uint32_t random, uint32_t salt)
     return mixed * bound >> 32; /* bound is at most 2^31: see GV_ROUTER_WEIGHT_MAX */
 }
 
-static const member_t *pick_member(const gv_share_members_t *members, uint64_t nodes_alive_mask,
-                                   uint32_t random, uint32_t salt)
+static const member_t *pick_member(const gv_share_members_t *members, const gv_share_wish_t *wish,
+                                   uint32_t salt)
 {
     uint64_t eligible = 0;
     uint64_t online = 0;
     for (size_t i = 0; i < members->count; i++) {
-        if (is_eligible(&members->member[i], nodes_alive_mask)) {
+        if (is_eligible(&members->member[i], wish)) {
             eligible++;
             online += members->member[i].weight;
         }
     }
-    if (eligible == 0) {
+    if (eligible == 0 || (wish->is_online && online == 0)) {
         return NULL;
     }
-    uint64_t draw = draw_below(online > 0 ? online : eligible, random, salt);
+    uint64_t draw = draw_below(online > 0 ? online : eligible, wish->random, salt);
     size_t i = 0;
     for (;; i++) {
-        if (is_eligible(&members->member[i], nodes_alive_mask)) {
+        if (is_eligible(&members->member[i], wish)) {
             uint64_t share = share_of(&members->member[i], online > 0);
             if (draw < share) {
                 break;
@@ -197,11 +198,19 @@ static const member_t *pick_member(const gv_share_members_t *members, uint64_t n
 bool gv_share_group_pick(const gv_share_group_t *group, uint64_t nodes_alive_mask, uint32_t random,
                          gv_matches_t *out)
 {
+    gv_share_wish_t wish = {
+        .nodes_alive_mask = nodes_alive_mask, .random = random, .but_shard = UINT16_MAX};
+    return gv_share_group_pick_other(group, &wish, out);
+}
+
+bool gv_share_group_pick_other(const gv_share_group_t *group, const gv_share_wish_t *wish,
+                               gv_matches_t *out)
+{
     const gv_share_members_t *members = load_members(group, memory_order_acquire);
     if (members == NULL) {
         return false;
     }
-    const member_t *chosen = pick_member(members, nodes_alive_mask, random, group->key.hash);
+    const member_t *chosen = pick_member(members, wish, group->key.hash);
     if (chosen == NULL) {
         return false;
     }

@@ -8,8 +8,8 @@
  * The members are an immutable array behind one pointer: a change builds the next one aside, stores
  * the pointer, and retires the old one.  A reader chooses among the members of one moment.
  *
- * Threads: gv_share_group_pick() and _text() from any thread in a read section, the rest by the
- * writer.  Memory: 16 bytes and the text, and 12 bytes per target.
+ * Threads: gv_share_group_pick(), _pick_other() and _text() from any thread in a read section, the
+ * rest by the writer.  Memory: 16 bytes and the text, and 12 bytes per target.
  */
 
 #include <stdatomic.h>
@@ -61,3 +61,5 @@ gv_router_local_t gv_share_group_local(const gv_share_group_t *group);
 /* Adds the chosen target to `out`; false: none is eligible.  See gv_router_match(). */
 bool gv_share_group_pick(const gv_share_group_t *group, uint64_t nodes_alive_mask, uint32_t random,
                          gv_matches_t *out);
+bool gv_share_group_pick_other(const gv_share_group_t *group, const gv_share_wish_t *wish,
+                               gv_matches_t *out);

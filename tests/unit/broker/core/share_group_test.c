@@ -80,6 +80,30 @@ START_TEST(groups_choose_independently)
 }
 END_TEST
 
+START_TEST(another_is_nobody_on_that_shard_and_online_if_it_has_to_be)
+{
+    gv_share_group_t *group = gv_share_group_new(&heap, GV_BYTES_LITERAL("$share/g/f"), 1);
+    gv_route_target_t targets[] = {
+        {.kind = GV_ROUTE_SHARD, .index = 0, .slot = 10, .weight = 5},
+        {.kind = GV_ROUTE_SHARD, .index = 1, .slot = 11, .weight = 0},
+        {.kind = GV_ROUTE_NODE, .index = 0, .weight = 0},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert(gv_share_group_set(group, &heap, targets[i]));
+    }
+    gv_share_wish_t wish = {.but_shard = 0};
+    ck_assert(gv_share_group_pick_other(group, &wish, &matches));
+    ck_assert_uint_eq(matches.hits[0].slot, 11);
+    wish.is_online = true;
+    ck_assert(!gv_share_group_pick_other(group, &wish, &matches));
+    wish.but_shard = 1;
+    matches.hit_count = 0;
+    ck_assert(gv_share_group_pick_other(group, &wish, &matches));
+    ck_assert_uint_eq(matches.hits[0].slot, 10);
+    gv_share_group_free(group, &heap);
+}
+END_TEST
+
 /* What replaces the members leaves them whole for readers, and goes to the port. */
 START_TEST(replaced_members_are_retired)
 {
@@ -104,6 +128,7 @@ int main(void)
     tcase_add_test(tc, a_group_keeps_its_text);
     tcase_add_test(tc, the_last_member_stays_until_the_group_goes);
     tcase_add_test(tc, groups_choose_independently);
+    tcase_add_test(tc, another_is_nobody_on_that_shard_and_online_if_it_has_to_be);
     tcase_add_test(tc, replaced_members_are_retired);
 
     Suite *suite = suite_create("broker/core");
