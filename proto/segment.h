@@ -110,6 +110,12 @@ static inline void gv_segment_set_state(uint8_t *states, uint32_t index, gv_segm
     states[index / 4] = (uint8_t)(states[index / 4] | (unsigned)state << (index % 4 * 2));
 }
 
+/* OPEN again. */
+static inline void gv_segment_clear_state(uint8_t *states, uint32_t index)
+{
+    states[index / 4] = (uint8_t)(states[index / 4] & ~(3U << (index % 4 * 2)));
+}
+
 static inline gv_segment_state_t gv_segment_state_at(const gv_segment_mark_t *mark, uint32_t index)
 {
     return (gv_segment_state_t)(mark->states.data[index / 4] >> (index % 4 * 2) & 3);

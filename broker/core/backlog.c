@@ -101,7 +101,8 @@ gv_backlog_entry_t *gv_backlog_by_id(const gv_backlog_t *backlog, uint16_t packe
     uint64_t distance = (packet_id - 1U + 65535U - first) % 65535;
     uint64_t number = backlog->low + distance;
     gv_backlog_entry_t *entry = gv_backlog_at(backlog, number);
-    if (entry == NULL || entry->state == GV_BACKLOG_DONE || !gv_backlog_was_sent(entry)) {
+    if (entry == NULL || entry->state == GV_BACKLOG_DONE || entry->is_lent ||
+        !gv_backlog_was_sent(entry)) {
         return NULL;
     }
     *number_out = number;
@@ -114,8 +115,44 @@ void gv_backlog_advance(gv_backlog_t *backlog)
     GV_ASSERT(entry != NULL);
     backlog->_ring->ahead++;
     gv_backlog_set_sent(backlog, gv_backlog_next(backlog));
-    if (entry->state != GV_BACKLOG_DONE) {
+    if (entry->state != GV_BACKLOG_DONE && !entry->is_lent) {
         backlog->_ring->open++;
+    }
+}
+
+void gv_backlog_lend(gv_backlog_t *backlog, uint64_t number)
+{
+    gv_backlog_entry_t *entry = gv_backlog_at(backlog, number);
+    GV_ASSERT(entry != NULL);
+    GV_ASSERT(entry->state != GV_BACKLOG_DONE);
+    GV_ASSERT(!entry->is_lent);
+    if (number < gv_backlog_next(backlog)) {
+        backlog->_ring->open--;
+    }
+    entry->is_lent = true;
+}
+
+bool gv_backlog_take_back(gv_backlog_t *backlog, uint64_t number)
+{
+    gv_backlog_entry_t *entry = gv_backlog_at(backlog, number);
+    GV_ASSERT(entry != NULL);
+    GV_ASSERT(entry->is_lent);
+    GV_ASSERT(!entry->is_given);
+    if (number < gv_backlog_next(backlog)) {
+        return false;
+    }
+    entry->is_lent = false;
+    return true;
+}
+
+void gv_backlog_set_given(gv_backlog_t *backlog, uint64_t number, bool is_given)
+{
+    gv_backlog_entry_t *entry = gv_backlog_at(backlog, number);
+    GV_ASSERT(entry != NULL);
+    GV_ASSERT(entry->is_lent);
+    entry->is_given = is_given;
+    if (is_given && backlog->_ring->done_end <= number) {
+        backlog->_ring->done_end = number + 1; /* so that a mark tells it */
     }
 }
 
@@ -141,7 +178,7 @@ void gv_backlog_finish(gv_backlog_t *backlog, uint64_t number)
     GV_ASSERT(entry->state != GV_BACKLOG_DONE);
     gv_backlog_ring_t *ring = backlog->_ring;
     count_out(ring, entry);
-    if (number < gv_backlog_next(backlog)) {
+    if (number < gv_backlog_next(backlog) && !entry->is_lent) {
         ring->open--;
     }
     entry->state = GV_BACKLOG_DONE;
@@ -155,7 +192,8 @@ bool gv_backlog_pass_over(gv_backlog_t *backlog, uint64_t *number_out)
 {
     for (uint64_t n = gv_backlog_sent(backlog); n < gv_backlog_end(backlog); n++) {
         gv_backlog_set_sent(backlog, n + 1);
-        if (gv_backlog_at(backlog, n)->state == GV_BACKLOG_OPEN) {
+        const gv_backlog_entry_t *entry = gv_backlog_at(backlog, n);
+        if (entry->state == GV_BACKLOG_OPEN && !entry->is_lent) {
             *number_out = n;
             return true;
         }

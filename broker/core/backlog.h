@@ -60,7 +60,9 @@ typedef struct gv_backlog_entry {
     uint32_t is_qos2 : 1;
     uint32_t is_shared : 1; /* came by a shared subscription */
     uint32_t was_sent : 1;  /* perhaps, over an earlier connection: DUP */
-    uint32_t _reserved : 3;
+    uint32_t is_lent : 1;   /* another member of its group may have it: not to be sent */
+    uint32_t is_given : 1;  /* lent, and durably not ours when what is on its way is durable */
+    uint32_t is_stuck : 1;  /* lent, and nobody has it: it was not the time to take it back */
 } gv_backlog_entry_t;
 
 _Static_assert(sizeof(gv_backlog_entry_t) == 16, "every waiting message pays for this");
@@ -188,6 +190,16 @@ static inline bool gv_backlog_can_send(const gv_backlog_t *backlog)
 
 /* The entry at `next` has been sent, or is DONE: on to the one after it. */
 void gv_backlog_advance(gv_backlog_t *backlog);
+
+/*
+ * Another member of its group is to have the message: it is not sent, and does not count as open.
+ * take_back(): it is to be sent after all; false: `next` has passed it by, and it stays lent.
+ */
+void gv_backlog_lend(gv_backlog_t *backlog, uint64_t number);
+GV_MUST_USE bool gv_backlog_take_back(gv_backlog_t *backlog, uint64_t number);
+
+/* What is lent will be durably another's (`is_given`), or will not. */
+void gv_backlog_set_given(gv_backlog_t *backlog, uint64_t number, bool is_given);
 
 /* The message is done; it and its done neighbours at the low end go. */
 void gv_backlog_finish(gv_backlog_t *backlog, uint64_t number);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Parts: what the store knows of a session - messages in - messages out - acknowledgements - shared
- * subscriptions.
+ * Parts: what the store knows of a session - messages in - messages out - acknowledgements.
  */
 #define GV_MEMORY_OF GV_MEMORY_SESSIONS
 
@@ -238,8 +237,7 @@ void gv__durable_free(gv_session_t *session)
 /* ---- messages in ------------------------------------------------------------------------------
  */
 
-/* The message of this number is over; its neighbours may go too. */
-static void finish(gv_session_t *session, uint64_t number)
+void gv__durable_finish(gv_session_t *session, uint64_t number)
 {
     gv_durable_t *durable = session->durable;
     gv_shard_t *shard = session->shard;
@@ -267,7 +265,7 @@ static bool drop_oldest(gv_session_t *session)
     if (!gv_backlog_pass_over(&session->durable->backlog, &number)) {
         return false;
     }
-    finish(session, number);
+    gv__durable_finish(session, number);
     gv_counter_add(&session->shard->stats.dropped_queue_full, 1);
     return true;
 }
@@ -381,7 +379,7 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
                              gv_backlog_packet_id(number))) {
             note_sent(durable, gv_backlog_at(backlog, number));
         } else {
-            finish(session, number);
+            gv__durable_finish(session, number);
         }
         gv__look_for_congestion(shard, fanout, session->client);
         return;
@@ -398,14 +396,14 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
 void gv__durable_expire(gv_session_t *session, uint64_t number)
 {
     gv_counter_add(&session->shard->stats.dropped_expired, 1);
-    finish(session, number);
+    gv__durable_finish(session, number);
 }
 
 void gv__durable_damaged(gv_session_t *session, uint64_t number)
 {
     bool was_stored = gv_backlog_at(&session->durable->backlog, number)->place != 0;
     gv_counter_add(&session->shard->stats.dropped_damaged, was_stored);
-    finish(session, number);
+    gv__durable_finish(session, number);
 }
 
 bool gv__durable_lost(gv_session_t *session, uint64_t number, gv_place_t place)
@@ -417,7 +415,7 @@ bool gv__durable_lost(gv_session_t *session, uint64_t number, gv_place_t place)
     entry->place = 0;
     if (entry->state == GV_BACKLOG_OPEN || entry->is_qos2) {
         gv_counter_add(&session->shard->stats.dropped_store_full, 1);
-        finish(session, number);
+        gv__durable_finish(session, number);
     }
     return true;
 }
@@ -472,7 +470,7 @@ static step_t send_next(gv_session_t *session)
     gv_backlog_t *backlog = &durable->backlog;
     uint64_t number = gv_backlog_next(backlog);
     gv_backlog_entry_t *entry = gv_backlog_at(backlog, number);
-    if (entry->state == GV_BACKLOG_DONE) {
+    if (entry->state == GV_BACKLOG_DONE || entry->is_lent) {
         gv_backlog_advance(backlog);
         return STEP_NEXT;
     }
@@ -512,7 +510,7 @@ static step_t send_next(gv_session_t *session)
                          gv_backlog_packet_id(number))) {
         note_sent(durable, entry);
     } else {
-        finish(session, number);
+        gv__durable_finish(session, number);
     }
     gv_publish_done(&message.publish);
     return STEP_NEXT;
@@ -559,7 +557,7 @@ static void on_pubrec(gv_session_t *session, const gv_mqtt_ack_t *ack, gv_backlo
         return;
     }
     if (entry->state != GV_BACKLOG_RECEIVED && is_error) {
-        finish(session, number);
+        gv__durable_finish(session, number);
         return;
     }
     if (entry->state != GV_BACKLOG_RECEIVED) {
@@ -578,119 +576,11 @@ void gv__durable_ack(gv_session_t *session, const gv_mqtt_ack_t *ack, gv_mqtt_ty
     if (type == GV_MQTT_PUBREC) {
         on_pubrec(session, ack, entry, number);
     } else if (entry != NULL && type == GV_MQTT_PUBACK && !entry->is_qos2) {
-        finish(session, number);
+        gv__durable_finish(session, number);
     } else if (entry != NULL && type == GV_MQTT_PUBCOMP && entry->state == GV_BACKLOG_RECEIVED) {
-        finish(session, number);
+        gv__durable_finish(session, number);
     }
     gv__durable_pump(session);
-}
-
-/* ---- shared subscriptions ---------------------------------------------------------------------
- */
-
-/* So often the router is asked for a member that is not here, before we think there is none. */
-#define PICKS_MAX 8
-
-/*
- * Chooses somebody else for a message of this group, into shard->matches.  AWAY: only if there is
- * somebody who is online.
- */
-static bool choose_other(gv_session_t *session, gv_give_t why, gv_bytes_t group)
-{
-    gv_shard_t *shard = session->shard;
-    const gv_filter_t *filter = gv_subscriptions_find(&shard->subscriptions, group);
-    bool is_member = filter != NULL && gv_subscriptions_of(filter, session) != NULL;
-    if (why == GV_GIVE_AWAY && !is_member) {
-        return false; /* it has left the group: what was begun is finished with it */
-    }
-    if (why != GV_GIVE_OVER && gv_journal_refuses(shard->journal)) {
-        return false; /* it is safe here, and would not be there */
-    }
-    uint32_t others = filter == NULL ? 0 : filter->count - is_member;
-    bool has_other_here = others > 0 && (why != GV_GIVE_AWAY || filter->online > 0);
-    uint64_t alive = atomic_load_explicit(shard->nodes_alive, memory_order_relaxed);
-    gv_matches_t *matches = &shard->matches;
-    for (int i = 0; i < PICKS_MAX; i++) {
-        if (!gv_router_pick_share(shard->router, group, alive, gv_rng_u32(&shard->rng), matches)) {
-            return false;
-        }
-        /* It may not have heard yet that the last one here has gone. */
-        bool is_here = matches->hit_count > 0 && matches->hits[0].shard == shard->index;
-        if (!is_here || has_other_here) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/*
- * What the other gets on disk and what this session has no more become durable together: a crash
- * leaves the message with one of them.
- */
-static void give(gv_session_t *session, uint64_t number, gv_waiting_message_t *message)
-{
-    gv_shard_t *shard = session->shard;
-    const gv_matches_t *matches = &shard->matches;
-    if (matches->hit_count == 0) {
-        (void)gv__give_to_group(shard, &message->publish, message->share, NULL); /* elsewhere */
-        finish(session, number);
-        return;
-    }
-    gv_route_hit_t hit = matches->hits[0];
-    gv_msgbuf_t *kept = NULL; /* the view may be into the part that is written to now */
-    if (gv_publish_keep(&message->publish, &kept) != GV_OK) {
-        return;
-    }
-    gv_publish_t publish = gv_publish_of(kept);
-    if (gv__pass_to_shard(shard, &publish, hit.shard, hit.slot)) {
-        finish(session, number);
-        gv_journal_mark_now(shard->journal, session->durable);
-    }
-    gv_publish_done(&message->publish);
-    gv_msgbuf_unref(&kept);
-}
-
-/* Whether the message is not this session's any more, for that reason; its group is not known yet.
- */
-static bool may_go(const gv_backlog_entry_t *entry, gv_give_t why)
-{
-    if (!entry->is_shared || entry->state == GV_BACKLOG_DONE ||
-        entry->state == GV_BACKLOG_RECEIVED) {
-        return false;
-    }
-    bool is_begun = gv_backlog_was_sent(entry);
-    return !is_begun || (!entry->is_qos2 && why != GV_GIVE_LEFT);
-}
-
-void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group)
-{
-    gv_shard_t *shard = session->shard;
-    gv_durable_t *durable = session->durable;
-    gv_backlog_t *backlog = &durable->backlog;
-    uint64_t n = backlog->low;
-    if (why == GV_GIVE_AWAY && n < durable->give_from) {
-        n = durable->give_from;
-    }
-    for (; gv_backlog_shared_count(backlog) > 0 && n < gv_backlog_end(backlog); n++) {
-        const gv_backlog_entry_t *entry = gv_backlog_at(backlog, n);
-        if (entry == NULL || !may_go(entry, why)) {
-            continue;
-        }
-        gv_waiting_message_t message;
-        gv_journal_read_t read =
-            gv_journal_read(shard->journal, durable, entry->place, false, &message);
-        if (read == GV_READ_LATER && why == GV_GIVE_AWAY) {
-            durable->give_from = n; /* and not from the start: images come and go */
-            return;                 /* goes on in gv__durable_woken() */
-        }
-        if (read == GV_READ_LATER && gv_journal_fetch(shard->journal, entry->place)) {
-            read = gv_journal_read(shard->journal, durable, entry->place, false, &message);
-        }
-        if (read == GV_READ_OK && (why != GV_GIVE_LEFT || gv_bytes_equal(message.share, group)) &&
-            choose_other(session, why, message.share)) {
-            give(session, n, &message);
-        }
-    }
 }
 
 void gv__durable_woken(gv_durable_t *durable)

@@ -82,6 +82,23 @@ void gv__durable_known(gv_session_t *session);
 /* PUBACK, PUBREC or PUBCOMP. */
 void gv__durable_ack(gv_session_t *session, const gv_mqtt_ack_t *ack, gv_mqtt_type_t type);
 
+/* The message of a number is over; its neighbours may go too. */
+void gv__durable_finish(gv_session_t *session, uint64_t number);
+
+/* The message of a number has expired and was never sent. */
+void gv__durable_expire(gv_session_t *session, uint64_t number);
+
+/* The message of a number cannot be read any more. */
+void gv__durable_damaged(gv_session_t *session, uint64_t number);
+
+/*
+ * The message of a number will not become durable: it is over, unless it has been sent already.
+ * True: it was live at that place until now.
+ */
+bool gv__durable_lost(gv_session_t *session, uint64_t number, gv_place_t place);
+
+/* ---- shared subscriptions (durable_give.c) ---- */
+
 /* Why messages of shared subscriptions go to other members (regive.c). */
 typedef enum gv_give {
     GV_GIVE_AWAY, /* the client has gone: to whoever is online, if anybody is */
@@ -95,14 +112,23 @@ typedef enum gv_give {
  */
 void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group);
 
-/* The message of a number has expired and was never sent. */
-void gv__durable_expire(gv_session_t *session, uint64_t number);
+/* What has become of a message that somebody else was to have. */
+typedef enum gv_taken {
+    GV_TAKEN_DURABLY,  /* it is in the open part of the journal there */
+    GV_TAKEN_FOR_GOOD, /* at QoS 0 */
+    GV_TAKEN_NOT,      /* nobody is there */
+    GV_TAKEN_REFUSED,  /* who is there does not take it now */
+} gv_taken_t;
 
-/* The message of a number cannot be read any more. */
-void gv__durable_damaged(gv_session_t *session, uint64_t number);
+/* The shard that was asked has answered. */
+void gv__loan_answered(gv_shard_t *shard, uint16_t by, const gv_entry_t *entry);
 
-/*
- * The message of a number will not become durable: it is over, unless it has been sent already.
- * True: it was live at that place until now.
- */
-bool gv__durable_lost(gv_session_t *session, uint64_t number, gv_place_t place);
+/* The part that takes the message away from here is durable, or will not be. */
+void gv__loan_settled(gv_shard_t *shard, const gv_ticket_t *loan);
+void gv__loan_undone(gv_shard_t *shard, const gv_ticket_t *loan);
+
+/* Nobody has it, surely: it is ours again. */
+void gv__loan_back(gv_shard_t *shard, const gv_ticket_t *loan);
+
+/* A session has ended, and what had the group's message instead did not become durable. */
+void gv__give_over_again(gv_shard_t *shard, gv_msgbuf_t *kept, gv_msgbuf_t *group);

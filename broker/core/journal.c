@@ -195,8 +195,8 @@ static bool is_moot(const gv_journal_t *journal)
 {
     const gv_part_t *part = journal->open;
     if (part->live > 0 || part->has_tables || part->is_joined || part->volume == NULL ||
-        part->notes.size > 0 || part->moves.size > 0 || journal->has_urgent_dirty ||
-        !gv_list_is_empty(&journal->closed)) {
+        part->notes.size > 0 || part->moves.size > 0 || part->gifts.size > 0 ||
+        journal->has_urgent_dirty || !gv_list_is_empty(&journal->closed)) {
         return false;
     }
     for (size_t i = 0; i < GV_PILE_COUNT(&part->releases, gv_part_release_t); i++) {

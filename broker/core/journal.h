@@ -133,6 +133,9 @@ void gv_journal_dirty(gv_journal_t *journal, gv_durable_t *durable, unsigned wha
 /* Writes the session's mark into the open part, with what is there already. */
 void gv_journal_mark_now(gv_journal_t *journal, gv_durable_t *durable);
 
+/* What is not submitted yet may say that this message of the session is done: it is not. */
+void gv_journal_unmark(gv_journal_t *journal, const gv_durable_t *durable, uint64_t number);
+
 /* The session is being freed: forgets what is dirty, and that it waits. */
 void gv_journal_forget(gv_durable_t *durable);
 
@@ -153,6 +156,20 @@ void gv_journal_then_received(gv_journal_t *journal, const gv_session_t *session
 
 /* The session's client, if it is the same then, may be sent what waits: gv__durable_known(). */
 void gv_journal_then_resend(gv_journal_t *journal, gv_session_t *session);
+
+/*
+ * The open part, or one that it is joined with, has what a session had that is lent (durable.h): it
+ * is settled, or undone if the part fails.  then_back(): nobody else has it, surely, when the part
+ * is durable, and it comes back.
+ */
+void gv_journal_then_given(gv_journal_t *journal, const gv_ticket_t *loan);
+void gv_journal_then_back(gv_journal_t *journal, const gv_ticket_t *loan);
+
+/*
+ * The same for a message of a session that ends with the open part, and the text of its group.  The
+ * references are the journal's.
+ */
+void gv_journal_then_gone(gv_journal_t *journal, gv_msgbuf_t *kept, gv_msgbuf_t *group);
 
 /* Sends bytes (the reference is the journal's) and lets the client, paused for it, go on. */
 void gv_journal_then_send(gv_journal_t *journal, const gv_ticket_t *client, gv_msgbuf_t *bytes);

@@ -57,6 +57,33 @@ void gv__journal_wake(gv_volume_t *volume)
     }
 }
 
+static void gifts_succeeded(gv_journal_t *journal, const gv_part_t *part)
+{
+    for (size_t i = 0; i < GV_PILE_COUNT(&part->gifts, gv_part_gift_t); i++) {
+        const gv_part_gift_t *gift = GV_PILE_AT(&part->gifts, gv_part_gift_t, i);
+        if (gift->is_back) {
+            gv__loan_back(journal->shard, &gift->loan);
+        } else if (gift->kept == NULL) {
+            gv__loan_settled(journal->shard, &gift->loan);
+        }
+    }
+}
+
+/* An error may mean that the disk has it all the same, until something else is durable. */
+static void gifts_failed(gv_journal_t *journal, const gv_part_t *part)
+{
+    for (size_t i = 0; i < GV_PILE_COUNT(&part->gifts, gv_part_gift_t); i++) {
+        const gv_part_gift_t *gift = GV_PILE_AT(&part->gifts, gv_part_gift_t, i);
+        if (gift->is_back) {
+            gv_journal_then_back(journal, &gift->loan);
+        } else if (gift->kept == NULL) {
+            gv__loan_undone(journal->shard, &gift->loan);
+        } else {
+            gv__give_over_again(journal->shard, gift->kept, gift->group);
+        }
+    }
+}
+
 static void part_succeeded(gv_journal_t *journal, gv_part_t *part)
 {
     if (journal->is_failing) {
@@ -92,6 +119,7 @@ static void part_succeeded(gv_journal_t *journal, gv_part_t *part)
     for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_note_t); i++) {
         follow_note(journal, GV_PILE_AT(&part->notes, gv_note_t, i), GV_MQTT_SUCCESS);
     }
+    gifts_succeeded(journal, part);
     if (part->volume != NULL) {
         gv__journal_wake(part->volume);
     }
@@ -214,6 +242,7 @@ static void part_failed(gv_journal_t *journal, gv_part_t *part, gv_err_t error)
     for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_note_t); i++) {
         undo_note(journal, GV_PILE_AT(&part->notes, gv_note_t, i));
     }
+    gifts_failed(journal, part);
     gv__part_open(journal)->is_urgent = true;
 }
 

@@ -68,6 +68,14 @@ typedef struct gv_part_move {
     gv_place_t to;
 } gv_part_move_t;
 
+/* A shared message that goes to another member with this part, or comes back. */
+typedef struct gv_part_gift {
+    gv_ticket_t loan;
+    gv_msgbuf_t *kept;  /* of a session that ends: the message, else NULL, ... */
+    gv_msgbuf_t *group; /* ... and whose it is */
+    bool is_back;
+} gv_part_gift_t;
+
 /* A change of the small tables; the text follows. */
 typedef struct gv_part_change {
     uint64_t uid;
@@ -110,6 +118,7 @@ struct gv_part {
     gv_pile_t releases; /* gv_part_release_t */
     gv_pile_t notes;    /* gv_note_t */
     gv_pile_t moves;    /* gv_part_move_t */
+    gv_pile_t gifts;    /* gv_part_gift_t */
     gv_pile_t changes;  /* gv_part_change_t with their texts, padded */
     gv_pile_t deletes;  /* uint64_t: segments that go */
     uint32_t stamp;

@@ -44,7 +44,12 @@ void gv__part_free(gv_part_t *part)
     for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_note_t); i++) {
         gv_msgbuf_unref(&GV_PILE_AT(&part->notes, gv_note_t, i)->bytes);
     }
+    for (size_t i = 0; i < GV_PILE_COUNT(&part->gifts, gv_part_gift_t); i++) {
+        gv_msgbuf_unref(&GV_PILE_AT(&part->gifts, gv_part_gift_t, i)->kept);
+        gv_msgbuf_unref(&GV_PILE_AT(&part->gifts, gv_part_gift_t, i)->group);
+    }
     gv_batch_free(&part->batch);
+    gv_free(part->gifts.data);
     gv_free(part->items.data);
     gv_free(part->bodies.data);
     gv_free(part->ends.data);
@@ -353,6 +358,28 @@ void gv_journal_then_send(gv_journal_t *journal, const gv_ticket_t *client, gv_m
                       (gv_note_t){.kind = GV_NOTE_SEND, .ticket = *client, .bytes = bytes});
 }
 
+static void add_gift(gv_journal_t *journal, gv_part_gift_t gift)
+{
+    gv_part_t *part = gv__part_open(journal);
+    part->is_urgent = true;
+    *GV_PILE_PUSH(&part->gifts, gv_part_gift_t) = gift;
+}
+
+void gv_journal_then_given(gv_journal_t *journal, const gv_ticket_t *loan)
+{
+    add_gift(journal, (gv_part_gift_t){.loan = *loan});
+}
+
+void gv_journal_then_back(gv_journal_t *journal, const gv_ticket_t *loan)
+{
+    add_gift(journal, (gv_part_gift_t){.loan = *loan, .is_back = true});
+}
+
+void gv_journal_then_gone(gv_journal_t *journal, gv_msgbuf_t *kept, gv_msgbuf_t *group)
+{
+    add_gift(journal, (gv_part_gift_t){.kept = kept, .group = group});
+}
+
 static gv_part_t *part_with(const gv_journal_t *journal, uint32_t stamp)
 {
     if (journal->open != NULL && journal->open->stamp == stamp) {
@@ -399,6 +426,9 @@ void gv_journal_then_suback(gv_journal_t *journal, uint32_t stamp, const gv_tick
 
 static gv_segment_state_t state_of(const gv_backlog_entry_t *entry)
 {
+    if (entry->is_given) {
+        return GV_SEGMENT_DONE; /* what it was given to is durable with this, or before */
+    }
     switch ((gv_backlog_state_t)entry->state) {
     case GV_BACKLOG_OPEN:
     case GV_BACKLOG_SENT:
@@ -445,6 +475,30 @@ static void write_mark(gv_part_t *part, const gv_durable_t *durable)
 void gv_journal_mark_now(gv_journal_t *journal, gv_durable_t *durable)
 {
     write_mark(gv__part_open(journal), durable);
+}
+
+static void unmark(gv_part_t *part, uint64_t uid, uint64_t number)
+{
+    gv_segment_view_t segment = {.items = gv_bytes(part->items.data, part->items.size)};
+    gv_segment_item_t item;
+    for (uint32_t offset = 0; gv_segment_next(&segment, &offset, &item);) {
+        const gv_segment_mark_t *mark = &item.mark;
+        if (item.kind == GV_SEGMENT_MARK && mark->session == uid && number >= mark->low &&
+            number - mark->low < mark->count) {
+            uint8_t *states = part->items.data + (mark->states.data - part->items.data);
+            gv_segment_clear_state(states, (uint32_t)(number - mark->low));
+        }
+    }
+}
+
+void gv_journal_unmark(gv_journal_t *journal, const gv_durable_t *durable, uint64_t number)
+{
+    gv_list_foreach (&journal->closed, link) {
+        unmark(gv_container_of(link, gv_part_t, link), durable->session->uid, number);
+    }
+    if (journal->open != NULL) {
+        unmark(journal->open, durable->session->uid, number);
+    }
 }
 
 /* `what` of all dirty sessions goes into the open part. */

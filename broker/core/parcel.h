@@ -57,6 +57,8 @@ enum {
     GV_ENTRY_NO_MATCH = 16,     /* set by the receiver: nobody there had a matching session */
     GV_ENTRY_REFUSED = 32, /* set by the receiver: no room on the disk for a persistent session */
     GV_ENTRY_JOINED = 64,  /* becomes durable together with what the sender knows as `join` */
+    GV_ENTRY_LOAN = 128,   /* SLOTS: the sender keeps the message until it has an answer; set by the
+                              receiver: JOINED and `join`, NO_MATCH or REFUSED (gv_taken_t) */
 };
 
 typedef struct gv_entry {

@@ -52,7 +52,7 @@ static bool has_room(const gv_session_t *session)
  * One member of a shared group: the next in turn that is online and has room in its window, else
  * the next online one, else the next [MQTT-4.8.2-4, -5].
  */
-static void deliver_shared(gv_shard_t *shard, gv_filter_t *filter)
+static gv_subscription_t *choose_member(gv_filter_t *filter)
 {
     gv_subscription_t *online = NULL;
     gv_subscription_t *chosen = NULL;
@@ -72,7 +72,12 @@ static void deliver_shared(gv_shard_t *shard, gv_filter_t *filter)
         chosen = online != NULL ? online : gv_filter_member(filter, filter->turn % filter->count);
     }
     filter->turn = (chosen->position + 1) % filter->count;
-    deliver_one(shard, chosen, filter->slot + 1);
+    return chosen;
+}
+
+static void deliver_shared(gv_shard_t *shard, gv_filter_t *filter)
+{
+    deliver_one(shard, choose_member(filter), filter->slot + 1);
 }
 
 static void deliver_filter(gv_shard_t *shard, gv_filter_t *filter)
@@ -434,8 +439,57 @@ static void confirm_later(gv_shard_t *shard, gv_entry_t *entry)
     }
 }
 
+gv_taken_t gv__take_gift(gv_shard_t *shard, gv_publish_t *publish, uint32_t slot, gv_give_t why)
+{
+    gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, slot);
+    if (filter == NULL || filter->count == 0 || (why == GV_GIVE_AWAY && filter->online == 0)) {
+        return GV_TAKEN_NOT;
+    }
+    if (gv_journal_refuses(shard->journal)) {
+        return GV_TAKEN_REFUSED;
+    }
+    gv_subscription_t *member = choose_member(filter);
+    uint8_t qos = lower_qos(publish->qos, member->options & GV_SUB_QOS_MASK);
+    gv_fanout_begin(&shard->fanout, publish, shard->now_ms);
+    deliver_one(shard, member, filter->slot + 1);
+    if (qos == 0 || member->session->durable == NULL) {
+        return GV_TAKEN_FOR_GOOD;
+    }
+    return shard->fanout.is_journaled ? GV_TAKEN_DURABLY : GV_TAKEN_REFUSED;
+}
+
+/* Durable here it becomes only together with what the sender writes: that it has it no more. */
+static void take_loan(gv_shard_t *shard, gv_entry_t *entry)
+{
+    gv_publish_t publish = gv_parcel_publish(entry);
+    bool is_borrowed = publish.kept != NULL;
+    const uint32_t *slots = gv_parcel_extra(entry);
+    switch (gv__take_gift(shard, &publish, slots[0], (gv_give_t)entry->ticket.number)) {
+    case GV_TAKEN_DURABLY:
+        entry->join = ++shard->next_join;
+        entry->flags |= GV_ENTRY_JOINED;
+        gv_journal_join(shard->journal, gv__join_of(shard->index, entry->join));
+        break;
+    case GV_TAKEN_FOR_GOOD:
+        break;
+    case GV_TAKEN_NOT:
+        entry->flags |= GV_ENTRY_NO_MATCH;
+        break;
+    case GV_TAKEN_REFUSED:
+        entry->flags |= GV_ENTRY_REFUSED;
+        break;
+    }
+    if (!is_borrowed) {
+        gv_publish_done(&publish);
+    }
+}
+
 void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry)
 {
+    if ((entry->flags & GV_ENTRY_LOAN) != 0) {
+        take_loan(shard, entry);
+        return;
+    }
     gv_publish_t publish = gv_parcel_publish(entry);
     bool is_borrowed = publish.kept != NULL;
     bool is_congested = false;

@@ -95,6 +95,7 @@ void gv_shard_free(gv_shard_t **shardp)
     gv_timer_stop(&shard->dues_timer);
     gv_dues_deinit(&shard->dues);
     gv_journal_free(&shard->journal);
+    gv_loans_deinit(&shard->loans);
     gv_map_deinit(&shard->durables);
     gv_map_deinit(&shard->unanswered);
     gv__replays_deinit(shard);
@@ -210,6 +211,10 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
     case GV_ENTRY_SLOTS:
     case GV_ENTRY_RETAIN:
     case GV_ENTRY_NODES: {
+        if ((entry->flags & GV_ENTRY_LOAN) != 0) {
+            gv__loan_answered(shard, parcel->to_index, entry);
+            return;
+        }
         if ((entry->flags & (GV_ENTRY_CONGESTED | GV_ENTRY_WANTS_CONFIRM)) == 0) {
             return;
         }

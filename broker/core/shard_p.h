@@ -9,6 +9,7 @@
 #include "broker/core/dues.h"
 #include "broker/core/durable.h"
 #include "broker/core/fanout.h"
+#include "broker/core/loans.h"
 #include "broker/core/office.h"
 #include "broker/core/replay.h"
 #include "broker/core/retained.h"
@@ -152,6 +153,7 @@ struct gv_shard {
     gv_map_t durables;        /* gv_durable_t by the uid of its session */
     gv_map_t unanswered;      /* gv_unanswered_t by its ticket */
     gv_journal_t *journal;
+    gv_loans_t loans;        /* shared messages that members elsewhere are to have */
     uint32_t ended_stamp;    /* the journal's part in which the last stored session has ended */
     uint32_t retained_stamp; /* and the one with the last change of a retained message */
     gv_map_t logins; /* of clients that authenticate or have: gv_login_t by index of the client */
@@ -539,6 +541,9 @@ void gv__take_join(gv_shard_t *shard, const gv_entry_t *entry);
  * with the open part of this shard's journal.  False: no memory, and nothing has happened.
  */
 bool gv__pass_to_shard(gv_shard_t *shard, gv_publish_t *publish, uint16_t to, uint32_t slot);
+
+/* Gives a message that a session somewhere has lent to a member of a group of this shard. */
+gv_taken_t gv__take_gift(gv_shard_t *shard, gv_publish_t *publish, uint32_t slot, gv_give_t why);
 
 /* A message from another thread for filters of this shard. */
 void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry);

@@ -19,6 +19,38 @@ static void send_one(gv_backlog_t *backlog)
     gv_backlog_advance(backlog);
 }
 
+START_TEST(what_is_lent_is_neither_open_nor_found_until_it_comes_back)
+{
+    gv_backlog_t backlog = {0};
+    for (int i = 0; i < 4; i++) {
+        (void)push(&backlog, 1);
+    }
+    send_one(&backlog);
+    send_one(&backlog);
+    gv_backlog_lend(&backlog, 1);
+    gv_backlog_lend(&backlog, 2);
+    ck_assert_uint_eq(gv_backlog_open(&backlog), 1);
+    uint64_t number = 0;
+    ck_assert_ptr_null(gv_backlog_by_id(&backlog, 2, &number));
+    ck_assert(!gv_backlog_take_back(&backlog, 1)); /* next has passed it by */
+    ck_assert(gv_backlog_take_back(&backlog, 2));
+    gv_backlog_lend(&backlog, 2);
+    gv_backlog_advance(&backlog);
+    ck_assert_uint_eq(gv_backlog_open(&backlog), 1);
+    gv_backlog_finish(&backlog, 2);
+    gv_backlog_finish(&backlog, 1);
+    ck_assert_uint_eq(gv_backlog_open(&backlog), 1);
+    ck_assert_uint_eq(gv_backlog_count(&backlog), 2);
+    gv_backlog_lend(&backlog, 3);
+    gv_backlog_set_given(&backlog, 3, true);
+    ck_assert_uint_eq(gv_backlog_done_end(&backlog), 4);
+    gv_backlog_rewind(&backlog);
+    gv_backlog_set_given(&backlog, 3, false);
+    ck_assert(gv_backlog_take_back(&backlog, 3));
+    gv_backlog_clear(&backlog);
+}
+END_TEST
+
 START_TEST(messages_are_found_by_the_packet_id_they_were_sent_with)
 {
     gv_backlog_t backlog = {0};
@@ -163,6 +195,7 @@ int main(void)
     Suite *suite = suite_create("broker/core/backlog");
     TCase *tcase = tcase_create("backlog");
     tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, what_is_lent_is_neither_open_nor_found_until_it_comes_back);
     tcase_add_test(tcase, messages_are_found_by_the_packet_id_they_were_sent_with);
     tcase_add_test(tcase, an_id_in_flight_is_not_used_again);
     tcase_add_test(tcase, a_restart_may_bring_messages_in_any_order);

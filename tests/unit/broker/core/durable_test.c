@@ -609,6 +609,94 @@ START_TEST(who_is_taken_over_before_his_connack_hears_nothing)
 }
 END_TEST
 
+/* ---- groups -----------------------------------------------------------------------------------
+ */
+
+/* "one" is begun with bob, "two" waits for him; carol is there. */
+static guest_t *begin_with_bob(guest_t **carol)
+{
+    house.limits.inflight_max = 1;
+    guest_t *bob = persistent("bob");
+    guest_subscribe(bob, "$share/g/a", 2);
+    guest_t *alice = transient("alice");
+    guest_publish(alice, "a", "one", 2, false);
+    guest_publish(alice, "a", "two", 2, false);
+    ck_assert_str_eq(guest_next(bob), "PUBLISH a q2 one");
+    ck_assert_str_eq(guest_next(bob), "");
+    *carol = persistent("carol");
+    guest_subscribe(*carol, "$share/g/a", 2);
+    return bob;
+}
+
+static void given_once(gv_err_t fault)
+{
+    guest_t *carol = NULL;
+    guest_t *bob = begin_with_bob(&carol);
+    gv_mem_store_set_fault(house.store, fault, 100);
+    guest_leave(bob);
+    if (fault != GV_OK) {
+        house_pass(&house, 500);
+        ck_assert_str_eq(guest_next(carol), "");
+        gv_mem_store_set_fault(house.store, GV_OK, 0);
+        house_pass(&house, 5000);
+    }
+    ck_assert_str_eq(guest_next(carol), "PUBLISH a q2 two");
+    house_crash(&house, GV_MEM_CRASH_POWER, 0);
+    bob = persistent("bob");
+    ck_assert_str_eq(guest_next(bob), "PUBLISH a q2 dup one");
+    guest_ack(bob, GV_MQTT_PUBREC, bob->last_packet_id);
+    guest_ack(bob, GV_MQTT_PUBCOMP, bob->last_packet_id);
+    ck_assert_str_eq(guest_next(bob), "PUBREL 1 00");
+    ck_assert_str_eq(guest_next(bob), "");
+    carol = persistent("carol");
+    ck_assert_str_eq(guest_next(carol), "PUBLISH a q2 dup two");
+}
+
+static void given_at_once(void)
+{
+    given_once(GV_OK);
+}
+
+static void given_though_commits_fail(void)
+{
+    given_once(GV_ERR_IO);
+}
+
+START_TEST(a_message_that_is_given_away_is_with_one_of_them)
+{
+    for_each_size(given_at_once);
+    for_each_size(given_though_commits_fail);
+}
+END_TEST
+
+/* It comes back before anything is decided, and is sent what was lent when that has come back. */
+static void comes_back_meanwhile(void)
+{
+    guest_t *carol = NULL;
+    guest_t *bob = begin_with_bob(&carol);
+    house.is_store_slow = true;
+    guest_leave(bob);
+    house.limits.inflight_max = 8;
+    bob = persistent("bob");
+    guest_leave(carol);
+    gv_mem_store_set_fault(house.store, GV_ERR_IO, 100);
+    house.is_store_slow = false;
+    house_settle(&house);
+    gv_mem_store_set_fault(house.store, GV_OK, 0);
+    house_pass(&house, 5000);
+    ck_assert_str_eq(guest_next(bob), "PUBLISH a q2 dup one");
+    ck_assert_str_eq(guest_next(bob), "PUBLISH a q2 two");
+    ck_assert_str_eq(guest_next(bob), "");
+    carol = persistent("carol");
+    ck_assert_str_eq(guest_next(carol), "");
+}
+
+START_TEST(what_nobody_took_is_sent_to_who_has_come_back)
+{
+    for_each_size(comes_back_meanwhile);
+}
+END_TEST
+
 /* ---- a disk that is full -----------------------------------------------------------------------
  */
 
@@ -879,6 +967,8 @@ int main(void)
     tcase_add_test(tcase, a_member_whose_window_is_full_is_passed_over);
     tcase_add_test(tcase, a_message_that_nobody_comes_for_does_not_keep_the_log_from_shrinking);
     tcase_add_test(tcase, a_clean_start_is_answered_when_the_session_of_before_is_gone_for_good);
+    tcase_add_test(tcase, a_message_that_is_given_away_is_with_one_of_them);
+    tcase_add_test(tcase, what_nobody_took_is_sent_to_who_has_come_back);
     tcase_add_test(tcase, a_full_disk_refuses_and_loses_nothing);
     tcase_add_test(tcase, who_is_taken_over_before_his_connack_hears_nothing);
     tcase_add_test(tcase, a_message_refused_by_another_shard_is_refused);
