@@ -494,7 +494,8 @@ static void on_closed(gv_stream_t *stream, gv_err_t why)
     gv_bench_client_state_t state = client->state;
     client->state = GV_BENCH_CLOSED;
     if (state == GV_BENCH_CONNECTING) {
-        gv__bench_worker_note(worker, "cannot connect: %s", gv_err_text(why));
+        gv__bench_worker_note(worker, "cannot connect: %s",
+                              why == GV_ERR_CLOSED ? "refused, or no way there" : gv_err_text(why));
         gv_counter_add(&worker->counters.connect_failed, 1);
         gv__bench_worker_client_settled(worker);
     } else if (state == GV_BENCH_READY) {

@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -26,9 +27,14 @@ static bool is_given(const char *path)
 
 const char *gv__tls_error_text(const char *otherwise)
 {
+    /* Of a file that cannot be opened the last error only says that it was the system's. */
+    unsigned long first = ERR_peek_error();
     unsigned long code = ERR_peek_last_error();
     ERR_clear_error();
     const char *text = code != 0 ? ERR_reason_error_string(code) : NULL;
+    if (ERR_SYSTEM_ERROR(first)) {
+        text = strerrordesc_np(ERR_GET_REASON(first));
+    }
     return text != NULL ? text : otherwise;
 }
 

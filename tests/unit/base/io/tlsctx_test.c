@@ -23,12 +23,12 @@ START_TEST(what_an_operator_can_get_wrong_is_said_with_the_file)
         .role = GV_TLS_SERVER, .cert = files.server_cert, .key = files.server_key};
     gv_tlsctx_options_t bad = good;
     bad.cert = "/nowhere/cert.pem";
-    expect_refused(bad, "/nowhere/cert.pem");
+    expect_refused(bad, "'/nowhere/cert.pem': No such file or directory");
     bad.cert = files.server_key;
     expect_refused(bad, files.server_key);
     bad = good;
     bad.key = "/nowhere/key.pem";
-    expect_refused(bad, "/nowhere/key.pem");
+    expect_refused(bad, "'/nowhere/key.pem': No such file or directory");
     bad.key = files.client_key; /* somebody else's */
     expect_refused(bad, files.client_key);
     bad.key = "";
