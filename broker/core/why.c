@@ -6,7 +6,7 @@
 #include "broker/core/shard_p.h"
 
 #define TOPIC_LIMITS "longer than mqtt.topic_size_max, or more levels than mqtt.topic_levels_max"
-#define NO_ROOM      "there is no memory or disk left"
+#define NO_ROOM      "memory or disk is short on this node (node.memory_max, storage.map_size)"
 
 static const char *why_connack(unsigned reason)
 {
@@ -22,7 +22,7 @@ static const char *why_connack(unsigned reason)
     case GV_MQTT_PAYLOAD_FORMAT_INVALID:
         return "the payload of the will is not the UTF-8 it claims to be";
     case GV_MQTT_QUOTA_EXCEEDED:
-        return NO_ROOM;
+        return "more sessions than mqtt.sessions_max, or " NO_ROOM;
     case GV_MQTT_CONNECTION_RATE_EXCEEDED:
         return "more clients per second than mqtt.connect_rate; try again later";
     case GV_MQTT_USE_ANOTHER_SERVER:
