@@ -6,7 +6,7 @@
 #include "broker/core/shard_p.h"
 
 #define TOPIC_LIMITS "longer than mqtt.topic_size_max, or more levels than mqtt.topic_levels_max"
-#define NO_ROOM      "memory or disk is short (node.memory_max, storage.map_size)"
+#define NO_ROOM      "memory (node.memory_max) or disk is short"
 
 static const char *why_connack(unsigned reason)
 {
