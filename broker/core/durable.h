@@ -123,6 +123,9 @@ typedef enum gv_taken {
 /* The shard that was asked has answered. */
 void gv__loan_answered(gv_shard_t *shard, uint16_t by, const gv_entry_t *entry);
 
+/* The same of a member on another node: it has the message, or it was refused. */
+void gv__loan_confirmed(gv_shard_t *shard, const gv_ticket_t *loan, bool is_refused);
+
 /* The part that takes the message away from here is durable, or will not be. */
 void gv__loan_settled(gv_shard_t *shard, const gv_ticket_t *loan);
 void gv__loan_undone(gv_shard_t *shard, const gv_ticket_t *loan);

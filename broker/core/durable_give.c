@@ -11,8 +11,9 @@
  *   given    mark in our open part, joined  <----  the parcel comes back
  *   done, when both parts are durable
  *
- * With a session that ends there is no time for questions: its messages are put into the parts of
- * others at once, joined with the one in which it ends.
+ * From another node there is a confirmation when it has the message, and a crash in between leaves
+ * it with both.  With a session that ends there is no time for questions: its messages are put into
+ * the parts of others at once, joined with the one in which it ends.
  */
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
@@ -162,6 +163,7 @@ static void on_taken(gv_shard_t *shard, const gv_ticket_t *loan, gv_taken_t take
         lent_t lent = end_loan(shard, loan);
         if (lent.session != NULL && taken == GV_TAKEN_FOR_GOOD) {
             gv__durable_finish(lent.session, lent.number);
+            gv_journal_dirty(shard->journal, lent.session->durable, GV_DIRTY_STAGE);
         } else if (lent.session != NULL) {
             take_back(lent, taken == GV_TAKEN_NOT);
         }
@@ -188,6 +190,28 @@ void gv__loan_answered(gv_shard_t *shard, uint16_t by, const gv_entry_t *entry)
         taken = GV_TAKEN_REFUSED;
     }
     on_taken(shard, &entry->ticket, taken);
+}
+
+void gv__loan_confirmed(gv_shard_t *shard, const gv_ticket_t *loan, bool is_refused)
+{
+    on_taken(shard, loan, is_refused ? GV_TAKEN_REFUSED : GV_TAKEN_FOR_GOOD);
+}
+
+/* Through the hub, which answers when somebody has it, or nobody takes it. */
+static void give_to_node(gv_session_t *session, uint64_t number,
+                         const gv_waiting_message_t *message, gv_give_t why)
+{
+    gv_shard_t *shard = session->shard;
+    if (why == GV_GIVE_OVER) {
+        (void)gv__give_to_group(shard, &message->publish, message->share, NULL);
+        gv__durable_finish(session, number);
+        return;
+    }
+    gv_ticket_t loan = lend(session, number);
+    loan.is_loan = 1;
+    if (!gv__give_to_group(shard, &message->publish, message->share, &loan)) {
+        on_taken(shard, &loan, GV_TAKEN_REFUSED);
+    }
 }
 
 /*
@@ -266,8 +290,7 @@ static void give_away(gv_session_t *session, uint64_t number, gv_waiting_message
     gv_shard_t *shard = session->shard;
     const gv_matches_t *matches = &shard->matches;
     if (matches->hit_count == 0) {
-        (void)gv__give_to_group(shard, &message->publish, message->share, NULL); /* elsewhere */
-        gv__durable_finish(session, number);
+        give_to_node(session, number, message, why);
     } else if (why != GV_GIVE_OVER && matches->hits[0].shard != shard->index) {
         offer(session, number, &message->publish, why);
     } else {

@@ -32,7 +32,8 @@ typedef struct gv_ticket {
     uint32_t generation; /* of that index */
     uint32_t number;     /* of the publish on that connection */
     uint16_t shard;
-    uint16_t _reserved;
+    uint16_t
+        is_loan; /* it names a loan of that shard (durable_give.c), not a connection's publish */
 } gv_ticket_t;
 
 typedef enum gv_entry_kind {

@@ -300,6 +300,10 @@ void gv_shard_returned(gv_letter_t *letter)
 
 void gv__confirm_here(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason)
 {
+    if (ticket->is_loan != 0) {
+        gv__loan_confirmed(shard, ticket, gv_mqtt_reason_is_error(reason));
+        return;
+    }
     gv_client_t *client = connected_client(shard, ticket);
     if (client != NULL) {
         gv__acks_confirm(client, ticket->number, reason);

@@ -6,7 +6,7 @@ import time
 
 from client import Client
 from harness import case, check, main
-from rig import cluster, eventually, figure, machines, wait_tables
+from rig import cluster, eventually, figure, machines, wait_routes, wait_tables
 
 
 def join(node, group, topic_filter, qos, count):
@@ -136,6 +136,32 @@ def members_that_leave_are_passed_over():
         # The withdrawal is announced with a delay; the receiving node passes back what comes late.
         time.sleep(1)
         publish_and_count([publisher], stays, "job", 1, 0, 200)
+
+
+@case
+def what_a_stored_session_leaves_goes_to_one_elsewhere():
+    """What it has not begun; and with it stays what has been begun, at QoS 2."""
+    with cluster() as members:
+        n1, n2, _ = members
+        first = Client(n1, client_id="worker", clean=False)
+        first.subscribe("$share/crew/job/+", qos=2)
+        first.close()
+        wait_routes(members, {n1.name: 1})
+        publisher = Client(n1)
+        for one in [publisher.publish(f"job/{i}", b"%d" % i, 2) for i in range(300)]:
+            one.wait()
+        rest = join(n2, "crew", "job/+", 2, 1)
+        wait_routes(members, {n1.name: 1, n2.name: 1})
+        with Client(n1, client_id="worker", clean=False) as second:
+            check(second.is_resumed, "the session is gone")
+        eventually(lambda: len(numbers(rest)) > 0, 20, lambda: "nothing has been given away")
+        with Client(n1, client_id="worker", clean=False) as third:
+            eventually(lambda: set(numbers([second, third] + rest)) == set(range(300)), 20,
+                       lambda: f"{len(set(numbers([second, third] + rest)))} of 300 messages")
+            both = set(numbers([second, third])) & set(numbers(rest))
+            check(not both, f"{len(both)} messages reached two members")
+            check(len(set(numbers(rest))) == len(numbers(rest)), "some reached one twice")
+        figure(f"{len(numbers(rest))} of 300 messages were given away")
 
 
 @case
