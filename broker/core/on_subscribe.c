@@ -341,6 +341,11 @@ static gv_mqtt_reason_t unsubscribe(gv_client_t *client, const gv_mqtt_subscript
 
 gv_step_t gv__on_unsubscribe(gv_client_t *client, const gv_mqtt_frame_t *frame)
 {
+    if (client->subscribes_waiting > 0) {
+        /* Else SUBACK, and retained messages behind it, would follow UNSUBACK. */
+        gv__client_pause(client, GV_PAUSE_SUBSCRIBE);
+        return GV_STEP_AGAIN;
+    }
     if (must_wait(client)) {
         return GV_STEP_AGAIN;
     }

@@ -50,7 +50,7 @@ enum {
     GV_PAUSE_CONGESTION = 1, /* a subscriber of what it publishes is behind */
     GV_PAUSE_CREDIT = 2,     /* other threads are behind */
     GV_PAUSE_ACKS = 4,       /* as many publishes unacknowledged as we take */
-    GV_PAUSE_SUBSCRIBE = 8,  /* a SUBSCRIBE is on its way to the router; PUBLISH waits for it */
+    GV_PAUSE_SUBSCRIBE = 8,  /* PUBLISH or UNSUBSCRIBE waits for the SUBSCRIBE before it */
     GV_PAUSE_RATE = 16,      /* it has sent faster than it may */
     GV_PAUSE_OUTPUT = 32,    /* it does not read what we answer */
     GV_PAUSE_PASSWORD = 64,  /* its CONNECT waits until its password is checked */

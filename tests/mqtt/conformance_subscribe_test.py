@@ -204,6 +204,25 @@ def unsubscribe_compares_characters(t):
 
 
 @suite.test(v5="3.10.4-2", v311="3.10.4-2")
+def retained_messages_end_with_the_subscription(t):
+    base = t.topic()
+    publisher = t.connected()
+    for start in range(0, 4000, 200):
+        for i in range(start, start + 200):
+            publisher.send(mqtt.publish(t.version, f"{base}/{i}", "x", 1, i + 1, retain=True))
+        for _ in range(200):
+            publisher.expect(mqtt.PUBACK)
+    c = t.connected()
+    c.send(mqtt.subscribe(t.version, 1, [(f"{base}/+", 0)]))
+    c.send(mqtt.unsubscribe(t.version, 2, [f"{base}/+"]))
+    c.expect_among_messages(mqtt.SUBACK, packet_id=1)
+    while (packet := c.receive()).kind == mqtt.PUBLISH:
+        pass
+    equal(packet.kind, mqtt.UNSUBACK, "the answer after SUBACK")
+    c.expect_nothing()
+
+
+@suite.test(v5="3.10.4-2", v311="3.10.4-2")
 def nothing_new_after_unsubscribe(t):
     topic = t.topic()
     for text in (topic, topic + "/+", "$share/g/" + topic):
