@@ -15,7 +15,8 @@ static size_t round_up(size_t size)
 
 gv_parcel_t *gv_parcel_new(size_t capacity)
 {
-    gv_parcel_t *parcel = gv_try_alloc(sizeof(*parcel) + capacity);
+    size_t size = sizeof(gv_parcel_t) + capacity;
+    gv_parcel_t *parcel = capacity > GV_PARCEL_SIZE ? gv_try_alloc(size) : gv_xalloc(size);
     if (parcel == NULL) {
         return NULL;
     }

@@ -126,7 +126,11 @@ typedef struct gv_parcel {
     _Alignas(8) uint8_t data[];
 } gv_parcel_t;
 
-/* Room for capacity bytes of entries; GV_PARCEL_SIZE is the usual one.  NULL when out of memory. */
+/*
+ * Room for capacity bytes of entries; GV_PARCEL_SIZE is the usual one.  NULL when there is no
+ * memory for a larger one; usual ones are few, and carry what frees memory: the limit is not for
+ * them.
+ */
 gv_parcel_t *gv_parcel_new(size_t capacity);
 
 /* Drops references that entries hold. */

@@ -84,12 +84,24 @@ START_TEST(a_kept_message_goes_by_reference)
 }
 END_TEST
 
+START_TEST(the_limit_of_memory_is_for_large_parcels_only)
+{
+    gv_alloc_set_max(1);
+    ck_assert_ptr_null(gv_parcel_new(GV_PARCEL_SIZE + 1));
+    gv_parcel_t *parcel = gv_parcel_new(GV_PARCEL_SIZE);
+    ck_assert_ptr_nonnull(parcel);
+    gv_parcel_free(&parcel);
+    gv_alloc_set_max(0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("parcel");
     tcase_add_test(tc, entries_come_out_as_they_went_in);
     tcase_add_test(tc, a_full_parcel_takes_nothing_more_and_stays_whole);
     tcase_add_test(tc, a_kept_message_goes_by_reference);
+    tcase_add_test(tc, the_limit_of_memory_is_for_large_parcels_only);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
