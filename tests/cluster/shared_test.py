@@ -108,20 +108,23 @@ def what_a_dying_node_had_not_applied_goes_to_a_member_elsewhere():
     """Chosen while it was alive, frozen, then dead: the publisher's word is kept by another."""
     with cluster() as (n1, n2, n3):
         rest = join(n2, "crew", "job/+", 1, 1)
-        join(n3, "crew", "job/+", 1, 4)
+        frozen = join(n3, "crew", "job/+", 1, 4)
         publisher = Client(n1)
         n3.pause()
         pending = [publisher.publish(f"job/{i}", b"%d" % i, 1) for i in range(200)]
-        time.sleep(0.2)
-        waiting = n1.peers()["n3"]["queued_messages"]
-        check(waiting > 100, f"only {waiting} of 200 messages wait for the frozen node")
+        waiting = eventually(lambda: n1.peers()["n3"]["queued_messages"] > 100 and
+                             n1.peers()["n3"]["queued_messages"], 2,
+                             lambda: "most of 200 messages wait for the frozen node")
         n3.kill9()
         for one in pending:
             one.wait()
-        # All acknowledged: so all are with the member that is left.
-        eventually(lambda: len(numbers(rest)) >= 200, 10,
-                   lambda: f"200 messages reach the member on n2, {len(numbers(rest))} did")
-        check(sorted(numbers(rest)) == list(range(200)), "some reached it twice")
+        # All acknowledged: so all are with the member that is left, but for what a node on a busy
+        # machine has still done while it was being frozen.
+        early = set(numbers(frozen))
+        eventually(lambda: len(early | set(numbers(rest))) >= 200, 10, lambda:
+                   f"200 messages reach the member on n2 ({len(numbers(rest))}) or n3 ({len(early)})")
+        check(len(early) < 50, f"{len(early)} messages were taken by a frozen node")
+        check(len(numbers(rest)) == len(set(numbers(rest))), "some reached it twice")
         figure(f"{waiting} of 200 messages were for a node that died, and reached another")
 
 
