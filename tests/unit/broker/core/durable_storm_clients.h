@@ -114,7 +114,6 @@ static inline void lose(actor_t *actor)
         guest_t *guest = actor->guest;
         actor->guest = NULL;
         actor->packet_id = guest->next_packet_id;
-        actor->left_ms = house.now_ms;
         if (!guest->is_gone) {
             guest->is_gone = true;
             gv_client_closed(&guest->conn.client);

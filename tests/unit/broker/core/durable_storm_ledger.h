@@ -72,7 +72,6 @@ typedef struct actor {
     gv_mqtt_version_t version;
     presence_t presence;
     guest_t *guest;
-    uint64_t left_ms;
     uint64_t heard_ms;   /* when the last connection ended that got its CONNACK ... */
     uint32_t shortest_s; /* ... and the shortest expiry it has asked for since, and then */
     uint32_t expiry_s;   /* of this connection, or the last one */
@@ -172,7 +171,7 @@ static inline bool matches(unsigned filter, const message_t *message)
 static inline bool is_past(const actor_t *actor)
 {
     return actor->presence != HERE && actor->owned_s != GV_EXPIRY_NEVER &&
-           house.now_ms + 1000 >= actor->left_ms + (uint64_t)actor->owned_s * 1000;
+           house.now_ms + 1000 >= actor->heard_ms + (uint64_t)actor->owned_s * 1000;
 }
 
 /* Whom a message that is being published is owed to. */

@@ -62,7 +62,6 @@ static void fall(bool is_crash)
     for (size_t i = 0; i < ACTORS; i++) {
         if (actors[i].guest != NULL) {
             actors[i].packet_id = actors[i].guest->next_packet_id;
-            actors[i].left_ms = house.now_ms;
             actors[i].guest = NULL;
         }
         lose(&actors[i]);
