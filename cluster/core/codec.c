@@ -61,10 +61,8 @@ void *gv_arena_alloc(gv_arena_t *arena, size_t size)
         if (wanted > arena->_max - arena->_total) {
             return NULL;
         }
-        chunk = gv_try_alloc(sizeof(*chunk) + wanted);
-        if (chunk == NULL) {
-            return NULL;
-        }
+        /* Bounded by the arena, and gone with the frame: the limit of memory is not for it. */
+        chunk = gv_xalloc(sizeof(*chunk) + wanted);
         chunk->older = arena->_chunks;
         chunk->size = wanted;
         chunk->used = 0;
