@@ -87,6 +87,9 @@ START_TEST(machine_has_memory_and_this_process_some_of_it)
     uint64_t available = gv_os_memory_available();
     ck_assert_uint_gt(available, 16 * MIB);
     ck_assert_uint_lt(gv_os_memory_resident(), available);
+    if (gv_os_memory_resident() == 0) {
+        return; /* a sanitizer, whose own memory is beyond every limit */
+    }
     struct rlimit data = {.rlim_cur = 15 * MIB, .rlim_max = RLIM_INFINITY};
     ck_assert_int_eq(setrlimit(RLIMIT_DATA, &data), 0);
     ck_assert_uint_eq(gv_os_memory_available(), 15 * MIB);
