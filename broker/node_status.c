@@ -334,9 +334,6 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
 #define ADD(name_, help_, gauge_, value_) \
     out[n++] = (gv_status_counter_t){     \
         .name = (name_), .help = (help_), .is_gauge = (gauge_), .value = (value_)}
-    gv_os_memory_t memory = gv_os_memory();
-    ADD("memory_bytes", "resident memory of the process", true, memory.resident_bytes);
-    ADD("memory_peak_bytes", "the most it has been", true, memory.peak_bytes);
     ADD("router_filters", "distinct filters known", true, gv_counter_get(&hub->filters));
     ADD("router_bytes", "memory of the router", true, gv_counter_get(&hub->router_bytes));
     ADD("forwarded_total", "messages given to other nodes", false, gv_counter_get(&hub->forwarded));

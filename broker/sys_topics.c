@@ -25,6 +25,7 @@ struct gv_sys_topics {
     load_t loads[LOADS];
     uint64_t last_ms; /* 0: never */
     uint64_t clients_maximum;
+    uint64_t memory_maximum;
     uint64_t messages_sent; /* of the report under way: PUBLISH of all QoS */
 };
 
@@ -144,9 +145,12 @@ static void put_messages(report_t *report)
     put_number(report, "store/messages/count", stored);
     put_number(report, "store/messages/bytes",
                status->log.queued_bytes + counter_of(status, "retained_bytes"));
-    /* Not of the heap alone, but what people look at these two for. */
-    put_number(report, "heap/current", counter_of(status, "memory_bytes"));
-    put_number(report, "heap/maximum", counter_of(status, "memory_peak_bytes"));
+    gv_sys_topics_t *topics = report->topics;
+    if (status->memory.in_use_bytes > topics->memory_maximum) {
+        topics->memory_maximum = status->memory.in_use_bytes;
+    }
+    put_number(report, "heap/current", status->memory.in_use_bytes);
+    put_number(report, "heap/maximum", topics->memory_maximum);
 }
 
 static void advance(load_t *load, uint64_t now, double minutes)

@@ -2,7 +2,6 @@
 #include "base/io/os.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -79,33 +78,6 @@ uint32_t gv_os_cpu_count(void)
     /* More than 1024 processors do not fit into the set; ask the simpler question. */
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (uint32_t)online : 1;
-}
-
-gv_os_memory_t gv_os_memory(void)
-{
-    gv_os_memory_t memory = {0};
-    struct rusage usage;
-    if (getrusage(RUSAGE_SELF, &usage) == 0) {
-        memory.peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
-    }
-    char text[128];
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    ssize_t size = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
-    if (size > 0) {
-        text[size] = '\0';
-        unsigned long long pages = 0; /* the second number */
-        if (sscanf(text, "%*u %llu", &pages) == 1) {
-            memory.resident_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
-        }
-    }
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    /* The kernel keeps the two in different places, and the peak a little behind. */
-    if (memory.peak_bytes < memory.resident_bytes) {
-        memory.peak_bytes = memory.resident_bytes;
-    }
-    return memory;
 }
 
 uint64_t gv_os_raise_fd_limit(uint64_t wanted)

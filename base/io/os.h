@@ -33,13 +33,6 @@ uint32_t gv_os_cpu_count(void);
  */
 uint64_t gv_os_raise_fd_limit(uint64_t wanted);
 
-/* What this process takes of the machine's memory, now and at most; 0 where it is not told. */
-typedef struct gv_os_memory {
-    uint64_t resident_bytes;
-    uint64_t peak_bytes;
-} gv_os_memory_t;
-gv_os_memory_t gv_os_memory(void);
-
 /* This machine's name; "localhost" if it has none.  out_size at least 2; returns out. */
 const char *gv_os_hostname(char *out, size_t out_size);
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""$SYS/broker/...: Mosquitto's names and forms of values, and nobody else speaks there."""
+"""What a node tells of itself: $SYS/broker/... as Mosquitto does, /metrics as Prometheus takes it."""
 
 import pathlib
 import re
@@ -95,6 +95,28 @@ def numbers_are_those_of_what_happens():
     stays.disconnect()
     watcher.wait(lambda: has(clients__connected=2, clients__expired=1, clients__total=2,
                              shared_subscriptions__count=0), "a session that expires")
+
+
+@case
+def metrics_are_what_prometheus_takes():
+    node = Node().start()
+    status, text = node.http("/metrics")
+    check_equal(status, 200, "status")
+    families, series, family = {}, set(), None
+    for line in text.decode().splitlines():
+        if line.startswith("# HELP "):
+            family = line.split()[2]
+            check(family not in families, f"{family} is there twice")
+        elif line.startswith("# TYPE "):
+            check_equal(line.split()[2], family, "the family of TYPE")
+            families[family] = line.split()[3]
+            check_equal(families[family] == "counter", family.endswith("_total"), family)
+        else:
+            parts = re.fullmatch(r'(\w+)(\{(?:\w+="[^"\\\n]*",?)+\})? ([-+.0-9e]+)', line)
+            check(parts is not None and parts[1] == family, line)
+            check(parts.groups()[:2] not in series, f"twice: {line}")
+            series.add(parts.groups()[:2])
+    check(len(series) > 80, f"only {len(series)} series")
 
 
 @case

@@ -61,26 +61,6 @@ START_TEST(machine_has_processors_and_a_name)
 }
 END_TEST
 
-START_TEST(memory_that_is_used_is_told)
-{
-    enum {
-        SIZE = 64 << 20
-    };
-    gv_os_memory_t before = gv_os_memory();
-    ck_assert_uint_gt(before.resident_bytes, 0);
-    char *block = malloc(SIZE);
-    ck_assert_ptr_nonnull(block);
-    for (size_t i = 0; i < SIZE; i += 512) {
-        ((volatile char *)block)[i] = 1;
-    }
-    gv_os_memory_t with = gv_os_memory();
-    ck_assert_uint_ge(with.resident_bytes, before.resident_bytes + SIZE / 2);
-    ck_assert_uint_ge(with.peak_bytes, with.resident_bytes);
-    free(block);
-    ck_assert_uint_ge(gv_os_memory().peak_bytes, before.resident_bytes + SIZE / 2);
-}
-END_TEST
-
 START_TEST(writing_to_a_closed_pipe_is_an_error_and_no_signal)
 {
     gv_os_ignore_sigpipe();
@@ -136,7 +116,6 @@ int main(void)
     tcase_add_test(tc, random_bytes_differ_and_fill_everything);
     tcase_add_test(tc, descriptor_limit_is_raised_as_far_as_allowed);
     tcase_add_test(tc, machine_has_processors_and_a_name);
-    tcase_add_test(tc, memory_that_is_used_is_told);
     tcase_add_test(tc, writing_to_a_closed_pipe_is_an_error_and_no_signal);
     tcase_add_test(tc, signals_that_are_held_come_when_they_are_released);
     tcase_add_test(tc, codes_of_the_system_and_of_libuv_are_translated);
