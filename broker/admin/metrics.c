@@ -180,6 +180,8 @@ static void put_log(gv_text_t *out, const gv_status_log_t *log)
         log->queued_bytes);
     one(out, "log_pending_bytes", true, "Bytes that are not durable yet.", log->pending_bytes);
     one(out, "log_segments", true, "Segments of the message log.", log->segments);
+    one(out, "log_head", true, "Number of its oldest segment; 0: there is none.", log->head);
+    one(out, "log_tail", true, "Number of its newest segment.", log->tail);
     one(out, "log_bytes", true, "Bytes of the message log.", log->bytes);
     one(out, "log_live_bytes", true, "Of these, still needed (estimate).", log->live_bytes);
     one(out, "log_memory_bytes", true, "Segments kept in memory.", log->memory_bytes);

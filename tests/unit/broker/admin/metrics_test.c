@@ -36,6 +36,8 @@ START_TEST(samples_have_their_values_and_labels)
     assert_line(got, "grapevine_loop_lag_seconds{shard=\"1\"} 0.000000000");
     assert_line(got, "grapevine_memory_bytes{kind=\"sessions\"} 800000");
     assert_line(got, "grapevine_memory_in_use_bytes 830000");
+    assert_line(got, "grapevine_log_head 5");
+    assert_line(got, "grapevine_log_tail 9");
     assert_line(got, "grapevine_memory_scarce 1");
     assert_line(got, "grapevine_memory_critical 0");
     assert_line(got, "grapevine_memory_scarce_total 3");

@@ -83,7 +83,7 @@ static const gv_status_t sample = {
     .shard_count = 2,
     .listeners = sample_listeners,
     .listener_count = 1,
-    .log = {.live_bytes = 77, .restored_ms = 12},
+    .log = {.live_bytes = 77, .head = 5, .tail = 9, .restored_ms = 12},
     .memory = {.state = "scarce",
                .is_scarce = true,
                .max_bytes = 1000000,
