@@ -51,6 +51,7 @@ static const gv_drain_ops_t ops = {.begin = begin, .end = end, .arg = (void *)(u
 
 static void open_admin(void)
 {
+    gv_loop_assert_current(loop);
     rig_open_admin();
     gv_admin_add_drain_routes(admin, &ops);
 }

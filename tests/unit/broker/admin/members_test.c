@@ -39,6 +39,7 @@ static const gv_members_ops_t ops = {
 
 static void open_admin(void)
 {
+    gv_loop_assert_current(loop);
     rig_open_admin();
     gv_admin_add_member_routes(admin, &ops);
 }

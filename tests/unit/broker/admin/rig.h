@@ -59,6 +59,7 @@ static inline void rig_stop_loop(void)
 /* For on_loop_do(). */
 static inline void rig_open_admin(void)
 {
+    gv_loop_assert_current(loop);
     gv_error_text_t error;
     const gv_admin_options_t options = {.address = "127.0.0.1:0"};
     ck_assert_int_eq(gv_admin_open(loop, &options, &admin, &error), GV_OK);
@@ -66,6 +67,7 @@ static inline void rig_open_admin(void)
 
 static inline void rig_close_admin(void)
 {
+    gv_loop_assert_current(loop);
     gv_admin_close(&admin);
 }
 

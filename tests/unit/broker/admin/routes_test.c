@@ -47,6 +47,7 @@ static void expect(const char *path, const char *status, const char *part)
 
 static void open_admin(void)
 {
+    gv_loop_assert_current(loop);
     rig_open_admin();
     gv_admin_add_status_routes(admin, &source);
     current = sample;
