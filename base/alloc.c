@@ -11,6 +11,9 @@
 /* What the allocator keeps beside a block. */
 #define BLOCK_HEAD 8
 
+/* What is not larger may go a quarter above the limit [bytes]. */
+#define SMALL_MAX 16384
+
 /* So much may gather in a thread before the sum is told [bytes]. */
 #define UNTOLD_MAX ((int64_t)65536)
 
@@ -120,7 +123,8 @@ void gv_alloc_set_max(uint64_t bytes)
 static bool is_too_much(size_t more)
 {
     uint64_t max = atomic_load_explicit(&sum_max, memory_order_relaxed);
-    return max != 0 && gv_alloc_in_use() + more > max;
+    uint64_t reserve = more <= SMALL_MAX ? max / 4 : 0;
+    return max != 0 && gv_alloc_in_use() + more > max + reserve;
 }
 
 /* ---- memory --------------------------------------------------------------------------------- */

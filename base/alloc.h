@@ -107,5 +107,9 @@ uint64_t gv_alloc_in_use_for(gv_memory_kind_t kind);
 /* "sessions" */
 const char *gv_memory_kind_name(gv_memory_kind_t kind);
 
-/* gv_try_... refuses what would bring the sum above this [bytes]; 0, as at first: nothing. */
+/*
+ * gv_try_... refuses what would bring the sum above this [bytes]; 0, as at first: nothing.  Up to a
+ * quarter above, small requests are granted: who sends half a packet at the wrong moment does not
+ * lose its connection for what others hold.
+ */
 void gv_alloc_set_max(uint64_t bytes);

@@ -254,7 +254,10 @@ static void on_closed(gv_stream_t *stream, gv_err_t why)
     connection_t *connection = connection_of(stream);
     gv_loop_t *loop = gv_stream_loop(stream);
     gv_loop_assert_current(loop);
-    (void)why; /* to the core all ends are the same */
+    if (why == GV_ERR_NOMEM) { /* to the core all ends are the same */
+        gv_log_peer(GV_LOG_WARN, "input_not_kept", "peer='%s' reason='%s'", connection->conn.peer,
+                    gv_err_text(why));
+    }
     if (connection->moving != NULL) {
         leave_frontend(connection);
         hand_over(connection);

@@ -166,8 +166,14 @@ START_TEST(above_the_limit_what_peers_ask_for_is_refused_and_what_is_ours_is_not
     ck_assert_ptr_nonnull(half);
     ck_assert_ptr_null(gv_try_alloc(6 << 20));
     ck_assert_ptr_null(gv_try_realloc(half, 12 << 20));
-    void *ours = gv_xalloc(6 << 20);
-    ck_assert_ptr_null(gv_try_alloc(1));
+    void *ours = gv_xalloc(5 << 20);
+    ck_assert_ptr_null(gv_try_alloc(1 << 20));
+    void *small = gv_try_alloc(16384);
+    ck_assert_ptr_nonnull(small);
+    gv_free(small);
+    void *more = gv_xalloc(4 << 20);
+    ck_assert_ptr_null(gv_try_alloc(1)); /* a quarter above, and more */
+    gv_free(more);
     half = gv_try_realloc(half, 1 << 20); /* giving back is always right */
     ck_assert_ptr_nonnull(half);
     gv_free(ours);
