@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define GV_MEMORY_OF GV_MEMORY_SESSIONS
+
 #include "broker/core/dues.h"
 
 #include "base/alloc.h"
@@ -93,7 +95,7 @@ void gv_dues_drop(gv_dues_t *dues, gv_session_t *session)
 
 gv_session_t *gv_dues_take(gv_dues_t *dues, uint64_t now_ms)
 {
-    if (gv_dues_next_ms(dues) > now_ms || dues->_count == 0) {
+    if (dues->_count == 0 || dues->_heap[0].at_ms > now_ms) {
         return NULL;
     }
     gv_session_t *session = dues->_heap[0].session;

@@ -196,10 +196,10 @@ void gv__durable_change_again(gv_shard_t *shard, gv_change_t what, uint64_t uid,
     } else if (session != NULL) {
         put_session(session, session->durable->is_stored_left);
     } else {
-        const gv_session_t *now = gv_session_find(shard, text);
+        gv_session_t *now = gv_session_find(shard, text);
         delete_session(shard, uid, text);
         if (now != NULL && now->durable != NULL) {
-            put_session(gv_session_find(shard, text), now->durable->is_stored_left);
+            put_session(now, now->durable->is_stored_left);
         }
     }
 }

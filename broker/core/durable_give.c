@@ -37,8 +37,12 @@ typedef struct lent {
     uint64_t number;
 } lent_t;
 
-static lent_t lent_of(gv_shard_t *shard, const gv_loan_t *loan)
+static lent_t lent_by(gv_shard_t *shard, const gv_ticket_t *ticket)
 {
+    const gv_loan_t *loan = gv_loans_find(&shard->loans, ticket->client, ticket->generation);
+    if (loan == NULL) {
+        return (lent_t){.session = NULL};
+    }
     lent_t lent = {.session = gv__durable_session(shard, loan->uid), .number = loan->number};
     if (lent.session != NULL) {
         const gv_backlog_entry_t *entry =
@@ -52,12 +56,11 @@ static lent_t lent_of(gv_shard_t *shard, const gv_loan_t *loan)
 /* The loan's message; the loan ends. */
 static lent_t end_loan(gv_shard_t *shard, const gv_ticket_t *ticket)
 {
+    lent_t lent = lent_by(shard, ticket);
     gv_loan_t *loan = gv_loans_find(&shard->loans, ticket->client, ticket->generation);
-    if (loan == NULL) {
-        return (lent_t){.session = NULL};
+    if (loan != NULL) {
+        gv_loans_end(&shard->loans, loan);
     }
-    lent_t lent = lent_of(shard, loan);
-    gv_loans_end(&shard->loans, loan);
     return lent;
 }
 
@@ -81,8 +84,7 @@ void gv__loan_settled(gv_shard_t *shard, const gv_ticket_t *ticket)
 
 void gv__loan_undone(gv_shard_t *shard, const gv_ticket_t *ticket)
 {
-    const gv_loan_t *loan = gv_loans_find(&shard->loans, ticket->client, ticket->generation);
-    lent_t lent = loan != NULL ? lent_of(shard, loan) : (lent_t){.session = NULL};
+    lent_t lent = lent_by(shard, ticket);
     if (lent.session != NULL) {
         gv_durable_t *durable = lent.session->durable;
         gv_backlog_set_given(&durable->backlog, lent.number, false);
@@ -169,8 +171,7 @@ static void on_taken(gv_shard_t *shard, const gv_ticket_t *loan, gv_taken_t take
         }
         return;
     }
-    const gv_loan_t *found = gv_loans_find(&shard->loans, loan->client, loan->generation);
-    lent_t lent = found != NULL ? lent_of(shard, found) : (lent_t){.session = NULL};
+    lent_t lent = lent_by(shard, loan);
     if (lent.session != NULL) {
         give(&lent, loan);
     } else {
