@@ -63,6 +63,17 @@ uint64_t gv_histogram_sum(const gv_histogram_t *histogram)
     return gv_counter_get(&histogram->_sum);
 }
 
+uint64_t gv_histogram_below(const gv_histogram_t *histogram, unsigned power)
+{
+    GV_ASSERT(power >= SUB_BITS && power <= 63);
+    uint64_t count = 0;
+    unsigned end = bucket_of((uint64_t)1 << power);
+    for (unsigned bucket = 0; bucket < end; bucket++) {
+        count += gv_counter_get(&histogram->_count[bucket]);
+    }
+    return count;
+}
+
 uint64_t gv_histogram_quantile(const gv_histogram_t *histogram, uint32_t per_mille)
 {
     GV_ASSERT(per_mille <= 1000);

@@ -57,5 +57,8 @@ void gv_histogram_merge(gv_histogram_t *to, const gv_histogram_t *from);
 uint64_t gv_histogram_count(const gv_histogram_t *histogram);
 uint64_t gv_histogram_sum(const gv_histogram_t *histogram);
 
+/* How many values are below 2^power; power is 2 to 63. */
+uint64_t gv_histogram_below(const gv_histogram_t *histogram, unsigned power);
+
 /* The upper edge of the bucket in which the given quantile (0..1000 per mille) lies; 0 if empty. */
 uint64_t gv_histogram_quantile(const gv_histogram_t *histogram, uint32_t per_mille);

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "broker/admin/status.h"
 #include "proto/mqtt/utf8.h"
+#include "storage/lmdb_store.h"
 
 typedef struct check {
     gv_config_t *config;
@@ -181,6 +182,25 @@ static void check_cluster(const check_t *check)
     }
 }
 
+static void check_storage(const check_t *check)
+{
+    const gv_config_t *config = check->config;
+    bool is_given = config->storage.reserve != 0;
+    uint64_t reserve =
+        is_given ? config->storage.reserve : gv_lmdb_reserve_default(config->storage.map_size);
+    if (reserve <= config->storage.map_size / 2) {
+        return;
+    }
+    if (is_given) {
+        complain(check, "storage.reserve", "more than half of storage.map_size");
+    } else {
+        complain(check, "storage.map_size",
+                 "too small for the reserve of %llu MiB; expected twice of that, or a smaller "
+                 "storage.reserve",
+                 (unsigned long long)(reserve >> 20));
+    }
+}
+
 void gv__config_check(gv_config_t *config, gv__config_complain_t *complain_cb, void *arg)
 {
     GV_ASSERT(config != NULL);
@@ -192,6 +212,7 @@ void gv__config_check(gv_config_t *config, gv__config_complain_t *complain_cb, v
     check_duplicates(&check);
     check_tls(&check);
     check_cluster(&check);
+    check_storage(&check);
     if (config->admin.token_always && config->admin.token[0] == '\0') {
         complain(&check, "admin.token_always", "true without a token; expected admin.token");
     }

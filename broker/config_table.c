@@ -124,8 +124,12 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "silence after which a node that nobody else hears is dead"},
     {.key = "cluster.suback_wait_ms", MILLIS(cluster.suback_wait_ms, 0, 60 * SECOND), .fallback = "500",
      .doc = "longest wait for the other nodes to confirm a subscription before its SUBACK"},
+    {.key = "cluster.ready_wait_ms", MILLIS(cluster.ready_wait_ms, 0, 10 * 60 * SECOND), .fallback = "5000",
+     .doc = "longest wait, at the start, for the routes of the other nodes before clients are taken; 0: none"},
     {.key = "cluster.forget_after", SECONDS(cluster.forget_after_ms, 60 * SECOND, 3650 * DAY), .fallback = "24h",
      .doc = "time after which a dead node is forgotten"},
+    {.key = "cluster.outbox_bytes_max", SIZE(cluster.outbox_bytes_max, 0, TIB), .fallback = "1GiB",
+     .doc = "messages kept on disk for a node that is away; more are refused"},
 
     {.key = "admin.listen", ADDRESS(admin.listen, 18083), .fallback = "127.0.0.1:18083",
      .doc = "HOST:PORT of the admin HTTP server; empty: none"},

@@ -281,6 +281,7 @@ void gv__node_stop(gv_node_t *node)
         }
     }
     gv_timer_stop(&node->end_timer);
+    gv__node_listeners_close(node);
     node->is_stopping = true;
     gv__node_stop_if_idle(node);
 }
@@ -375,7 +376,7 @@ static void on_main_start(gv_letter_t *letter)
         gv__node_give_up(node);
         return;
     }
-    gv__node_listeners_open(node);
+    gv__node_listeners_start(node);
     gv__node_sys_start(node);
     gv__node_memory_start(node);
     gv_log_info("started", "node='%s' version='%s' shards=%u start=%llu", node->identity.node_name,
@@ -411,6 +412,7 @@ static void stop_threads(gv_node_t *node)
     for (uint16_t i = 0; i < node->shard_count; i++) {
         gv_shard_finish(node->shards[i].shard);
     }
+    gv_hub_finish(node->hub);
 }
 
 gv_err_t gv_node_run(gv_node_t *node)

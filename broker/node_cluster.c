@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "broker/node_p.h"
+#include "storage/post.h"
 
 /* ---- hub -> cluster ---------------------------------------------------------------------------
  */
@@ -41,6 +42,13 @@ static void pause_credit(void *arg, bool is_paused)
     gv_node_t *node = arg;
     gv_loop_assert_current(node->cluster_loop);
     gv_cluster_pause_credit(node->cluster, is_paused);
+}
+
+static gv_node_id_t node_id(void *arg, gv_node_index_t index)
+{
+    const gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    return gv_cluster_node_id(node->cluster, index);
 }
 
 /* ---- cluster -> hub ---------------------------------------------------------------------------
@@ -93,6 +101,9 @@ static void on_turn_end(gv_job_t *job)
     if (node->cluster != NULL) {
         atomic_store_explicit(&node->is_cluster_synced, gv_cluster_is_synced(node->cluster),
                               memory_order_relaxed);
+        if (!node->is_arrival_told && gv_cluster_has_arrived(node->cluster)) {
+            gv__node_tell_arrival(node);
+        }
     }
 }
 
@@ -153,6 +164,11 @@ static void new_hub(gv_node_t *node)
         .random_seed = random_seed,
         .router = node->router,
         .nodes_alive = &node->nodes_alive,
+        .nodes_away = &node->nodes_away,
+        .store = node->store,
+        .store_post = gv_store_post_to_loop,
+        .store_post_arg = node->cluster_loop,
+        .outbox_bytes_max = node->config->cluster.outbox_bytes_max,
         .ports =
             {
                 .arg = node,
@@ -160,6 +176,7 @@ static void new_hub(gv_node_t *node)
                 .read_begin = gv__node_read_begin,
                 .read_end = gv__node_read_end,
                 .monotonic_ms = gv__node_monotonic_ms,
+                .realtime_ms = gv__node_realtime_ms,
             },
     };
     gv_hub_new(&options, &node->hub);
@@ -251,6 +268,7 @@ void gv__node_connect_threads(gv_node_t *node)
         .publish = publish,
         .applied = applied,
         .pause_credit = pause_credit,
+        .node_id = node_id,
     };
     gv_hub_connect(node->hub, receivers, node->cluster != NULL ? &cluster : NULL);
 }

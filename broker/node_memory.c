@@ -86,6 +86,7 @@ static void on_memory_timer(gv_timer_t *timer)
 void gv__node_memory_start(gv_node_t *node)
 {
     gv_loop_assert_current(node->main_loop);
+    atomic_store_explicit(&node->resident_bytes, gv_os_memory_resident(), memory_order_relaxed);
     gv_timer_init(&node->memory_timer, on_memory_timer);
     gv_loop_timer_start(node->main_loop, &node->memory_timer, LOOK_MS);
 }

@@ -64,6 +64,7 @@ struct gv_node {
     gv_passwords_t *passwords;
     gv_router_t *router;
     _Atomic uint64_t nodes_alive;
+    _Atomic uint64_t nodes_away;
 
     gv_loop_t *main_loop;
     gv_admin_t *admin;
@@ -96,6 +97,11 @@ struct gv_node {
     uint16_t shard_count;
     gv_loop_t **shard_loops;
     gv_listeners_t *listeners;
+    gv_letter_t arrival_letter; /* cluster loop -> main loop */
+    gv_timer_t ready_timer;
+    bool is_arrival_told; /* the cluster loop's */
+    bool has_arrived;     /* in step with the other nodes, once; the main loop's, as is the next */
+    bool is_waiting;      /* for that; no listener is open yet */
     gv_letter_t *late_letters; /* to loops that are freed; the end only */
 
     /* Written by one thread each, read by the admin port. */
@@ -128,10 +134,15 @@ void gv__node_stop_if_idle(gv_node_t *node);
 
 /* Binds all addresses; nothing is accepted yet. */
 GV_MUST_USE gv_err_t gv__node_listeners_new(gv_node_t *node, gv_error_text_t *error);
-/* Begins to accept, on all shards.  Main loop. */
-void gv__node_listeners_open(gv_node_t *node);
-/* No new connections from now on.  Main loop. */
+/*
+ * Begins to accept, on all shards, when this node is in step with the others: at once if there are
+ * none to wait for, and after cluster.ready_wait_ms in any case.  Main loop.
+ */
+void gv__node_listeners_start(gv_node_t *node);
+/* In step with the others, for the first time: tells the main loop.  Cluster loop. */
+void gv__node_tell_arrival(gv_node_t *node);
 void gv__node_listeners_reload(gv_node_t *node); /* certificates */
+/* No new connections from now on, also none that are being waited with.  Main loop. */
 void gv__node_listeners_close(gv_node_t *node);
 void gv__node_listeners_free(gv_node_t *node);
 /* For status; the array is the caller's to free. */
@@ -154,6 +165,7 @@ void gv__node_post(void *arg, uint16_t to, gv_letter_t *letter);
 void gv__node_read_begin(void *arg);
 void gv__node_read_end(void *arg);
 uint64_t gv__node_monotonic_ms(void *arg);
+uint64_t gv__node_realtime_ms(void *arg);
 
 /* Loads retained messages and sessions from the store into their shards. */
 GV_MUST_USE gv_err_t gv__node_load(gv_node_t *node, gv_error_text_t *error);

@@ -60,7 +60,7 @@ static void shard_post(void *arg, uint16_t to, gv_letter_t *letter)
     gv__node_post(((gv_node_shard_t *)arg)->node, to, letter);
 }
 
-static uint64_t shard_realtime_ms(void *arg)
+uint64_t gv__node_realtime_ms(void *arg)
 {
     (void)arg;
     return gv_clock_realtime_ms(gv_os_clock());
@@ -110,6 +110,9 @@ gv_err_t gv__node_load(gv_node_t *node, gv_error_text_t *error)
     if (err == GV_OK) {
         err = gv_restore(shards, node->shard_count, node->hub, &node->log, node->store,
                          &node->restored);
+    }
+    if (err == GV_OK) {
+        err = gv_hub_restore_outbox(node->hub);
     }
     if (err != GV_OK) {
         (void)snprintf(error->text, sizeof(error->text), "cannot read the store in '%s': %s",
@@ -257,6 +260,7 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
         .limits = &shard->limits,
         .router = node->router,
         .nodes_alive = &node->nodes_alive,
+        .nodes_away = &node->nodes_away,
         .connects = &node->connects,
         .retained_total = &node->retained_total,
         .memory = &node->memory,
@@ -282,7 +286,7 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
                 .read_end = gv__node_read_end,
                 .monotonic_ms = gv__node_monotonic_ms,
                 .presence = on_presence,
-                .realtime_ms = shard_realtime_ms,
+                .realtime_ms = gv__node_realtime_ms,
                 .conn = gv_frontend_ports(),
                 .auth = gv_auth_ports(&shard->auth),
             },

@@ -231,6 +231,8 @@ static gv_status_node_t node_of(const gv_cluster_status_t *cluster, size_t i, co
         .route_bytes = member->member.table_bytes,
         .forward_queued_messages = member->member.forward_queued_messages,
         .forward_queued_bytes = member->member.forward_queued_bytes,
+        .outbox_messages = member->outbox_messages,
+        .outbox_bytes = member->outbox_bytes,
         .view_age_ms = member->member.view_age_ms,
     };
 }
@@ -286,7 +288,9 @@ static size_t fill_not_ready(const gv_node_t *node, const char **reasons)
     if (node->is_draining) {
         reasons[count++] = "draining";
     }
-    if (!gv_listeners_are_open(node->listeners)) {
+    if (node->is_waiting) {
+        reasons[count++] = "clients are not taken before the other nodes have answered";
+    } else if (!gv_listeners_are_open(node->listeners)) {
         reasons[count++] = "listeners are not open yet";
     }
     if (node->cluster != NULL &&
@@ -297,13 +301,21 @@ static size_t fill_not_ready(const gv_node_t *node, const char **reasons)
 }
 
 enum {
-    MORE_COUNTERS = 32
+    MORE_COUNTERS = 44
 };
 
 static gv_status_times_t times_of(const gv_histogram_t *histogram)
 {
-    return (gv_status_times_t){.p50_ns = gv_histogram_quantile(histogram, 500),
-                               .p99_ns = gv_histogram_quantile(histogram, 990)};
+    gv_histogram_t now = {0}; /* it goes on while we count */
+    gv_histogram_merge(&now, histogram);
+    gv_status_times_t times = {.p50_ns = gv_histogram_quantile(&now, 500),
+                               .p99_ns = gv_histogram_quantile(&now, 990),
+                               .count = gv_histogram_count(&now),
+                               .sum_ns = gv_histogram_sum(&now)};
+    for (unsigned i = 0; i < GV_STATUS_TIME_BUCKETS; i++) {
+        times.below[i] = gv_histogram_below(&now, GV_STATUS_TIME_FIRST + i);
+    }
+    return times;
 }
 
 static gv_status_storage_t storage_of(const gv_store_t *store)
@@ -341,6 +353,22 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
         gv_counter_get(&hub->received));
     ADD("forward_gone_total", "messages for nodes that were gone", false,
         gv_counter_get(&hub->forward_gone));
+    ADD("forward_in_doubt_total",
+        "messages of QoS 2 refused because the node they were sent to died", false,
+        gv_counter_get(&hub->forward_in_doubt));
+    const gv_outbox_stats_t *outbox = gv_outbox_stats(gv_hub_outbox(node->hub));
+    ADD("outbox_messages", "messages on disk for nodes that are away", true,
+        gv_counter_get(&outbox->messages));
+    ADD("outbox_bytes", "bytes of them", true, gv_counter_get(&outbox->bytes));
+    ADD("outbox_stored_total", "messages kept for nodes that were away", false,
+        gv_counter_get(&outbox->stored));
+    ADD("outbox_sent_total", "of these, that have arrived", false, gv_counter_get(&outbox->sent));
+    ADD("outbox_refused_total", "messages refused because there was no room to keep them", false,
+        gv_counter_get(&outbox->refused));
+    ADD("outbox_expired_total", "kept messages that expired", false,
+        gv_counter_get(&outbox->expired));
+    ADD("outbox_lost_total", "kept messages of nodes that were forgotten, or damaged", false,
+        gv_counter_get(&outbox->lost));
     ADD("forward_refused_total", "messages refused because the queue for a node was full", false,
         gv_counter_get(&hub->forward_full));
     ADD("forward_no_room_total", "messages refused because another node had no room for them",
@@ -364,7 +392,7 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
     if (cluster != NULL) {
         ADD("cluster_qos0_dropped_total", "QoS 0 messages for other nodes dropped", false,
             cluster->core.qos0_dropped_no_path + cluster->core.qos0_dropped_no_credit +
-                cluster->core.qos0_dropped_incomplete);
+                cluster->core.qos0_dropped_incomplete + cluster->core.qos0_dropped_late);
         ADD("cluster_forwards_resent_total", "messages sent to another node again", false,
             cluster->core.forwards_resent);
         ADD("cluster_forwards_relayed_total", "frames passed on for others", false,
@@ -514,6 +542,11 @@ static void on_asked(gv_letter_t *letter)
     gv_node_t *node = inquiry->node;
     gv_loop_assert_current(node->cluster_loop);
     gv_cluster_status_new(node->cluster, &inquiry->cluster);
+    for (size_t i = 0; i < inquiry->cluster->member_count; i++) {
+        gv_cluster_member_t *member = &inquiry->cluster->members[i];
+        gv_outbox_waiting(gv_hub_outbox(node->hub), member->index, &member->outbox_messages,
+                          &member->outbox_bytes);
+    }
     inquiry->letter.deliver = on_back;
     gv_loop_send(node->main_loop, &inquiry->letter);
 }

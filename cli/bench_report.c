@@ -107,6 +107,7 @@ static json_t *messages_part(const gv_bench_result_t *result)
     set_number(part, "seconds", span);
     set_number(part, "sent_per_second", ratio((double)(to->sent - from->sent), span));
     set_number(part, "received_per_second", ratio((double)(to->received - from->received), span));
+    set_number(part, "acknowledged_per_second", ratio((double)(to->acked - from->acked), span));
     set_count(part, "sent", end->sent);
     set_count(part, "acknowledged", end->acked);
     set_count(part, "refused", end->refused);
@@ -156,7 +157,7 @@ static json_t *broker_part(const gv_bench_options_t *options, const gv_bench_res
     }
     double used = seconds(from->broker.cpu_ns, to->broker.cpu_ns);
     set_number(part, "cpu_percent", 100 * ratio(used, seconds(from->at_ns, to->at_ns)));
-    if (gv_bench_has_messages(options)) {
+    if (gv_bench_has_messages(options) && options->subscribers > 0) {
         set_number(part, "cpu_us_per_message",
                    cpu_us_per_message(result, from->broker.cpu_ns, end->broker.cpu_ns));
     }
@@ -171,7 +172,7 @@ static json_t *generator_part(const gv_bench_options_t *options, const gv_bench_
     json_t *part = json_object();
     double used = seconds(from->own_cpu_ns, to->own_cpu_ns);
     set_number(part, "cpu_percent", 100 * ratio(used, seconds(from->at_ns, to->at_ns)));
-    if (gv_bench_has_messages(options)) {
+    if (gv_bench_has_messages(options) && options->subscribers > 0) {
         set_number(part, "cpu_us_per_message",
                    cpu_us_per_message(result, from->own_cpu_ns, end->own_cpu_ns));
     }
@@ -230,9 +231,9 @@ static void print_messages(const json_t *report, gv_text_t *out)
     if (part == NULL) {
         return;
     }
-    gv_text_add(out, "messages: %.0f sent/s, %.0f received/s in %.1f s\n",
-                real_at(part, "sent_per_second"), real_at(part, "received_per_second"),
-                real_at(part, "seconds"));
+    gv_text_add(out, "messages: %.0f sent/s, %.0f acknowledged/s, %.0f received/s in %.1f s\n",
+                real_at(part, "sent_per_second"), real_at(part, "acknowledged_per_second"),
+                real_at(part, "received_per_second"), real_at(part, "seconds"));
     gv_text_add(out,
                 "  sent %lld  acknowledged %lld  refused %lld  received %lld  lost %lld  "
                 "duplicates %lld  late %lld  strays %lld\n",

@@ -196,6 +196,7 @@ static void print_status(const json_t *status, gv_text_t *out)
     add_number(&table, "routes", status, "routes");
     add_number(&table, "retained", status, "retained");
     add_number(&table, "queued", status, "queued_messages");
+    add_number(&table, "outbox", status, "counters.outbox_messages");
     add_by_qos(&table, "received", status, "messages.received");
     add_by_qos(&table, "sent", status, "messages.sent");
     add_drops(&table, status);

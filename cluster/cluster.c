@@ -351,8 +351,23 @@ gv_node_index_t gv_cluster_index_of(const gv_cluster_t *cluster, const gv_node_i
     return gv_ccore_index_of(cluster->core, id);
 }
 
+gv_node_id_t gv_cluster_node_id(const gv_cluster_t *cluster, gv_node_index_t node)
+{
+    gv_loop_assert_current(cluster->loop);
+    gv_member_status_t status;
+    bool is_there = gv_ccore_member(cluster->core, node, &status);
+    GV_ASSERT(is_there);
+    return status.id;
+}
+
 bool gv_cluster_is_synced(const gv_cluster_t *cluster)
 {
     gv_loop_assert_current(cluster->loop);
-    return gv_ccore_is_synced(cluster->core);
+    return cluster->core != NULL && gv_ccore_is_synced(cluster->core);
+}
+
+bool gv_cluster_has_arrived(const gv_cluster_t *cluster)
+{
+    gv_loop_assert_current(cluster->loop);
+    return cluster->core != NULL && gv_ccore_has_arrived(cluster->core);
 }

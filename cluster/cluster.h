@@ -126,7 +126,14 @@ GV_LOOP_ONLY gv_node_index_t gv_cluster_index_of(const gv_cluster_t *cluster,
                                                  const gv_node_id_t *id);
 
 /* Every linked member has told what it has, and we have it.  const */
+/* Who a member is; also from within ops. */
+GV_LOOP_ONLY gv_node_id_t gv_cluster_node_id(const gv_cluster_t *cluster, gv_node_index_t node);
+
 GV_LOOP_ONLY bool gv_cluster_is_synced(const gv_cluster_t *cluster);
+
+/* After the start: this node is in step with all others that are alive, and clients can come. const
+ */
+GV_LOOP_ONLY bool gv_cluster_has_arrived(const gv_cluster_t *cluster);
 
 /* ---- status ------------------------------------------------------------------------------- */
 
@@ -134,7 +141,9 @@ typedef struct gv_cluster_member {
     gv_node_index_t index;
     gv_member_status_t member; /* how we see it */
     bool has_link;
-    gv_link_info_t link; /* if it has */
+    gv_link_info_t link;      /* if it has */
+    uint64_t outbox_messages; /* 0: what the host keeps for it is the host's to say */
+    uint64_t outbox_bytes;
 } gv_cluster_member_t;
 
 /* How one member sees another, by their places in `members`. */

@@ -19,6 +19,8 @@
  *   queue_log      segment number u64                    messages with the sessions that wait for
  *                                                        them, and acknowledgements: a segment
  *                                                        (proto/segment.h), not a record
+ *   outbox         peer's node id, number u64,           messages that wait for that node
+ *                  count u32
  *
  * A session gets a number (u64) when it is made, and the other tables begin their keys with it:
  * what belongs to a session stands together and keys stay short.
@@ -26,7 +28,6 @@
  * Reserved; nothing writes them yet.
  *
  *   queue_index    session u64                           checkpoint of its index into the log
- *   outbox         peer's node id, link sequence u64     message that waits for the peer
  *   links          peer's node id                        "applied up to", "acknowledged up to"
  */
 

@@ -30,8 +30,7 @@
 #define KEY_FORMAT    GV_BYTES_LITERAL("format")
 
 #define SYNC_INTERVAL_DEFAULT_MS 1000U
-#define RESERVE_MIN              ((uint64_t)64 << 20)
-#define RESERVE_PERCENT          5U
+#define DISK_RESERVE_MAX         ((uint64_t)64 << 20)
 #define MAP_SIZE_MIN             ((uint64_t)1 << 20)
 #define NS_PER_MS                ((uint64_t)1000000)
 
@@ -259,11 +258,8 @@ void gv_lmdb_options_init(gv_lmdb_options_t *options)
 static gv_err_t take_options(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options, gv__why_t why)
 {
     uint64_t map = options->map_size != 0 ? options->map_size : GV_LMDB_MAP_SIZE_DEFAULT;
-    uint64_t reserve = options->reserve_bytes;
-    if (reserve == 0) {
-        reserve = map / 100 * RESERVE_PERCENT;
-        reserve = reserve > RESERVE_MIN ? reserve : RESERVE_MIN;
-    }
+    uint64_t reserve =
+        options->reserve_bytes != 0 ? options->reserve_bytes : gv_lmdb_reserve_default(map);
     if (map < MAP_SIZE_MIN || reserve > map / 2) {
         gv__why_set(why,
                     "storage.map_size of %" PRIu64 " bytes is too small for a reserve of %" PRIu64
@@ -276,7 +272,7 @@ static gv_err_t take_options(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options,
     lmdb->map_bytes = map;
     lmdb->reserve_bytes = reserve;
     /* Of a disk that others fill as well, the share of a 64 GiB map would be too much to ask. */
-    lmdb->disk_reserve_bytes = reserve < RESERVE_MIN ? reserve : RESERVE_MIN;
+    lmdb->disk_reserve_bytes = reserve < DISK_RESERVE_MAX ? reserve : DISK_RESERVE_MAX;
     lmdb->ballast_bytes = options->ballast_bytes;
     lmdb->sync_interval_ns = interval_ms * NS_PER_MS;
     lmdb->base.sync = options->sync;
@@ -342,6 +338,13 @@ static gv_err_t open_environment(gv__lmdb_t *lmdb, gv__why_t why)
     }
     if (rc == MDB_SUCCESS) {
         rc = mdb_env_open(lmdb->env, lmdb->dir.path, flags, 0600);
+    }
+    if (rc == ENOMEM) {
+        gv__why_set(why,
+                    "no address space for a storage.map_size of %" PRIu64
+                    " bytes: make it smaller, or raise the limit of this process (ulimit -v)",
+                    lmdb->map_bytes);
+        return GV_ERR_NOMEM;
     }
     if (rc != MDB_SUCCESS) {
         return explain("open", rc, lmdb, why);

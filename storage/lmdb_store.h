@@ -40,6 +40,14 @@ typedef struct gv_lmdb_options {
     uint64_t ballast_bytes;    /* 0: no ballast */
 } gv_lmdb_options_t;
 
+/* What a reserve of 0 means for a map of so many bytes.  A map has to be twice its reserve. */
+static inline uint64_t gv_lmdb_reserve_default(uint64_t map_size)
+{
+    const uint64_t least = (uint64_t)64 << 20;
+    const uint64_t part = map_size / 20;
+    return part > least ? part : least;
+}
+
 /* Defaults: sync = commit, the rest 0. */
 void gv_lmdb_options_init(gv_lmdb_options_t *options);
 

@@ -42,6 +42,7 @@ typedef struct gv__writer {
     uint64_t room_bytes;     /* what batches that do not drain may still add, by the last count */
     uint64_t resume_bytes;   /* the room that ends being full */
     uint64_t counted_at_ns;  /* when the room was counted */
+    bool has_changed;        /* something has been written since */
     uint64_t refused_at_ns;  /* when a commit last found no space; 0: never */
     uint64_t ballast_due_ns; /* not to be tried before; 0: at once */
     uint64_t unsynced_since_ns; /* the oldest commit that is not synced; 0: none */

@@ -115,6 +115,7 @@ void gv__room_count(gv__lmdb_t *lmdb)
     writer->room_bytes = room;
     writer->resume_bytes = gv__store_resume_bytes(used_bytes + room);
     writer->counted_at_ns = now_ns();
+    writer->has_changed = false;
     gv_counter_set(&lmdb->base.stats.used_bytes, used_bytes);
     judge_fullness(lmdb);
     if (!gv_store_is_full(&lmdb->base)) {
@@ -154,6 +155,7 @@ void gv__room_refuse(gv__lmdb_t *lmdb, gv_list_t *group)
             }
         }
     }
+    writer->has_changed = true; /* by the commit that follows */
 }
 
 void gv__room_note_refused(gv__lmdb_t *lmdb)
@@ -165,8 +167,9 @@ void gv__room_note_refused(gv__lmdb_t *lmdb)
 
 uint64_t gv__room_due_ns(const gv__lmdb_t *lmdb)
 {
-    bool waits_for_room = gv_store_is_full(&lmdb->base) || is_ballast_missing(lmdb);
-    return waits_for_room ? lmdb->writer.counted_at_ns + COUNT_INTERVAL_NS : 0;
+    bool is_wanted =
+        gv_store_is_full(&lmdb->base) || is_ballast_missing(lmdb) || lmdb->writer.has_changed;
+    return is_wanted ? lmdb->writer.counted_at_ns + COUNT_INTERVAL_NS : 0;
 }
 
 gv_err_t gv__room_lengthen_file(gv__lmdb_t *lmdb, uint64_t changes, uint64_t bytes)

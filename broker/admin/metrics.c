@@ -123,11 +123,15 @@ static void put_shards(gv_text_t *out, const gv_status_t *status)
 static void put_times(gv_text_t *out, const char *name, const char *help,
                       const gv_status_times_t *times)
 {
-    begin(out, name, "gauge", help);
-    gv_text_add(out, "grapevine_%s{quantile=\"0.5\"}", name);
-    put_seconds(out, times->p50_ns);
-    gv_text_add(out, "grapevine_%s{quantile=\"0.99\"}", name);
-    put_seconds(out, times->p99_ns);
+    begin(out, name, "histogram", help);
+    for (unsigned i = 0; i < GV_STATUS_TIME_BUCKETS; i++) {
+        gv_text_add(out, "grapevine_%s_bucket{le=\"%.9f\"} %" PRIu64 "\n", name,
+                    (double)((uint64_t)1 << (GV_STATUS_TIME_FIRST + i)) / 1e9, times->below[i]);
+    }
+    gv_text_add(out, "grapevine_%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, times->count);
+    gv_text_add(out, "grapevine_%s_sum", name);
+    put_seconds(out, times->sum_ns);
+    gv_text_add(out, "grapevine_%s_count %" PRIu64 "\n", name, times->count);
 }
 
 static void put_memory(gv_text_t *out, const gv_status_memory_t *memory)
@@ -162,12 +166,10 @@ static void put_storage(gv_text_t *out, const gv_status_storage_t *storage)
         storage->waiting_batches);
     one(out, "storage_batches_per_commit", true, "Batches that share a commit, median.",
         storage->batches_p50);
-    put_times(out, "storage_commit_seconds", "A transaction with its sync, by quantile.",
-              &storage->commit);
-    put_times(out, "storage_durable_seconds",
-              "From a batch's submission to its durability, by quantile.", &storage->durable);
-    put_times(out, "storage_load_seconds", "Reading what is not in memory, by quantile.",
-              &storage->load);
+    put_times(out, "storage_commit_seconds", "A transaction with its sync.", &storage->commit);
+    put_times(out, "storage_durable_seconds", "From a batch's submission to its durability.",
+              &storage->durable);
+    put_times(out, "storage_load_seconds", "Reading what is not in memory.", &storage->load);
     begin(out, "storage_oldest_reader_seconds", "gauge",
           "Age of the oldest read transaction, which keeps pages from being used again.");
     gv_text_add(out, "grapevine_storage_oldest_reader_seconds");
@@ -231,6 +233,16 @@ static uint64_t queued_bytes(const gv_status_node_t *node)
     return node->forward_queued_bytes;
 }
 
+static uint64_t outbox_messages(const gv_status_node_t *node)
+{
+    return node->outbox_messages;
+}
+
+static uint64_t outbox_bytes(const gv_status_node_t *node)
+{
+    return node->outbox_bytes;
+}
+
 static void put_cluster(gv_text_t *out, const gv_status_t *status)
 {
     one(out, "cluster_nodes", true, "Members of the cluster that this node knows.",
@@ -244,6 +256,9 @@ static void put_cluster(gv_text_t *out, const gv_status_t *status)
     put_peers(out, status, "peer_queued_messages", "Messages waiting here for the other.",
               queued_messages);
     put_peers(out, status, "peer_queued_bytes", "Bytes waiting here for the other.", queued_bytes);
+    put_peers(out, status, "peer_outbox_messages", "Messages on disk here for the other.",
+              outbox_messages);
+    put_peers(out, status, "peer_outbox_bytes", "Bytes of them.", outbox_bytes);
 }
 
 void gv_metrics_put(const gv_status_t *status, gv_text_t *out)

@@ -254,6 +254,8 @@ json_t *gv_status_nodes_json(const gv_status_t *status)
         add(entry, "route_bytes", number(node->route_bytes));
         add(entry, "queued_messages", number(node->forward_queued_messages));
         add(entry, "queued_bytes", number(node->forward_queued_bytes));
+        add(entry, "outbox_messages", number(node->outbox_messages));
+        add(entry, "outbox_bytes", number(node->outbox_bytes));
     }
     json_t *object = json_object();
     add(object, "data", list);

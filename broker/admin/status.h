@@ -83,6 +83,8 @@ typedef struct gv_status_node {
     uint64_t route_bytes;
     uint64_t forward_queued_messages; /* waiting here for it */
     uint64_t forward_queued_bytes;
+    uint64_t outbox_messages; /* on disk for it */
+    uint64_t outbox_bytes;
     uint64_t view_age_ms; /* of `views`; GV_STATUS_NEVER: it has told us none */
     const gv_status_view_t *views;
     size_t view_count;
@@ -97,10 +99,17 @@ typedef struct gv_status_drain {
     uint64_t clients_left;
 } gv_status_drain_t;
 
+/* Edges of the buckets that metrics show: 2^17 ns (0.13 ms) to 2^31 ns (2.1 s). */
+#define GV_STATUS_TIME_FIRST   17U
+#define GV_STATUS_TIME_BUCKETS 15U
+
 /* How long something takes, since the start [ns]. */
 typedef struct gv_status_times {
     uint64_t p50_ns;
     uint64_t p99_ns;
+    uint64_t below[GV_STATUS_TIME_BUCKETS]; /* how often it took less than 2^(FIRST + i) */
+    uint64_t count;
+    uint64_t sum_ns;
 } gv_status_times_t;
 
 typedef struct gv_status_storage {

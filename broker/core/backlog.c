@@ -10,7 +10,7 @@
 
 #define CAPACITY_MIN 8U
 /* What an empty one keeps for the next messages. */
-#define CAPACITY_KEPT 64U
+#define CAPACITY_KEPT 128U
 
 /* Numbers from `low` on; only for those that are there. */
 static gv_backlog_entry_t *at(gv_backlog_ring_t *ring, uint32_t position)
@@ -61,6 +61,7 @@ static void count_in(gv_backlog_ring_t *ring, const gv_backlog_entry_t *entry)
     ring->count++;
     ring->units += entry->units;
     ring->shared_count += entry->is_shared;
+    ring->lent_count += entry->is_lent;
 }
 
 static void count_out(gv_backlog_ring_t *ring, const gv_backlog_entry_t *entry)
@@ -68,6 +69,7 @@ static void count_out(gv_backlog_ring_t *ring, const gv_backlog_entry_t *entry)
     ring->count--;
     ring->units -= entry->units;
     ring->shared_count -= entry->is_shared;
+    ring->lent_count -= entry->is_lent;
 }
 
 uint64_t gv_backlog_push(gv_backlog_t *backlog, gv_backlog_entry_t entry)
@@ -129,6 +131,7 @@ void gv_backlog_lend(gv_backlog_t *backlog, uint64_t number)
     if (number < gv_backlog_next(backlog)) {
         backlog->_ring->open--;
     }
+    backlog->_ring->lent_count++;
     entry->is_lent = true;
 }
 
@@ -141,6 +144,7 @@ bool gv_backlog_take_back(gv_backlog_t *backlog, uint64_t number)
     if (number < gv_backlog_next(backlog)) {
         return false;
     }
+    backlog->_ring->lent_count--;
     entry->is_lent = false;
     return true;
 }

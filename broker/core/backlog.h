@@ -84,6 +84,7 @@ typedef struct gv_backlog_ring {
     uint32_t count;        /* not done */
     uint32_t open;         /* not done and below next */
     uint32_t shared_count; /* not done, by shared subscriptions */
+    uint32_t lent_count;   /* not done, and lent */
     uint64_t done_end;     /* no number from here on is done */
     uint64_t sent;         /* no number from here on has ever been sent */
     uint64_t units;        /* of what is not done */
@@ -153,16 +154,17 @@ static inline uint64_t gv_backlog_bytes(const gv_backlog_t *backlog)
     return backlog->_ring != NULL ? backlog->_ring->units * GV_BACKLOG_UNIT : 0;
 }
 
-/* Messages that have not been sent over this connection. */
+/* Messages that have not been sent over this connection, and are to be. */
 static inline uint32_t gv_backlog_waiting(const gv_backlog_t *backlog)
 {
-    return gv_backlog_count(backlog) - gv_backlog_open(backlog);
+    const gv_backlog_ring_t *ring = backlog->_ring;
+    return ring != NULL ? ring->count - ring->open - ring->lent_count : 0;
 }
 
 /* The number that the next message gets is `number` from here on.  Only while empty. */
 void gv_backlog_begin(gv_backlog_t *backlog, uint64_t number);
 
-/* Adds a message at the end, OPEN, and gives its number. */
+/* Adds a message at the end, OPEN and perhaps lent, and gives its number. */
 uint64_t gv_backlog_push(gv_backlog_t *backlog, gv_backlog_entry_t entry);
 
 /* The entry of a number, borrowed until the next push; NULL when it is not between low and end. */
@@ -186,6 +188,13 @@ static inline bool gv_backlog_can_send(const gv_backlog_t *backlog)
 {
     const gv_backlog_ring_t *ring = backlog->_ring;
     return ring != NULL && ring->ahead < ring->span && ring->ahead < 65535;
+}
+
+/* The same for the next message that comes: nothing is before it. */
+static inline bool gv_backlog_can_send_new(const gv_backlog_t *backlog)
+{
+    const gv_backlog_ring_t *ring = backlog->_ring;
+    return ring == NULL || (ring->ahead == ring->span && ring->ahead < 65535);
 }
 
 /* The entry at `next` has been sent, or is DONE: on to the one after it. */

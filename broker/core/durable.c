@@ -91,6 +91,17 @@ gv_durable_t *gv__durable_new(gv_session_t *session)
     return durable;
 }
 
+/* The session has just become durable: other nodes are told that somebody here stays. */
+static void count_lasting(gv_session_t *session)
+{
+    gv_list_foreach (&session->subscriptions, link) {
+        gv_filter_t *filter = gv_container_of(link, gv_subscription_t, link)->filter;
+        if (!filter->is_shared && filter->lasting++ == 0) {
+            gv__route_set(session->shard, filter);
+        }
+    }
+}
+
 void gv__durable_connect(gv_session_t *session)
 {
     gv_durable_t *durable = session->durable;
@@ -99,6 +110,7 @@ void gv__durable_connect(gv_session_t *session)
             return;
         }
         durable = gv__durable_new(session);
+        count_lasting(session);
     }
     if (!durable->is_stored || durable->is_stored_left ||
         durable->stored_expiry != session->expiry_s) {
@@ -304,6 +316,7 @@ static gv_backlog_entry_t entry_of(gv_shard_t *shard, const gv_publish_t *publis
             GV_BACKLOG_UNITS_MAX,
         .is_qos2 = manner->qos == 2,
         .is_shared = manner->share != 0,
+        .is_lent = manner->is_lent,
     };
     if (publish->expires_at_ms != 0) {
         uint64_t expires_s = (gv__to_realtime(shard, publish->expires_at_ms) + 999) / 1000;
@@ -330,6 +343,15 @@ static bool takes_now(const gv_session_t *session)
            gv__window_is_open(session, gv_backlog_open(backlog));
 }
 
+/* Whether a message of QoS 1 that comes now is sent before it is durable. */
+static bool goes_out_at_once(const gv_session_t *session)
+{
+    const gv_durable_t *durable = session->durable;
+    return gv__is_online(session) && !durable->is_held &&
+           gv_backlog_can_send_new(&durable->backlog) &&
+           gv__window_is_open(session, gv_backlog_open(&durable->backlog));
+}
+
 void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
                          const gv_manner_t *manner)
 {
@@ -347,7 +369,7 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
         return;
     }
     gv_backlog_entry_t entry = entry_of(shard, publish, manner);
-    if (!make_room(session, (size_t)entry.units * GV_BACKLOG_UNIT)) {
+    if (!manner->is_lent && !make_room(session, (size_t)entry.units * GV_BACKLOG_UNIT)) {
         return;
     }
     uint64_t number = gv_backlog_end(backlog);
@@ -363,17 +385,20 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
         delivery.share =
             gv_filter_text(gv_subscriptions_at(&shard->subscriptions, manner->share - 1));
     }
-    entry.place =
-        gv_journal_deliver(shard->journal, fanout, delivery, manner->ids, manner->id_count);
+    bool goes_out = manner->qos == 1 && !manner->is_lent && goes_out_at_once(session);
+    entry.place = gv_journal_deliver(shard->journal, fanout, delivery, manner->ids,
+                                     manner->id_count, goes_out && durable->is_prompt);
     (void)gv_backlog_push(backlog, entry);
+    if (entry.expires_s != 0) {
+        gv_journal_expires(shard->journal, durable, entry.expires_s);
+    }
     fanout->is_journaled = true;
     gv_counter_add(&shard->stats.queued_messages, 1);
     gv_counter_add(&shard->stats.queued_bytes, (uint64_t)entry.units * GV_BACKLOG_UNIT);
     if (!gv__is_online(session)) {
         return;
     }
-    if (gv_backlog_next(backlog) == number && manner->qos == 1 && !durable->is_held &&
-        gv_backlog_can_send(backlog) && gv__window_is_open(session, gv_backlog_open(backlog))) {
+    if (goes_out) {
         /* Before it is durable: if it is lost, its publisher has not been told otherwise. */
         if (gv__send_publish(shard, session->client, fanout, manner, false,
                              gv_backlog_packet_id(number))) {
@@ -432,15 +457,14 @@ static void send_pubrel(gv_session_t *session, uint64_t number)
 }
 
 /* What has been begun is finished: the receiver may have it already. */
-static bool may_expire(const gv_backlog_entry_t *entry)
+bool gv__durable_may_expire(const gv_backlog_entry_t *entry)
 {
     return entry->expires_s != 0 && entry->state == GV_BACKLOG_OPEN && !entry->was_sent;
 }
 
-/* As far as the entry knows, which has seconds only and lets a message live up to one too long. */
-static bool has_expired(const gv_shard_t *shard, const gv_backlog_entry_t *entry)
+bool gv__durable_has_expired(const gv_shard_t *shard, const gv_backlog_entry_t *entry)
 {
-    return may_expire(entry) && gv__is_past(shard, entry->expires_s);
+    return gv__durable_may_expire(entry) && !entry->is_lent && gv__is_past(shard, entry->expires_s);
 }
 
 /* PUBREL, when the mark that says RECEIVED is durable. */
@@ -479,7 +503,7 @@ static step_t send_next(gv_session_t *session)
         gv_backlog_advance(backlog);
         return STEP_NEXT;
     }
-    if (has_expired(shard, entry)) {
+    if (gv__durable_has_expired(shard, entry)) {
         gv__durable_expire(session, number);
         return STEP_NEXT;
     }
@@ -493,7 +517,7 @@ static step_t send_next(gv_session_t *session)
     case GV_READ_OK:
         break;
     }
-    if (may_expire(entry) && message.publish.expires_at_ms <= shard->now_ms) {
+    if (gv__durable_may_expire(entry) && message.publish.expires_at_ms <= shard->now_ms) {
         gv__durable_expire(session, number);
         gv_publish_done(&message.publish);
         return STEP_NEXT;
@@ -576,10 +600,12 @@ void gv__durable_ack(gv_session_t *session, const gv_mqtt_ack_t *ack, gv_mqtt_ty
     if (type == GV_MQTT_PUBREC) {
         on_pubrec(session, ack, entry, number);
     } else if (entry != NULL && type == GV_MQTT_PUBACK && !entry->is_qos2) {
+        session->durable->is_prompt = gv_journal_was_soon(session->shard->journal, entry->place);
         gv__durable_finish(session, number);
     } else if (entry != NULL && type == GV_MQTT_PUBCOMP && entry->state == GV_BACKLOG_RECEIVED) {
         gv__durable_finish(session, number);
     }
+    gv__lent_behind(session);
     gv__durable_pump(session);
 }
 

@@ -38,8 +38,10 @@ struct gv_durable {
     bool is_stored_left : 1;  /* ... and says when its client left */
     bool has_stored_will : 1; /* the will's as well ... */
     bool is_stored_due : 1;   /* ... and says when it is due */
+    bool is_prompt : 1;       /* its client acknowledges sooner than a commit takes */
     bool is_held : 1;         /* what waits goes out when the mark of this connection is durable */
     bool was_connected : 1;   /* by the last mark; only during a restart */
+    bool is_expiring : 1;     /* in the journal's list of those with messages that expire */
 };
 
 /* CONNECT: the session is to be durable from now on, or is so already; writes what has changed. */
@@ -85,6 +87,15 @@ void gv__durable_ack(gv_session_t *session, const gv_mqtt_ack_t *ack, gv_mqtt_ty
 /* The message of a number is over; its neighbours may go too. */
 void gv__durable_finish(gv_session_t *session, uint64_t number);
 
+/* Whether a message will expire if it is not sent before. */
+bool gv__durable_may_expire(const gv_backlog_entry_t *entry);
+
+/*
+ * Whether it has expired, and may be dropped: as far as the entry knows, which has seconds only and
+ * lets a message live up to one too long.
+ */
+bool gv__durable_has_expired(const gv_shard_t *shard, const gv_backlog_entry_t *entry);
+
 /* The message of a number has expired and was never sent. */
 void gv__durable_expire(gv_session_t *session, uint64_t number);
 
@@ -115,7 +126,8 @@ void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group);
 /* What has become of a message that somebody else was to have. */
 typedef enum gv_taken {
     GV_TAKEN_DURABLY,  /* it is in the open part of the journal there */
-    GV_TAKEN_FOR_GOOD, /* at QoS 0 */
+    GV_TAKEN_FOR_GOOD, /* at QoS 0, or acknowledged */
+    GV_TAKEN_LENT,     /* a session that ends with its connection has it: its answer comes later */
     GV_TAKEN_NOT,      /* nobody is there */
     GV_TAKEN_REFUSED,  /* who is there does not take it now */
 } gv_taken_t;
@@ -123,8 +135,17 @@ typedef enum gv_taken {
 /* The shard that was asked has answered. */
 void gv__loan_answered(gv_shard_t *shard, uint16_t by, const gv_entry_t *entry);
 
-/* The same of a member on another node: it has the message, or it was refused. */
+/*
+ * Who had the message in memory only has acknowledged it, or does not take it now; or somebody on
+ * another node has it, or has refused it.
+ */
 void gv__loan_confirmed(gv_shard_t *shard, const gv_ticket_t *loan, bool is_refused);
+
+/* A message that was acknowledged has left: one that stays lent must not keep those behind it. */
+void gv__lent_behind(gv_session_t *session);
+
+/* Who had the message in memory only is gone; here it is again. */
+void gv__loan_returned(gv_shard_t *shard, gv_entry_t *entry);
 
 /* The part that takes the message away from here is durable, or will not be. */
 void gv__loan_settled(gv_shard_t *shard, const gv_ticket_t *loan);

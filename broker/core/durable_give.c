@@ -11,24 +11,48 @@
  *   given    mark in our open part, joined  <----  the parcel comes back
  *   done, when both parts are durable
  *
- * From another node there is a confirmation when it has the message, and a crash in between leaves
- * it with both.  With a session that ends there is no time for questions: its messages are put into
- * the parts of others at once, joined with the one in which it ends.
+ * A member whose session ends with its connection has the message in memory only, so it stays lent:
+ *
+ *   lent     SLOTS with LOAN ------------------->  in its queue or window, with the loan's ticket
+ *   done     <--------- CONFIRM with success ----  PUBACK, PUBREC, or it has expired
+ *   ours     <--------- CONFIRM with an error ---  pushed out, too large
+ *   given to another, or ours  <---- REGIVE -----  the session has ended without that
+ *
+ * Only here it is given on.  If our session has ended meanwhile, the message comes back all the
+ * same, and goes to the group.  What was begun at QoS 2 is over with the other's session
+ * [MQTT-4.8.2-5].  After a crash here it is ours, acknowledged or not, as far as the mark has not
+ * become durable: at QoS 2 that may be twice for the group, and once for each session that has
+ * survived.  P1 knows no exceptions, and P2 is about sessions that persist.
+ *
+ * From another node there is a confirmation when it has the message, be it in memory only: nodes
+ * confirm in the order of arrival, and a client that is slow would hold up all others.  A crash in
+ * between leaves it with both.  With a session that ends there is no time for questions: its
+ * messages are put into the parts of others at once, joined with the one in which it ends.
  */
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 
+/* So far a lent message may stay behind: a kilobyte of each mark. */
+#define BEHIND_MAX 4096U
+
 /* ---- lending -----------------------------------------------------------------------------------
  */
 
-static gv_ticket_t lend(gv_session_t *session, uint64_t number)
+static gv_ticket_t loan_of(gv_session_t *session, uint64_t number, gv_give_t why)
 {
     gv_shard_t *shard = session->shard;
-    gv_backlog_lend(&session->durable->backlog, number);
     uint32_t index = gv_loans_add(&shard->loans, session->uid, number);
     return (gv_ticket_t){.client = index,
                          .generation = gv_loans_at(&shard->loans, index)->generation,
-                         .shard = shard->index};
+                         .number = why,
+                         .shard = shard->index,
+                         .is_loan = 1};
+}
+
+static gv_ticket_t lend(gv_session_t *session, uint64_t number, gv_give_t why)
+{
+    gv_backlog_lend(&session->durable->backlog, number);
+    return loan_of(session, number, why);
 }
 
 /* A message that is lent; NULL session: it is over, or its session is. */
@@ -152,8 +176,7 @@ static void offer(gv_session_t *session, uint64_t number, const gv_publish_t *pu
     entry->flags |= GV_ENTRY_LOAN;
     entry->slot_count = 1;
     memcpy(gv_parcel_extra(entry), &hit.slot, sizeof(hit.slot));
-    entry->ticket = lend(session, number);
-    entry->ticket.number = why;
+    entry->ticket = lend(session, number, why);
 }
 
 static void take_back(lent_t lent, bool may_offer);
@@ -161,6 +184,9 @@ static void take_back(lent_t lent, bool may_offer);
 /* An answer to an offer: from here, or another shard. */
 static void on_taken(gv_shard_t *shard, const gv_ticket_t *loan, gv_taken_t taken)
 {
+    if (taken == GV_TAKEN_LENT) {
+        return;
+    }
     if (taken != GV_TAKEN_DURABLY) {
         lent_t lent = end_loan(shard, loan);
         if (lent.session != NULL && taken == GV_TAKEN_FOR_GOOD) {
@@ -185,6 +211,8 @@ void gv__loan_answered(gv_shard_t *shard, uint16_t by, const gv_entry_t *entry)
     if ((entry->flags & GV_ENTRY_JOINED) != 0) {
         taken = GV_TAKEN_DURABLY;
         gv_journal_join(shard->journal, gv__join_of(by, entry->join)); /* they wait for us */
+    } else if ((entry->flags & GV_ENTRY_DEFERRED) != 0) {
+        taken = GV_TAKEN_LENT;
     } else if ((entry->flags & GV_ENTRY_NO_MATCH) != 0) {
         taken = GV_TAKEN_NOT;
     } else if ((entry->flags & GV_ENTRY_REFUSED) != 0) {
@@ -208,8 +236,7 @@ static void give_to_node(gv_session_t *session, uint64_t number,
         gv__durable_finish(session, number);
         return;
     }
-    gv_ticket_t loan = lend(session, number);
-    loan.is_loan = 1;
+    gv_ticket_t loan = lend(session, number, why);
     if (!gv__give_to_group(shard, &message->publish, message->share, &loan)) {
         on_taken(shard, &loan, GV_TAKEN_REFUSED);
     }
@@ -276,8 +303,8 @@ static void give_here_or_over(gv_session_t *session, uint64_t number, gv_waiting
     } else if (why != GV_GIVE_OVER) {
         gv_publish_t publish = gv_publish_of(kept);
         uint32_t slot = shard->matches.hits[0].slot;
-        gv_ticket_t loan = lend(session, number);
-        gv_taken_t taken = gv__take_gift(shard, &publish, slot, why);
+        gv_ticket_t loan = lend(session, number, why);
+        gv_taken_t taken = gv__take_gift(shard, &publish, slot, &loan);
         on_taken(shard, &loan, taken == GV_TAKEN_NOT ? GV_TAKEN_REFUSED : taken);
     }
     gv_msgbuf_unref(&kept);
@@ -361,7 +388,7 @@ void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group)
  */
 
 /* As a new message of the session; the old one goes when that is durable.  False: not now. */
-static bool deliver_anew(gv_session_t *session, uint64_t number)
+static bool deliver_anew(gv_session_t *session, uint64_t number, bool is_lent)
 {
     gv_shard_t *shard = session->shard;
     gv_waiting_message_t message;
@@ -381,6 +408,7 @@ static bool deliver_anew(gv_session_t *session, uint64_t number)
         .qos = message.qos,
         .retain = message.retain,
         .share = is_member ? filter->slot + 1 : 0,
+        .is_lent = is_lent,
     };
     gv_publish_t publish = gv_publish_of(kept);
     gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
@@ -390,13 +418,34 @@ static bool deliver_anew(gv_session_t *session, uint64_t number)
     gv_publish_done(&message.publish);
     if (is_delivered) {
         lent_t lent = {.session = session, .number = number};
-        uint32_t index = gv_loans_add(&shard->loans, session->uid, number);
-        gv_ticket_t loan = {.client = index,
-                            .generation = gv_loans_at(&shard->loans, index)->generation,
-                            .shard = shard->index};
+        gv_ticket_t loan = loan_of(session, number, GV_GIVE_AWAY);
         give(&lent, &loan);
     }
     return is_delivered;
+}
+
+/*
+ * Of all that is behind the oldest message marks have to tell, and as far as packet ids reach
+ * nothing more can be sent.  So when the client goes on and another member does not, the message is
+ * written anew, at the end, and is lent there.  If that fails, it is with both.
+ */
+void gv__lent_behind(gv_session_t *session)
+{
+    gv_shard_t *shard = session->shard;
+    const gv_backlog_t *backlog = &session->durable->backlog;
+    uint64_t low = backlog->low;
+    if (gv_backlog_next(backlog) - low <= gv_backlog_open(backlog) + BEHIND_MAX) {
+        return;
+    }
+    const gv_backlog_entry_t *entry = gv_backlog_at(backlog, low);
+    gv_loan_t *loan = gv_loans_of(&shard->loans, session->uid, low);
+    if (!entry->is_lent || entry->is_given || entry->is_stuck || loan == NULL) {
+        return;
+    }
+    loan->number = gv_backlog_end(backlog);
+    if (!deliver_anew(session, low, true)) {
+        loan->number = low;
+    }
 }
 
 /*
@@ -408,14 +457,32 @@ static void take_back(lent_t lent, bool may_offer)
     gv_session_t *session = lent.session;
     gv_backlog_t *backlog = &session->durable->backlog;
     if (!gv_backlog_take_back(backlog, lent.number)) {
-        if (!deliver_anew(session, lent.number)) {
+        if (!deliver_anew(session, lent.number, false)) {
             gv_backlog_entry_t *entry = gv_backlog_at(backlog, lent.number);
             entry->is_stuck = true;
         }
     } else if (gv__is_online(session)) {
         gv__durable_pump(session);
-    } else if (may_offer) {
-        (void)give_one(session, lent.number, GV_GIVE_AWAY, GV_BYTES_EMPTY);
+    } else if (may_offer && !gv__drain_is_final(session->shard) &&
+               !give_one(session, lent.number, GV_GIVE_AWAY, GV_BYTES_EMPTY) &&
+               session->durable->give_from > lent.number) {
+        session->durable->give_from = lent.number; /* where it goes on when it is woken */
+    }
+}
+
+void gv__loan_returned(gv_shard_t *shard, gv_entry_t *entry)
+{
+    const gv_ticket_t *ticket = &entry->ticket;
+    const gv_loan_t *loan = gv_loans_find(&shard->loans, ticket->client, ticket->generation);
+    bool has_ended = loan == NULL || gv__durable_session(shard, loan->uid) == NULL;
+    lent_t lent = end_loan(shard, ticket);
+    if (lent.session != NULL) {
+        take_back(lent, true);
+    } else if (has_ended) {
+        /* It was not given away with the others, which is to be done now. */
+        gv_publish_t publish = gv_parcel_publish(entry);
+        gv_bytes_t group = gv_bytes(gv_parcel_extra(entry), entry->slot_count);
+        (void)gv__give_to_group(shard, &publish, group, NULL);
     }
 }
 

@@ -37,6 +37,7 @@ void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms
     fanout->has_refused = false;
     fanout->given_on = 0;
     fanout->ticket = NULL;
+    fanout->is_lent = false;
     fanout->is_passed_on = false;
     fanout->is_joined = false;
     fanout->is_replay = false;

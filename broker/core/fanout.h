@@ -68,6 +68,7 @@ typedef struct gv_fanout {
     bool has_congested;        /* some receiver is behind; set by who delivers */
     bool is_journaled;         /* some receiver is persistent: it is in the journal */
     bool has_refused;          /* there was no room for some receiver: on the disk, or in memory */
+    bool is_lent;              /* the receiver has it by the ticket's loan, which it will answer */
     bool is_passed_on;         /* another shard has it together with the journal's open part */
     bool is_joined;            /* nobody refuses it: the store takes it for all, or for none */
     bool is_replay;            /* a retained message, for somebody who has just subscribed */

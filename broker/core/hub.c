@@ -12,11 +12,24 @@
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static uint64_t now_of(void *arg)
+{
+    const gv_hub_t *hub = arg;
+    return hub->ports.monotonic_ms(hub->ports.arg);
+}
+
+static uint64_t realtime_of(void *arg)
+{
+    const gv_hub_t *hub = arg;
+    return hub->ports.realtime_ms(hub->ports.arg);
+}
+
 void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
 {
     gv_hub_t *hub = GV_NEW(gv_hub_t);
     hub->router = options->router;
     hub->nodes_alive = options->nodes_alive;
+    hub->nodes_away = options->nodes_away;
     hub->ports = options->ports;
     hub->hash_seed = options->hash_seed;
     hub->shard_count = options->shard_count;
@@ -25,6 +38,21 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
     gv_list_init(&hub->waiting);
     gv_office_init(&hub->office, hub, GV_HUB_INDEX, (uint16_t)(options->shard_count + 1),
                    gv__hub_returned, &hub->ports);
+    gv_outbox_options_t outbox = {
+        .store = options->store,
+        .post = options->store_post,
+        .post_arg = options->store_post_arg,
+        .bytes_max = options->outbox_bytes_max,
+        .ports =
+            {
+                .arg = hub,
+                .publish = gv__hub_send_again,
+                .answered = gv__hub_answer,
+                .monotonic_ms = now_of,
+                .realtime_ms = realtime_of,
+            },
+    };
+    gv_outbox_new(&outbox, &hub->outbox);
     *hub_out = hub;
 }
 
@@ -50,6 +78,7 @@ void gv_hub_free(gv_hub_t **hubp)
         gv_parcel_free(&parcel);
     }
     gv_matches_deinit(&hub->matches);
+    gv_outbox_free(&hub->outbox);
     gv__hub_forward_deinit(hub);
     gv_free(hub->restored);
     gv_free(hub);
@@ -58,6 +87,7 @@ void gv_hub_free(gv_hub_t **hubp)
 void gv_hub_turn_end(gv_hub_t *hub)
 {
     gv__hub_tell_applied(hub);
+    gv_outbox_turn_end(hub->outbox);
     gv_office_send(&hub->office);
     bool is_full = gv_office_is_full(&hub->office);
     if (hub->has_cluster && is_full != hub->is_credit_paused) {
@@ -66,9 +96,24 @@ void gv_hub_turn_end(gv_hub_t *hub)
     }
 }
 
+void gv_hub_finish(gv_hub_t *hub)
+{
+    gv_outbox_finish(hub->outbox);
+}
+
 const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub)
 {
     return &hub->stats;
+}
+
+const gv_outbox_t *gv_hub_outbox(const gv_hub_t *hub)
+{
+    return hub->outbox;
+}
+
+gv_err_t gv_hub_restore_outbox(gv_hub_t *hub)
+{
+    return gv_outbox_load(hub->outbox);
 }
 
 static void gauge(gv_counter_t *counter, uint64_t value)
@@ -86,14 +131,17 @@ static void show_router(gv_hub_t *hub)
 
 /* ---- routes from shards ---------------------------------------------------------------------- */
 
-/* What other nodes are told: 0 is no route; a shared one says how many members are online. */
+/*
+ * What other nodes are told: 0 is no route; a shared one says how many members are online, another
+ * one whether there are sessions that outlive their connections.
+ */
 static uint32_t value_of(gv_router_local_t local, bool is_shared)
 {
     if (local.shards == 0) {
         return 0;
     }
     uint64_t weight = local.weight < GV_ROUTER_WEIGHT_MAX ? local.weight : GV_ROUTER_WEIGHT_MAX;
-    return is_shared ? 1 + (uint32_t)weight : 1;
+    return 1 + (is_shared ? (uint32_t)weight : weight > 0);
 }
 
 static void set_route(gv_hub_t *hub, gv_bytes_t filter, uint16_t shard, uint32_t slot,
@@ -204,6 +252,24 @@ void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time)
 
 /* ---- rows and nodes -------------------------------------------------------------------------- */
 
+static void set_bit(_Atomic uint64_t *bits, gv_node_index_t node, bool is_set)
+{
+    /* Relaxed: a shard that sees it a moment later forwards once more, and is told GONE. */
+    uint64_t bit = (uint64_t)1 << node;
+    uint64_t now = atomic_load_explicit(bits, memory_order_relaxed);
+    atomic_store_explicit(bits, is_set ? now | bit : now & ~bit, memory_order_relaxed);
+}
+
+/* A node of which only others have told us is away, until it turns up itself. */
+static void see(gv_hub_t *hub, gv_node_index_t node)
+{
+    uint64_t seen = atomic_load_explicit(hub->nodes_alive, memory_order_relaxed) |
+                    atomic_load_explicit(hub->nodes_away, memory_order_relaxed);
+    if ((seen >> node & 1) == 0) {
+        gv_hub_on_node(hub, node, GV_NODE_HIDDEN);
+    }
+}
+
 void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t value)
 {
     if (value == 0) {
@@ -213,15 +279,18 @@ void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t
         /* What another node accepted and we would not (more levels, say) attracts nothing here. */
         gv_err_t err = gv_router_set(hub->router, key, target);
         gv_counter_add(&hub->stats.rows_refused, err != GV_OK);
+        see(hub, node);
     }
     show_router(hub);
 }
 
 void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event)
 {
-    uint64_t bit = (uint64_t)1 << node;
-    uint64_t alive = atomic_load_explicit(hub->nodes_alive, memory_order_relaxed);
-    alive = event == GV_NODE_ROUTABLE ? alive | bit : alive & ~bit;
-    /* Relaxed: a shard that sees it a moment later forwards once more, and is told GONE. */
-    atomic_store_explicit(hub->nodes_alive, alive, memory_order_relaxed);
+    gv_node_id_t id = {0};
+    if (event != GV_NODE_FORGOTTEN) {
+        id = hub->cluster.node_id(hub->cluster.arg, node);
+    }
+    gv_outbox_on_node(hub->outbox, node, &id, event);
+    set_bit(hub->nodes_away, node, event == GV_NODE_HIDDEN);
+    set_bit(hub->nodes_alive, node, event == GV_NODE_ROUTABLE);
 }

@@ -14,6 +14,8 @@
  *     shards --- messages --> hub ---> cluster (publish) ... confirmed ---> CONFIRM to the shard
  *     cluster - deliver ----> hub ---> shards ... back ---> cluster (applied, refused, returned)
  *
+ * What a node that is away has not got waits in the outbox (outbox.h).
+ *
  * Sans-I/O as the shards are.  Without a cluster the ops are NULL and parcels come back at once.
  *
  * Threads: the cluster loop's.
@@ -22,6 +24,7 @@
 #include <stdatomic.h>
 
 #include "base/stats.h"
+#include "broker/core/outbox.h"
 #include "broker/core/parcel.h"
 #include "broker/core/ports.h"
 #include "broker/core/router.h"
@@ -37,6 +40,8 @@ typedef struct gv_hub_cluster {
     void (*publish)(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token);
     void (*applied)(void *arg, gv_delivery_t delivery, const gv_delivery_outcome_t *outcome);
     void (*pause_credit)(void *arg, bool is_paused);
+    /* Who a node is; may be called from within the calls below. */
+    gv_node_id_t (*node_id)(void *arg, gv_node_index_t node);
 } gv_hub_cluster_t;
 
 typedef struct gv_hub_stats {
@@ -47,6 +52,7 @@ typedef struct gv_hub_stats {
     gv_counter_t received;  /* messages from other nodes */
     gv_counter_t barriers_late;
     gv_counter_t forward_gone;          /* messages for nodes that were gone */
+    gv_counter_t forward_in_doubt;      /* refused: QoS 2, and the node has died with it */
     gv_counter_t forward_full;          /* refused: the queue for the node is full */
     gv_counter_t forward_no_room;       /* refused: the node's store is full */
     gv_counter_t shares_without_member; /* the last member had left when the message came */
@@ -58,8 +64,13 @@ typedef struct gv_hub_options {
     uint64_t hash_seed;
     uint64_t random_seed;
     gv_router_t *router;
-    _Atomic uint64_t *nodes_alive; /* written here only */
-    gv_ports_t ports;              /* post, read_begin, read_end, monotonic_ms are used */
+    _Atomic uint64_t *nodes_alive; /* written here only, a bit each: where messages can go */
+    _Atomic uint64_t *nodes_away;  /* the same: known, and not there now */
+    gv_store_t *store;             /* for what waits for nodes that are away */
+    gv_store_post_t *store_post;   /* to the hub's thread */
+    void *store_post_arg;
+    uint64_t outbox_bytes_max;
+    gv_ports_t ports; /* post, read_begin, read_end, monotonic_ms and realtime_ms are used */
 } gv_hub_options_t;
 
 void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out);
@@ -72,11 +83,17 @@ void gv_hub_connect(gv_hub_t *hub, void *const *shards, const gv_hub_cluster_t *
 void gv_hub_restore_route(gv_hub_t *hub, uint16_t shard, gv_bytes_t filter, uint32_t slot,
                           uint32_t weight);
 
+/* Before the loops run: what waits on disk for other nodes.  Results as gv_store_scan(). */
+GV_MUST_USE gv_err_t gv_hub_restore_outbox(gv_hub_t *hub);
+
 /* On the cluster loop, when the cluster has just started: announces what was restored. */
 void gv_hub_announce_restored(gv_hub_t *hub);
 
 /* Sends what has gathered; at the end of each turn. */
 void gv_hub_turn_end(gv_hub_t *hub);
+
+/* The store is being closed; the loops run no more. */
+void gv_hub_finish(gv_hub_t *hub);
 
 /* Letters from shards. */
 void gv_hub_take_routes(gv_letter_t *letter);
@@ -91,3 +108,6 @@ void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
 void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time);
 
 const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub);
+
+/* What waits for other nodes; borrowed. */
+const gv_outbox_t *gv_hub_outbox(const gv_hub_t *hub);

@@ -11,6 +11,7 @@
  */
 #include "base/alloc.h"
 #include "broker/core/hub_p.h"
+#include "broker/core/matches.h"
 #include "proto/mqtt/reason.h"
 
 /* ---- tickets --------------------------------------------------------------------------------- */
@@ -63,7 +64,9 @@ static gv_ticket_t wait_for_taker(gv_hub_t *hub, const gv_ticket_t *who, uint64_
     pending->ticket = *who;
     pending->missing = 1;
     pending->tried = tried;
-    return ticket_of(&hub->outgoing, index, OF_OUTGOING);
+    gv_ticket_t ticket = ticket_of(&hub->outgoing, index, OF_OUTGOING);
+    ticket.is_loan = who->is_loan;
+    return ticket;
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -231,6 +234,21 @@ static gv_forward_t forward_of(gv_hub_t *hub, const gv_publish_t *publish)
     return message;
 }
 
+/* Behind what waits for its node already, if anything does.  Gives the others of the nodes. */
+static uint64_t put_behind(gv_hub_t *hub, const gv_forward_t *message, uint64_t nodes,
+                           uint64_t token)
+{
+    uint64_t others = nodes;
+    for (uint64_t left = message->qos > 0 ? nodes : 0; left != 0; left &= left - 1) {
+        gv_node_index_t node = (gv_node_index_t)__builtin_ctzll(left);
+        if (gv_outbox_is_open(hub->outbox, node)) {
+            gv_outbox_put(hub->outbox, node, message, token);
+            others &= ~((uint64_t)1 << node);
+        }
+    }
+    return others;
+}
+
 static void forward(gv_hub_t *hub, gv_entry_t *entry)
 {
     const gv_hub_shares_t *shares = &hub->shares;
@@ -249,8 +267,9 @@ static void forward(gv_hub_t *hub, gv_entry_t *entry)
     for (size_t i = 0; i < shares->count; i++) {
         with_shares |= (uint64_t)1 << shares->nodes[i];
     }
-    if ((head.nodes & ~with_shares) != 0) {
-        hub->cluster.publish(hub->cluster.arg, &message, head.nodes & ~with_shares, token);
+    uint64_t plain = put_behind(hub, &message, head.nodes & ~with_shares, token);
+    if (plain != 0) {
+        hub->cluster.publish(hub->cluster.arg, &message, plain, token);
     }
     for (uint64_t left = with_shares; left != 0; left &= left - 1) {
         uint8_t node = (uint8_t)__builtin_ctzll(left);
@@ -300,7 +319,9 @@ static void give_lost(gv_hub_t *hub, const gv_ticket_t *ticket, uint64_t without
         const gv_pending_t *pending =
             gv_pending_at(&hub->outgoing, ticket->client, ticket->generation);
         uint64_t tried = (pending != NULL ? pending->tried : 0) | without;
-        gv_ticket_t own = wait_for_taker(hub, pending != NULL ? ticket : &nobody, tried);
+        gv_ticket_t who = pending != NULL ? *ticket : nobody;
+        who.is_loan = pending != NULL ? pending->ticket.is_loan : 0;
+        gv_ticket_t own = wait_for_taker(hub, &who, tried);
         one_more(hub, ticket);
         if (!pass_on(hub, &publish, lost->shared[i], &own)) {
             answered(hub, &own, GV_MQTT_QUOTA_EXCEEDED);
@@ -309,18 +330,74 @@ static void give_lost(gv_hub_t *hub, const gv_ticket_t *ticket, uint64_t without
     gv_publish_done(&publish);
 }
 
+/* Whether somebody at that node is to have the message all the same. */
+static bool is_kept_for(gv_hub_t *hub, gv_node_index_t node, const gv_forward_t *lost)
+{
+    uint64_t bit = (uint64_t)1 << node;
+    /* It may be back by now. */
+    uint64_t known = atomic_load_explicit(hub->nodes_away, memory_order_relaxed) |
+                     atomic_load_explicit(hub->nodes_alive, memory_order_relaxed);
+    if ((known & bit) == 0) {
+        return false; /* forgotten */
+    }
+    hub->ports.read_begin(hub->ports.arg);
+    gv_router_match(hub->router, lost->topic, 0, 0, &hub->matches);
+    hub->ports.read_end(hub->ports.arg);
+    return lost->retain || (hub->matches.lasting_nodes & bit) != 0;
+}
+
+/* The node has died, or stopped, with the message or before it had it. */
+static void on_gone(gv_hub_t *hub, const gv_ticket_t *ticket, gv_node_index_t node,
+                    const gv_forward_t *lost, bool is_in_doubt)
+{
+    bool is_kept = lost != NULL && !lost->is_for_groups && is_kept_for(hub, node, lost);
+    if (lost != NULL && lost->shared_count > 0 && !is_in_doubt) {
+        give_lost(hub, ticket, 0, lost);
+    }
+    if (is_in_doubt && (is_kept || lost == NULL)) {
+        gv_counter_add(&hub->stats.forward_in_doubt, 1);
+        answered(hub, ticket, GV_MQTT_UNSPECIFIED_ERROR);
+    } else if (is_kept) {
+        gv_outbox_put(hub->outbox, node, lost, token_of(ticket));
+    } else {
+        answered(hub, ticket, GV_MQTT_SUCCESS);
+    }
+}
+
 void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
                          gv_forward_result_t result, const gv_forward_t *lost)
 {
-    gv_counter_add(&hub->stats.forward_gone, result == GV_FORWARD_GONE);
+    if ((token & GV_OUTBOX_TOKEN) != 0) {
+        gv_outbox_on_confirmed(hub->outbox, token, result);
+        return;
+    }
+    bool is_in_doubt = result == GV_FORWARD_IN_DOUBT;
+    gv_counter_add(&hub->stats.forward_gone, result == GV_FORWARD_GONE || is_in_doubt);
     gv_counter_add(&hub->stats.forward_full, result == GV_FORWARD_FULL);
     gv_counter_add(&hub->stats.forward_no_room, result == GV_FORWARD_REFUSED);
     gv_ticket_t ticket = ticket_of_token(token);
-    if (lost != NULL) {
-        give_lost(hub, &ticket, result == GV_FORWARD_RETURNED ? (uint64_t)1 << node : 0, lost);
+    if (result == GV_FORWARD_GONE || is_in_doubt) {
+        on_gone(hub, &ticket, node, lost, is_in_doubt);
+        return;
+    }
+    if (result == GV_FORWARD_RETURNED) {
+        give_lost(hub, &ticket, (uint64_t)1 << node, lost);
     }
     bool is_refused = result == GV_FORWARD_FULL || result == GV_FORWARD_REFUSED;
     answered(hub, &ticket, is_refused ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
+}
+
+void gv__hub_send_again(void *arg, const gv_forward_t *message, gv_node_index_t node,
+                        uint64_t token)
+{
+    gv_hub_t *hub = arg;
+    hub->cluster.publish(hub->cluster.arg, message, (uint64_t)1 << node, token);
+}
+
+void gv__hub_answer(void *arg, uint64_t token, bool is_refused)
+{
+    gv_ticket_t ticket = ticket_of_token(token);
+    answered(arg, &ticket, is_refused ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
 }
 
 /* ---- from other nodes ------------------------------------------------------------------------ */
@@ -400,7 +477,11 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
     bool wants_confirm = delivery->seq != 0;
 
     hub->ports.read_begin(hub->ports.arg);
-    gv_router_match_local(hub->router, publish.topic, &hub->matches);
+    if (message->is_for_groups) {
+        gv_matches_clear(&hub->matches);
+    } else {
+        gv_router_match_local(hub->router, publish.topic, &hub->matches);
+    }
     add_groups(hub, &publish, message, pending);
     hub->ports.read_end(hub->ports.arg);
 
@@ -412,7 +493,7 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
         given += is_given;
         has_failed |= !is_given;
     }
-    if (publish.retain) {
+    if (publish.retain && !message->is_for_groups) {
         uint16_t home = (uint16_t)(gv_bytes_hash(publish.topic, hub->hash_seed) % hub->shard_count);
         bool is_given = give(hub, home, &publish, GV_ENTRY_RETAIN, &ticket, wants_confirm);
         given += is_given;
@@ -484,7 +565,11 @@ static void give_anywhere(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filte
     if (pending != NULL) {
         alive &= ~pending->tried;
     }
-    if (!gv_router_pick_share(hub->router, filter, alive, gv_rng_u32(&hub->rng), matches)) {
+    bool is_found =
+        gv_router_pick_share(hub->router, filter, alive, gv_rng_u32(&hub->rng), matches);
+    if (!is_found && ticket->is_loan != 0) {
+        answered(hub, ticket, GV_MQTT_QUOTA_EXCEEDED); /* who has lent it keeps it */
+    } else if (!is_found) {
         gv_counter_add(&hub->stats.shares_without_member, 1);
         answered(hub, ticket, GV_MQTT_SUCCESS);
     } else if (matches->hit_count > 0) {
@@ -495,6 +580,7 @@ static void give_anywhere(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filte
         gv_forward_t message = forward_of(hub, publish);
         message.shared = &matches->node_shares[0].filter;
         message.shared_count = 1;
+        message.is_for_groups = true;
         uint64_t node = (uint64_t)1 << matches->node_shares[0].node;
         hub->cluster.publish(hub->cluster.arg, &message, node, token_of(ticket));
         if (publish->qos == 0) {

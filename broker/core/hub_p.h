@@ -24,6 +24,8 @@ typedef struct gv_hub_applied {
 struct gv_hub {
     gv_router_t *router;
     _Atomic uint64_t *nodes_alive;
+    _Atomic uint64_t *nodes_away;
+    gv_outbox_t *outbox;
     gv_hub_cluster_t cluster;
     bool has_cluster;
     bool is_credit_paused;
@@ -52,6 +54,11 @@ static inline uint16_t gv__hub_own_desk(const gv_hub_t *hub)
 }
 
 /* ---- hub_forward.c --------------------------------------------------------------------------- */
+
+/* Ports of the outbox. */
+void gv__hub_send_again(void *arg, const gv_forward_t *message, gv_node_index_t node,
+                        uint64_t token);
+void gv__hub_answer(void *arg, uint64_t token, bool is_refused);
 
 /* Tells the cluster what is done. */
 void gv__hub_tell_applied(gv_hub_t *hub);

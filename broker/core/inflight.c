@@ -75,9 +75,10 @@ void gv_inflight_finish(gv_inflight_t *inflight, gv_flight_t *flight)
     if (inflight->_head + place_of(inflight, flight) >= inflight->_sent) {
         inflight->unsent--;
     }
+    GV_ASSERT(flight->extra == NULL || flight->extra->loan.is_loan == 0);
     gv_msgbuf_unref(&flight->kept);
-    gv_free(flight->more_ids);
-    flight->more_ids = NULL;
+    gv_free(flight->extra);
+    flight->extra = NULL;
     flight->stage = GV_STAGE_DONE;
     inflight->count--;
     while (inflight->_head != inflight->_tail &&
@@ -136,7 +137,7 @@ void gv_inflight_clear(gv_inflight_t *inflight)
     for (uint64_t n = inflight->_head; n != inflight->_tail; n++) {
         gv_flight_t *flight = at(inflight, n);
         gv_msgbuf_unref(&flight->kept);
-        gv_free(flight->more_ids);
+        gv_free(flight->extra);
     }
     gv_free(inflight->_ring);
     *inflight = (gv_inflight_t){0};

@@ -17,7 +17,7 @@
  *
  * Incoming: the ids of QoS 2 messages received and not yet released [MQTT-4.3.3-10].
  *
- * Threads: the session's shard.  Memory: nothing until the first QoS > 0 message; 24 bytes per id
+ * Threads: the session's shard.  Memory: nothing until the first QoS > 0 message; 32 bytes per id
  * in flight.
  */
 
@@ -33,12 +33,14 @@ typedef enum gv_stage {
 
 typedef struct gv_flight {
     gv_msgbuf_t *kept; /* NULL when nobody will ever send it again */
-    uint32_t *more_ids;
+    gv_queued_extra_t *extra;
     uint32_t id;
     uint32_t share; /* as in gv_queued_t */
     uint8_t stage;  /* gv_stage_t */
     bool retain;
 } gv_flight_t;
+
+_Static_assert(sizeof(gv_flight_t) == 32, "every message in flight pays for this");
 
 typedef struct gv_inflight {
     gv_flight_t *_ring;
@@ -66,7 +68,7 @@ uint16_t gv_inflight_start(gv_inflight_t *inflight, gv_stage_t stage, gv_flight_
 /* The flight with this id that is not done, or NULL. */
 gv_flight_t *gv_inflight_find(gv_inflight_t *inflight, uint16_t packet_id);
 
-/* Ends it: drops what it keeps and gives its room back. */
+/* Ends it: drops what it keeps and gives its room back.  Whoever had lent it has his answer. */
 void gv_inflight_finish(gv_inflight_t *inflight, gv_flight_t *flight);
 
 /* Gives back the id just started: as if it had never been.  Only the newest. */
@@ -81,6 +83,7 @@ gv_flight_t *gv_inflight_resend(gv_inflight_t *inflight, uint16_t *packet_id_out
 /* Whether a message of this group awaits its PUBACK. */
 bool gv_inflight_has_share(const gv_inflight_t *inflight, uint32_t share);
 
+/* Drops everything; nobody hears of loans. */
 void gv_inflight_clear(gv_inflight_t *inflight);
 
 /* ---- incoming QoS 2 -------------------------------------------------------------------------- */

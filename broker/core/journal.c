@@ -5,13 +5,14 @@
 
 #include "broker/core/journal_p.h"
 
-/* So many flushes may be on their way; what comes meanwhile shares the next. */
-#define FLUSHES_MAX 2U
+/* So many parts may be on their way; what comes meanwhile shares the next. */
+#define FLUSHES_MAX 4U
 
 /* With more than this waiting for the disk, publishers wait as well [bytes]. */
 #define PENDING_BYTES_MAX ((size_t)16 << 20)
 
 static void on_timer(gv_timer_t *timer);
+static void on_patience(gv_timer_t *timer);
 
 void gv_journal_new(gv_shard_t *shard, const gv_journal_options_t *options,
                     gv_journal_t **journal_out)
@@ -26,6 +27,7 @@ void gv_journal_new(gv_shard_t *shard, const gv_journal_options_t *options,
     gv_list_init(&journal->submitted);
     gv_list_init(&journal->loads);
     gv_timer_init(&journal->timer, on_timer);
+    gv_timer_init(&journal->patience, on_patience);
     gv_shelf_init(&journal->shelf, options->image_bytes_max);
     *journal_out = journal;
 }
@@ -35,6 +37,7 @@ void gv_journal_free(gv_journal_t **journalp)
     gv_journal_t *journal = *journalp;
     *journalp = NULL;
     gv_timer_stop(&journal->timer);
+    gv_timer_stop(&journal->patience);
     if (gv_list_is_empty(&journal->submitted) && gv_list_is_empty(&journal->loads)) {
         gv_store_lane_deinit(&journal->lane);
     } /* else the store has crashed (storage/mem_store.h), and its lanes with it */
@@ -47,6 +50,7 @@ void gv_journal_free(gv_journal_t **journalp)
         gv__part_free(journal->open);
     }
     gv_shelf_deinit(&journal->shelf);
+    gv_free(journal->expiry.uids.data);
     gv_free(journal->ids.data);
     gv_free(journal->undeleted.data);
     gv_free(journal->dirty.data);
@@ -102,28 +106,47 @@ static void trim_again(gv_journal_t *journal, gv_part_t *part)
     journal->has_undeleted_old = false;
 }
 
+/* The oldest segment, if it may go. */
+static gv_volume_t *garbage(const gv_journal_t *journal)
+{
+    gv_volume_t *oldest = gv_shelf_oldest(&journal->shelf);
+    bool is_dead = oldest != NULL && oldest->live == 0 && oldest->is_durable &&
+                   gv_list_is_empty(&oldest->waiting);
+    return is_dead && (oldest->is_old || gv_log_old_is_gone(journal->log)) ? oldest : NULL;
+}
+
+bool gv__journal_has_garbage(const gv_journal_t *journal)
+{
+    return garbage(journal) != NULL ||
+           (journal->shard->index == 0 && gv_log_may_take_old(journal->log));
+}
+
+/* The rest has to wait for the next part. */
+static bool is_enough(const gv_part_t *part)
+{
+    return GV_PILE_COUNT(&part->deletes, uint64_t) >= GV_JOURNAL_DELETES_MAX;
+}
+
 /* Segments that nobody needs go, the oldest first. */
 static void trim(gv_journal_t *journal, gv_part_t *part)
 {
     trim_again(journal, part);
-    gv_volume_t *volume = NULL;
-    while ((volume = gv_shelf_oldest(&journal->shelf)) != NULL && volume->live == 0 &&
-           volume->is_durable && gv_list_is_empty(&volume->waiting)) {
+    for (gv_volume_t *volume; !is_enough(part) && (volume = garbage(journal)) != NULL;) {
         if (volume->is_old) {
             gv_log_release_old(journal->log, volume->number);
-        } else if (!gv_log_old_is_gone(journal->log)) {
-            if (gv__journal_needs_cleaning(journal)) {
-                atomic_store_explicit(&journal->log->wants_room, true, memory_order_relaxed);
-            }
-            break;
         } else if (volume->bytes > 0) {
             delete_segment(part, volume->number);
         }
         gv_shelf_remove_oldest(&journal->shelf);
     }
+    const gv_volume_t *oldest = gv_shelf_oldest(&journal->shelf);
+    if (oldest != NULL && !oldest->is_old && !gv_log_old_is_gone(journal->log) &&
+        gv__journal_is_wasteful(journal)) {
+        atomic_store_explicit(&journal->log->wants_room, true, memory_order_relaxed);
+    }
     if (journal->shard->index == 0) {
         uint64_t number = 0;
-        while ((number = gv_log_take_old(journal->log)) != 0) {
+        while (!is_enough(part) && (number = gv_log_take_old(journal->log)) != 0) {
             delete_segment(part, number);
             part->deleting_old = journal->log->old_deleting;
         }
@@ -154,6 +177,8 @@ static void submit(gv_journal_t *journal, gv_part_t *part)
     }
     gv_list_append(&journal->submitted, &part->link);
     journal->flushes++;
+    part->is_submitted = true;
+    part->submitted_ms = journal->shard->now_ms;
     gv_store_submit(&journal->lane, &part->batch, gv__journal_on_stored, part);
 }
 
@@ -175,13 +200,13 @@ static void show(gv_journal_t *journal)
 
 static void flush(gv_journal_t *journal)
 {
+    trim(journal, gv__part_open(journal));
     if (gv__journal_needs_cleaning(journal)) {
         gv__journal_clean(journal);
     }
     gv_part_t *part = gv__part_open(journal);
     gv__part_write_dirty(journal, GV_DIRTY_MARK | GV_DIRTY_STAGE | GV_DIRTY_RECEIVED);
     journal->has_urgent_dirty = false;
-    trim(journal, part);
     gv_list_append(&journal->closed, &part->link);
     journal->open = NULL;
     for (gv_link_t *link; (link = gv_list_take_first(&journal->closed)) != NULL;) {
@@ -190,58 +215,38 @@ static void flush(gv_journal_t *journal)
     show(journal);
 }
 
-/* Everything in it has been acknowledged before it was written: there is nothing to write. */
-static bool is_moot(const gv_journal_t *journal)
+static bool has_joined(const gv_journal_t *journal)
 {
-    const gv_part_t *part = journal->open;
-    if (part->live > 0 || part->has_tables || part->is_joined || part->volume == NULL ||
-        part->notes.size > 0 || part->moves.size > 0 || part->gifts.size > 0 ||
-        journal->has_urgent_dirty || !gv_list_is_empty(&journal->closed)) {
-        return false;
-    }
-    for (size_t i = 0; i < GV_PILE_COUNT(&part->releases, gv_part_release_t); i++) {
-        if (GV_PILE_AT(&part->releases, gv_part_release_t, i)->number != part->volume->number) {
-            return false;
+    gv_list_foreach (&journal->closed, link) {
+        if (gv_container_of(link, gv_part_t, link)->is_joined) {
+            return true;
         }
     }
-    return true;
-}
-
-static void drop_open(gv_journal_t *journal)
-{
-    gv_part_t *part = journal->open;
-    journal->open = NULL;
-    journal->pending_bytes -= part->items.size + part->bodies.size;
-    gv_shelf_remove_newest(&journal->shelf);
-    gv__part_free(part);
+    return journal->open != NULL && journal->open->is_joined;
 }
 
 void gv_journal_turn_end(gv_journal_t *journal)
 {
-    const gv_part_t *part = journal->open;
-    bool is_due = journal->has_urgent_dirty || !gv_list_is_empty(&journal->closed) ||
-                  (part != NULL && part->is_urgent);
-    if (!is_due || journal->is_finished) {
+    if (journal->is_finished) {
         return;
     }
     gv_shard_t *shard = journal->shard;
+    gv__journal_leave_out(journal);
+    uint64_t due_ms = gv__journal_due_ms(journal);
+    if (due_ms > shard->now_ms) {
+        if (due_ms != UINT64_MAX && !gv_timer_is_armed(&journal->patience)) {
+            gv_timer_start(shard->wheel, &journal->patience, due_ms);
+        }
+        return;
+    }
     if (journal->is_failing && shard->now_ms < journal->rests_until_ms) {
         gv__journal_arm(journal, journal->rests_until_ms - shard->now_ms);
         return;
     }
-    bool is_joined = part != NULL && part->is_joined;
-    gv_list_foreach (&journal->closed, link) {
-        is_joined = is_joined || gv_container_of(link, gv_part_t, link)->is_joined;
-    }
     /* Parts that are joined to others never wait: those others might wait for them. */
-    if (journal->flushes >= FLUSHES_MAX && !is_joined) {
-        return;
+    if (journal->flushes < FLUSHES_MAX || has_joined(journal)) {
+        flush(journal);
     }
-    if (part != NULL && is_moot(journal)) {
-        drop_open(journal);
-        return;
-    }
-    flush(journal);
 }
 
 void gv_journal_finish(gv_journal_t *journal)
@@ -251,13 +256,21 @@ void gv_journal_finish(gv_journal_t *journal)
     journal->is_finished = true;
 }
 
-/* Whether there are segments that trim() would delete. */
-static bool has_garbage(const gv_journal_t *journal)
+/* What has expired goes, without a pause when the store is full; what is in the way moves. */
+static void make_room(gv_journal_t *journal)
 {
-    const gv_volume_t *oldest = gv_shelf_oldest(&journal->shelf);
-    bool is_dead = oldest != NULL && oldest->live == 0 && oldest->is_durable &&
-                   (oldest->is_old || gv_log_old_is_gone(journal->log));
-    return is_dead || (journal->shard->index == 0 && gv_log_may_take_old(journal->log));
+    gv_shard_t *shard = journal->shard;
+    if (journal->is_finished || journal->is_failing) {
+        return;
+    }
+    shard->ports.read_begin(shard->ports.arg);
+    if (gv__journal_expire(journal)) {
+        gv__journal_arm(journal, gv_store_is_full(journal->store) ? 1 : GV_JOURNAL_LAZY_MS);
+    }
+    if (gv__journal_needs_cleaning(journal)) {
+        gv__journal_clean(journal);
+    }
+    shard->ports.read_end(shard->ports.arg);
 }
 
 static void on_timer(gv_timer_t *timer)
@@ -266,12 +279,20 @@ static void on_timer(gv_timer_t *timer)
     gv_shard_t *shard = journal->shard;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     show(journal);
-    if (journal->dirty.size > 0 || gv__journal_needs_cleaning(journal) || has_garbage(journal)) {
+    make_room(journal);
+    if (journal->dirty.size > 0 || gv__journal_has_garbage(journal)) {
         gv__part_open(journal)->is_urgent = true;
     }
     if (gv_shelf_count(&journal->shelf) > 0 || !gv_log_old_is_gone(journal->log)) {
         gv__journal_arm(journal, GV_JOURNAL_CLEAN_MS);
     }
+}
+
+/* The turn's end does what is due. */
+static void on_patience(gv_timer_t *timer)
+{
+    gv_shard_t *shard = gv_container_of(timer, gv_journal_t, patience)->shard;
+    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
 }
 
 void gv_journal_resume(gv_journal_t *journal)

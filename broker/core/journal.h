@@ -15,7 +15,8 @@
  * and PUBCOMP go out, QoS 2 messages are sent
  *
  * A part's deliveries become one segment of the log (proto/segment.h).  What its receivers have
- * acknowledged before it is submitted is not written.
+ * acknowledged before it is submitted is not written; and a part in which all are about to do so
+ * waits for them, for about as long as two commits take.
  *
  * What may be acknowledged when:
  *   PUBACK, PUBREC   when every delivery of the message is durable or acknowledged
@@ -107,10 +108,15 @@ bool gv_journal_is_stored(const gv_journal_t *journal, uint32_t stamp);
 
 /*
  * Writes a delivery of the fanout's message; the body is written with the first one, and its index
- * is not the caller's business.  Gives its place.
+ * is not the caller's business.  Gives its place.  Unless the receiver gets it now and is expected
+ * to acknowledge it soon, it is submitted with this turn.
  */
 gv_place_t gv_journal_deliver(gv_journal_t *journal, gv_fanout_t *fanout,
-                              gv_segment_delivery_t delivery, const uint32_t *ids, size_t id_count);
+                              gv_segment_delivery_t delivery, const uint32_t *ids, size_t id_count,
+                              bool is_done_soon);
+
+/* Whether what is at this place, and done now, was done so soon that it is worth waiting for. */
+bool gv_journal_was_soon(gv_journal_t *journal, gv_place_t place);
 
 /*
  * The fanout's message, of which there was a delivery, is confirmed to this ticket when it is
@@ -121,6 +127,9 @@ void gv_journal_confirm_body(gv_journal_t *journal, const gv_fanout_t *fanout,
 
 /* The delivery at this place is done. */
 void gv_journal_release(gv_journal_t *journal, gv_place_t place);
+
+/* The session has a message that expires then, if it has not been sent (real time). */
+void gv_journal_expires(gv_journal_t *journal, gv_durable_t *durable, uint32_t expires_s);
 
 /* What of a session has to be written anew. */
 enum {

@@ -1,25 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Segments go in order, so one message that nobody comes for keeps all that were written after it.
- * When more than half of the log is done with, what is live in the oldest segment is written anew
- * at the end: each message is moved at most once while the log doubles.
+ * When more than half of the log is done with, what is live in the oldest segments is written anew
+ * at the end: each message is moved at most once while the log doubles.  When the store is full, a
+ * quarter is enough, however small the log is.
  */
 #define GV_MEMORY_OF GV_MEMORY_LOG
 
 #include "broker/core/journal_p.h"
 
-bool gv__journal_needs_cleaning(const gv_journal_t *journal)
+/* So many segments are read together; and a part with so much [bytes] gets no more of them. */
+#define AHEAD_MAX   16U
+#define CLEAN_BYTES ((size_t)256 << 10)
+
+/* After a commit that failed nothing is moved for so long: it may have failed for that [ms]. */
+#define PAUSE_MS 5000U
+
+bool gv__journal_is_wasteful(const gv_journal_t *journal)
 {
     const gv_shelf_t *shelf = &journal->shelf;
-    const gv_volume_t *oldest = gv_shelf_oldest(shelf);
-    if (oldest == NULL || !oldest->is_durable || oldest->live == 0 || oldest->is_damaged ||
-        oldest->is_cleaned || journal->is_finished) {
+    uint64_t done_bytes = shelf->bytes - shelf->live_bytes;
+    if (gv_store_is_full(journal->store)) {
+        return done_bytes > shelf->bytes / 4;
+    }
+    return shelf->bytes > journal->clean_bytes_min && done_bytes > shelf->bytes / 2;
+}
+
+/* The oldest segments, as far ahead as they are read: others go only after them. */
+static uint32_t ahead(const gv_journal_t *journal)
+{
+    uint32_t count = gv_shelf_count(&journal->shelf);
+    return count < AHEAD_MAX ? count : AHEAD_MAX;
+}
+
+/* Whether it is in the way of others, and can be written anew. */
+static bool can_be_cleaned(const gv_journal_t *journal, const gv_volume_t *volume)
+{
+    return volume->is_durable && !volume->is_damaged &&
+           (volume->is_old || gv_log_old_is_gone(journal->log));
+}
+
+/*
+ * What is moved is there twice until the old segment goes, and room for that deletion has to be
+ * left: in a full store no more than half of the reserve is used.
+ */
+static bool has_room_to_move(const gv_journal_t *journal)
+{
+    bool has_failed_lately =
+        journal->rests_until_ms > 0 && journal->shard->now_ms < journal->rests_until_ms + PAUSE_MS;
+    if (journal->is_failing || has_failed_lately) {
         return false;
     }
+    const gv_store_stats_t *stats = gv_store_stats(journal->store);
+    uint64_t size = gv_counter_get(&stats->size_bytes);
+    uint64_t limit = gv_counter_get(&stats->limit_bytes);
+    return size <= limit || gv_counter_get(&stats->used_bytes) < limit + (size - limit) / 2;
+}
+
+bool gv__journal_needs_cleaning(const gv_journal_t *journal)
+{
+    if (gv_shelf_count(&journal->shelf) == 0 || journal->is_finished ||
+        !has_room_to_move(journal)) {
+        return false;
+    }
+    const gv_volume_t *oldest = gv_shelf_oldest(&journal->shelf);
     bool is_in_the_way =
         oldest->is_old && atomic_load_explicit(&journal->log->wants_room, memory_order_relaxed);
-    return is_in_the_way || gv__is_past(journal->shard, oldest->latest_s) ||
-           (shelf->bytes > journal->clean_bytes_min && shelf->bytes / 2 > shelf->live_bytes);
+    if (!is_in_the_way && !gv__journal_is_wasteful(journal)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < ahead(journal); i++) {
+        const gv_volume_t *volume = gv_shelf_at(&journal->shelf, i);
+        if (volume->live > 0 && !volume->is_cleaned) {
+            return can_be_cleaned(journal, volume);
+        }
+    }
+    return false;
 }
 
 /* A body that has been moved into a part already. */
@@ -63,7 +119,7 @@ static void clean_delivery(gv_journal_t *journal, const gv_segment_view_t *segme
         entry->place != gv_place(segment->number, item->offset)) {
         return;
     }
-    if (gv__is_past(journal->shard, delivery->expires_s) && !gv_backlog_was_sent(entry)) {
+    if (gv__durable_has_expired(journal->shard, entry)) {
         gv__durable_expire(session, delivery->number);
         return;
     }
@@ -78,16 +134,10 @@ static void clean_delivery(gv_journal_t *journal, const gv_segment_view_t *segme
     gv_journal_dirty(journal, session->durable, GV_DIRTY_MARK); /* its mark follows */
 }
 
-/* Writes anew what is live in the oldest segment, now or when it has been loaded. */
-void gv__journal_clean(gv_journal_t *journal)
+static void clean(gv_journal_t *journal, gv_volume_t *volume)
 {
-    gv_volume_t *oldest = gv_shelf_oldest(&journal->shelf);
-    if (oldest->image == NULL) {
-        gv__journal_load(journal, oldest);
-        return;
-    }
-    oldest->is_cleaned = true;
-    gv_msgbuf_t *image = gv_msgbuf_ref(oldest->image);
+    volume->is_cleaned = true;
+    gv_msgbuf_t *image = gv_msgbuf_ref(volume->image);
     gv_segment_view_t segment = gv_segment_view(gv_msgbuf_bytes(image));
     moved_body_t *moved = gv_xcalloc(segment.body_count + 1U, sizeof(*moved));
     gv_segment_item_t item;
@@ -100,4 +150,23 @@ void gv__journal_clean(gv_journal_t *journal)
     gv_msgbuf_unref(&image);
     gv__part_open(journal)->is_urgent = true;
     gv_counter_add(&journal->shard->stats.segments_cleaned, 1);
+}
+
+void gv__journal_clean(gv_journal_t *journal)
+{
+    for (uint32_t i = 0; i < ahead(journal); i++) {
+        gv_volume_t *volume = gv_shelf_at(&journal->shelf, i);
+        if (volume->live == 0 || volume->is_cleaned) {
+            continue;
+        }
+        bool is_enough = journal->open != NULL && journal->open->bodies.size > CLEAN_BYTES;
+        if (is_enough || !can_be_cleaned(journal, volume)) {
+            return;
+        }
+        if (volume->image == NULL) {
+            gv__journal_load(journal, volume);
+        } else {
+            clean(journal, volume);
+        }
+    }
 }

@@ -100,14 +100,15 @@ static void part_succeeded(gv_journal_t *journal, gv_part_t *part)
         uint64_t from = gv_place_segment(GV_PILE_AT(&part->moves, gv_part_move_t, i)->from);
         gv_shelf_drop_live(&journal->shelf, gv_shelf_find(&journal->shelf, from), 1);
     }
-    if (part->moves.size > 0) {
+    if (!journal->is_finished && gv__journal_has_garbage(journal) &&
+        (part->moves.size > 0 || gv_store_is_full(journal->store) ||
+         GV_PILE_COUNT(&part->deletes, uint64_t) >= GV_JOURNAL_DELETES_MAX)) {
         gv__part_open(journal)->is_urgent = true; /* deletes it, and goes on with the next */
     }
     if (part->deleting_old > 0) {
         gv_log_old_deleted(journal->log, part->deleting_old);
     }
     if (part->volume != NULL) {
-        part->volume->latest_s = part->has_eternal ? 0 : part->latest_s;
         gv_shelf_set_durable(&journal->shelf, part->volume, (uint32_t)part->image_size);
     }
     for (size_t i = 0; i < GV_PILE_COUNT(&part->body, gv_part_body_t); i++) {
@@ -258,6 +259,7 @@ void gv__journal_on_stored(gv_err_t result, void *arg)
     bool was_full = gv_journal_is_full(journal);
     journal->pending_bytes -= part->items.size + part->bodies.size;
     journal->stored_stamp = part->stamp;
+    gv__journal_note_commit(journal, shard->now_ms - part->submitted_ms);
     shard->ports.read_begin(shard->ports.arg);
     if (result == GV_OK) {
         part_succeeded(journal, part);

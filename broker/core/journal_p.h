@@ -2,7 +2,8 @@
 #pragma once
 
 /* What the journal's files share: journal.c (the turn), journal_part.c (what is written),
- * journal_done.c (what happens when it is durable), journal_read.c, journal_clean.c. */
+ * journal_wait.c (what may not have to be), journal_done.c (what happens when it is durable),
+ * journal_read.c, journal_clean.c, journal_expiry.c. */
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -20,6 +21,9 @@
 
 /* How often the log is looked at, whether it is to be cleaned, when nothing happens [ms]. */
 #define GV_JOURNAL_CLEAN_MS 1000U
+
+/* So many segments are deleted in one part: each costs the writer many pages. */
+#define GV_JOURNAL_DELETES_MAX 1024U
 
 /* Bytes that grow. */
 typedef struct gv_pile {
@@ -126,12 +130,26 @@ struct gv_part {
     uint32_t total;    /* deliveries */
     uint32_t latest_s; /* when the last one will have expired */
     bool has_eternal;  /* one never expires */
-    bool is_urgent;
+    bool is_urgent;    /* to be submitted with this turn */
+    bool is_submitted;
     bool is_joined;
-    bool has_tables;       /* changes of other tables */
+    bool has_tables; /* changes of other tables */
+    bool has_marks;
     uint32_t deleting_old; /* old segments that are gone when this is durable, or 0 */
     size_t image_size;
+    uint64_t submitted_ms;
 };
+
+/* Which sessions have messages that expire; journal_expiry.c. */
+typedef struct gv_expiry {
+    gv_pile_t uids;  /* uint64_t; some may have ended */
+    uint32_t next_s; /* before this nothing expires, real time */
+    bool is_looking; /* goes through the list: */
+    bool is_kept;    /* ... the session that it is at stays in it */
+    size_t at;       /* ... which is this one */
+    size_t kept;     /* ... so many before it have stayed */
+    uint64_t number; /* ... and the message of it that is next */
+} gv_expiry_t;
 
 struct gv_journal {
     gv_shard_t *shard;
@@ -158,7 +176,10 @@ struct gv_journal {
     uint32_t pause_ms; /* the last one, while it is failing */
     gv_timer_t timer;
     uint64_t timer_at_ms;
+    gv_timer_t patience;   /* a turn ends when a part is due that waited for its receivers */
+    uint64_t commit_ms_x8; /* how long a commit takes, smoothed */
     gv_shelf_t shelf;
+    gv_expiry_t expiry;
     gv_pile_t ids;   /* scratch: uint32_t */
     gv_list_t loads; /* that were not answered yet */
 };
@@ -167,6 +188,9 @@ struct gv_journal {
 
 /* The timer fires in so many milliseconds, or sooner. */
 void gv__journal_arm(gv_journal_t *journal, uint64_t delay_ms);
+
+/* Whether there are segments to be deleted. */
+bool gv__journal_has_garbage(const gv_journal_t *journal);
 
 /* ---- journal_part.c ---- */
 
@@ -195,8 +219,22 @@ void gv__part_change_again(gv_journal_t *journal, const gv_part_t *part);
 /* `what` of all dirty sessions goes into the open part. */
 void gv__part_write_dirty(gv_journal_t *journal, unsigned what);
 
+/* So many deliveries of a segment are done when the part is durable. */
+void gv__part_release(gv_part_t *part, uint64_t number, uint32_t count);
+
 /* The segment becomes a record; its image stays in memory for those that will read it soon. */
 void gv__part_write(gv_journal_t *journal, gv_part_t *part);
+
+/* ---- journal_wait.c ---- */
+
+/* Parts in which everything is done are left out; one that may wait and is half through is closed.
+ */
+void gv__journal_leave_out(gv_journal_t *journal);
+
+/* When something is to be submitted: 0 is now, UINT64_MAX is never, as things are. */
+uint64_t gv__journal_due_ms(const gv_journal_t *journal);
+
+void gv__journal_note_commit(gv_journal_t *journal, uint64_t took_ms);
 
 /* ---- journal_done.c ---- */
 
@@ -219,7 +257,15 @@ void gv__journal_drop_loads(gv_journal_t *journal);
 
 /* ---- journal_clean.c ---- */
 
+/* So much of the log is done with that cleaning it gains room. */
+bool gv__journal_is_wasteful(const gv_journal_t *journal);
+
 bool gv__journal_needs_cleaning(const gv_journal_t *journal);
 
-/* Writes anew what is live in the oldest segment, now or when it has been loaded. */
+/* Writes anew what is live in the oldest segments, now or when they have been loaded. */
 void gv__journal_clean(gv_journal_t *journal);
+
+/* ---- journal_expiry.c ---- */
+
+/* Drops what has expired, for a while.  True: there is more to look at. */
+bool gv__journal_expire(gv_journal_t *journal);

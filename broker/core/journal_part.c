@@ -34,6 +34,7 @@ gv_volume_t *gv__part_volume(gv_part_t *part)
     if (part->volume == NULL) {
         part->volume = gv_shelf_add(&journal->shelf, gv_log_next_number(journal->log));
         part->volume->part = part;
+        part->volume->begun_ms = journal->shard->now_ms;
         gv__journal_arm(journal, GV_JOURNAL_CLEAN_MS);
     }
     return part->volume;
@@ -201,9 +202,11 @@ gv_place_t gv__part_add_delivery(gv_part_t *part, const gv_segment_delivery_t *d
     gv_segment_put_delivery(&w, delivery, ids, id_count);
     GV_ASSERT(!w.failed);
     GV_PILE_AT(&part->body, gv_part_body_t, delivery->body)->live++;
+    if (part->total == 0) {
+        volume->begun_ms = journal->shard->now_ms;
+    }
     part->live++;
     part->total++;
-    part->is_urgent = true;
     if (delivery->expires_s == 0) {
         part->has_eternal = true;
     } else if (delivery->expires_s > part->latest_s) {
@@ -215,10 +218,12 @@ gv_place_t gv__part_add_delivery(gv_part_t *part, const gv_segment_delivery_t *d
 }
 
 gv_place_t gv_journal_deliver(gv_journal_t *journal, gv_fanout_t *fanout,
-                              gv_segment_delivery_t delivery, const uint32_t *ids, size_t id_count)
+                              gv_segment_delivery_t delivery, const uint32_t *ids, size_t id_count,
+                              bool is_done_soon)
 {
     gv_part_t *part = gv__part_for_delivery(journal);
     delivery.body = body_of(part, fanout);
+    part->is_urgent = part->is_urgent || !is_done_soon;
     return gv__part_add_delivery(part, &delivery, ids, id_count);
 }
 
@@ -235,6 +240,19 @@ void gv_journal_confirm_body(gv_journal_t *journal, const gv_fanout_t *fanout,
     }
     body->ticket = *ticket;
     body->is_awaited = true;
+}
+
+void gv__part_release(gv_part_t *part, uint64_t number, uint32_t count)
+{
+    size_t entries = GV_PILE_COUNT(&part->releases, gv_part_release_t);
+    gv_part_release_t *last =
+        entries > 0 ? GV_PILE_AT(&part->releases, gv_part_release_t, entries - 1) : NULL;
+    if (last != NULL && last->number == number) {
+        last->count += count;
+    } else {
+        *GV_PILE_PUSH(&part->releases, gv_part_release_t) =
+            (gv_part_release_t){.number = number, .count = count};
+    }
 }
 
 void gv_journal_release(gv_journal_t *journal, gv_place_t place)
@@ -257,14 +275,9 @@ void gv_journal_release(gv_journal_t *journal, gv_place_t place)
             gv__confirm(journal->shard, &body->ticket, GV_MQTT_SUCCESS);
         }
     }
-    gv_part_t *open = gv__part_open(journal);
-    size_t count = GV_PILE_COUNT(&open->releases, gv_part_release_t);
-    if (count > 0 && GV_PILE_AT(&open->releases, gv_part_release_t, count - 1)->number == number) {
-        GV_PILE_AT(&open->releases, gv_part_release_t, count - 1)->count++;
-    } else {
-        *GV_PILE_PUSH(&open->releases, gv_part_release_t) =
-            (gv_part_release_t){.number = number, .count = 1};
-    }
+    /* With the part itself while it may be left out, else with the mark that is to say it. */
+    bool is_early = volume->part != NULL && !volume->part->is_submitted;
+    gv__part_release(is_early ? volume->part : gv__part_open(journal), number, 1);
 }
 
 void gv_journal_dirty(gv_journal_t *journal, gv_durable_t *durable, unsigned what)
@@ -462,6 +475,7 @@ static void write_mark(gv_part_t *part, const gv_durable_t *durable)
         .count = count,
     };
     (void)gv__part_volume(part);
+    part->has_marks = true;
     size_t size = gv_segment_mark_size(count);
     gv_writer_t w = gv_writer(gv__pile_room(&part->items, size), size);
     uint8_t *states = gv_segment_put_mark(&w, &mark);

@@ -42,6 +42,17 @@ gv_loan_t *gv_loans_find(const gv_loans_t *loans, uint32_t index, uint32_t gener
     return is_there ? &loans->_items[index] : NULL;
 }
 
+gv_loan_t *gv_loans_of(const gv_loans_t *loans, uint64_t uid, uint64_t number)
+{
+    for (uint32_t i = 0; i < loans->_count; i++) {
+        gv_loan_t *loan = &loans->_items[i];
+        if (loan->uid == uid && loan->number == number) {
+            return loan;
+        }
+    }
+    return NULL;
+}
+
 void gv_loans_end(gv_loans_t *loans, gv_loan_t *loan)
 {
     GV_ASSERT(loan >= loans->_items);

@@ -43,5 +43,8 @@ static inline const gv_loan_t *gv_loans_at(const gv_loans_t *loans, uint32_t ind
 /* The loan of that name, borrowed until the next add, or NULL. */
 gv_loan_t *gv_loans_find(const gv_loans_t *loans, uint32_t index, uint32_t generation);
 
+/* The loan of that message, or NULL; looks through all of them. */
+gv_loan_t *gv_loans_of(const gv_loans_t *loans, uint64_t uid, uint64_t number);
+
 /* Ends it. */
 void gv_loans_end(gv_loans_t *loans, gv_loan_t *loan);

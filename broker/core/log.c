@@ -29,7 +29,6 @@ void gv_log_add_old(gv_log_t *log, const gv_old_segment_t *old)
     added->number = old->number;
     added->bytes = old->bytes;
     added->deliveries = old->deliveries;
-    added->latest_s = old->latest_s;
     atomic_init(&added->holders, 0);
     gv_log_pass_by(log, old->number);
 }

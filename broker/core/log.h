@@ -22,7 +22,6 @@ typedef struct gv_old_segment {
     uint64_t number;
     uint32_t bytes;
     uint32_t deliveries;      /* that were written to it */
-    uint32_t latest_s;        /* when the last of them will have expired, real time; 0: never */
     _Atomic uint32_t holders; /* shards that have live deliveries in it */
 } gv_old_segment_t;
 

@@ -19,6 +19,7 @@ void gv_matches_clear(gv_matches_t *out)
 {
     out->shards = 0;
     out->nodes = 0;
+    out->lasting_nodes = 0;
     out->hit_count = 0;
     out->node_share_count = 0;
     out->nodes_visited = 0;

@@ -296,18 +296,25 @@ static void on_pubrel(gv_client_t *client, const gv_mqtt_ack_t *ack)
     gv_journal_then_ack(journal, session, GV_MQTT_PUBCOMP, ack->packet_id, (uint8_t)reason);
 }
 
+static void finish(gv_client_t *client, gv_flight_t *flight)
+{
+    (void)gv__end_loan(client->shard, flight->extra, GV_MQTT_SUCCESS);
+    gv_inflight_finish(&client->session->flow->inflight, flight);
+}
+
 static void on_pubrec(gv_client_t *client, const gv_mqtt_ack_t *ack)
 {
     gv_inflight_t *inflight = &client->session->flow->inflight;
     gv_flight_t *flight = gv_inflight_find(inflight, ack->packet_id);
     if (flight != NULL && flight->stage == GV_STAGE_AWAITS_PUBREC &&
         gv_mqtt_reason_is_error(ack->reason)) {
-        gv_inflight_finish(inflight, flight);
+        finish(client, flight);
         return;
     }
     bool is_known = flight != NULL && flight->stage != GV_STAGE_AWAITS_PUBACK;
     if (is_known && flight->stage == GV_STAGE_AWAITS_PUBREC) {
         /* From here on only PUBREL is repeated; the message itself is the receiver's. */
+        (void)gv__end_loan(client->shard, flight->extra, GV_MQTT_SUCCESS);
         gv_msgbuf_unref(&flight->kept);
         flight->stage = GV_STAGE_AWAITS_PUBCOMP;
     }
@@ -322,7 +329,7 @@ static void on_final_ack(gv_client_t *client, const gv_mqtt_ack_t *ack, gv_stage
     gv_inflight_t *inflight = &client->session->flow->inflight;
     gv_flight_t *flight = gv_inflight_find(inflight, ack->packet_id);
     if (flight != NULL && flight->stage == stage) {
-        gv_inflight_finish(inflight, flight);
+        finish(client, flight);
     }
 }
 

@@ -109,7 +109,8 @@ static gv_mqtt_reason_t subscribe(gv_client_t *client, const gv_mqtt_subscriptio
             filter->online++;
             gv__left_group_forget(session->flow, filter->slot + 1);
         }
-        if (filter->count == 1 || is_shared) {
+        bool is_first_lasting = !is_shared && session->durable != NULL && filter->lasting++ == 0;
+        if (filter->count == 1 || is_shared || is_first_lasting) {
             gv__route_set(shard, filter);
         }
     }

@@ -115,6 +115,35 @@ static void deliver_qos0(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
     gv__look_for_congestion(shard, fanout, client);
 }
 
+/* ---- what is lent -------------------------------------------------------------------------- */
+
+bool gv__end_loan(gv_shard_t *shard, gv_queued_extra_t *extra, gv_mqtt_reason_t reason)
+{
+    gv_ticket_t loan = gv_queued_take_loan(extra);
+    if (loan.is_loan != 0) {
+        gv__tell(shard, &loan, GV_ENTRY_CONFIRM, reason);
+    }
+    return loan.is_loan != 0;
+}
+
+static const gv_ticket_t *loan_of(const gv_fanout_t *fanout, const gv_manner_t *manner)
+{
+    bool is_loan = manner->share != 0 && fanout->ticket != NULL && fanout->ticket->is_loan != 0;
+    return is_loan ? fanout->ticket : NULL;
+}
+
+/* Who has lent it still has it; anybody else has lost it, for which reason counts. */
+static void drop(gv_fanout_t *fanout, const gv_manner_t *manner, gv_counter_t *reason)
+{
+    if (loan_of(fanout, manner) != NULL) {
+        fanout->has_refused = true;
+    } else {
+        gv_counter_add(reason, 1);
+    }
+}
+
+/* ---- window and queue ------------------------------------------------------------------------ */
+
 /* Sends a QoS > 0 message within the window; the window must be open. */
 static void send_in_window(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
                            const gv_manner_t *manner)
@@ -126,6 +155,7 @@ static void send_in_window(gv_shard_t *shard, gv_session_t *session, gv_fanout_t
     if (!gv__send_publish(shard, session->client, fanout, manner, false, packet_id)) {
         /* Not sent, so the id was never used [MQTT-3.1.2-25]. */
         gv_inflight_cancel(inflight, flight);
+        fanout->has_refused |= loan_of(fanout, manner) != NULL;
         return;
     }
     /* Kept for whom it may have to be sent to again: this session, or another of the group. */
@@ -134,12 +164,13 @@ static void send_in_window(gv_shard_t *shard, gv_session_t *session, gv_fanout_t
     }
     flight->retain = manner->retain;
     flight->share = manner->share;
+    flight->extra = gv_queued_extra_new(manner->ids, manner->id_count, loan_of(fanout, manner));
+    fanout->is_lent = loan_of(fanout, manner) != NULL;
     if (gv_publish_keep(fanout->publish, &flight->kept) != GV_OK) {
         gv_counter_add(&shard->stats.dropped_no_memory, 1);
         return;
     }
     flight->id = manner->id_count > 0 ? manner->ids[0] : 0;
-    flight->more_ids = gv_queued_more_ids(manner->ids, manner->id_count);
 }
 
 static void make_room(gv_shard_t *shard, gv_session_t *session, size_t size)
@@ -149,9 +180,10 @@ static void make_room(gv_shard_t *shard, gv_session_t *session, size_t size)
     while (queue->count > 0 && (queue->count >= limits->queue_messages_max ||
                                 queue->bytes + size > limits->queue_bytes_max)) {
         gv_queued_t oldest = gv_queue_take(queue);
+        bool was_lent = gv__end_loan(shard, oldest.extra, GV_MQTT_QUOTA_EXCEEDED);
         gv_queued_drop(&oldest);
         gv_counter_sub(&shard->stats.queued_messages, 1);
-        gv_counter_add(&shard->stats.dropped_queue_full, 1);
+        gv_counter_add(&shard->stats.dropped_queue_full, was_lent ? 0 : 1);
     }
 }
 
@@ -167,8 +199,9 @@ static bool is_refused(const gv_shard_t *shard, const gv_fanout_t *fanout)
 static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
                     const gv_manner_t *manner)
 {
+    const gv_ticket_t *loan = loan_of(fanout, manner);
     if (is_refused(shard, fanout)) {
-        gv_counter_add(&shard->stats.dropped_memory, 1);
+        drop(fanout, manner, &shard->stats.dropped_memory);
         fanout->has_refused = true;
         return;
     }
@@ -179,27 +212,29 @@ static void enqueue(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanou
         .id = manner->id_count > 0 ? manner->ids[0] : 0,
     };
     if (gv_publish_keep(fanout->publish, &delivery.kept) != GV_OK) {
-        gv_counter_add(&shard->stats.dropped_no_memory, 1);
+        drop(fanout, manner, &shard->stats.dropped_no_memory);
         return;
     }
     const gv_limits_t *limits = shard->limits;
     size_t size = gv_msgbuf_bytes(delivery.kept).size;
     bool is_full = session->flow->queue.count >= limits->queue_messages_max ||
                    session->flow->queue.bytes + size > limits->queue_bytes_max;
-    /* What is larger than the whole queue is not worth all that waits there. */
+    /* What is larger than the whole queue is not worth all that waits there; a loan stays at home.
+     */
     if (is_full && limits->queue_policy == GV_QUEUE_DROP_OLDEST &&
-        size <= limits->queue_bytes_max) {
+        size <= limits->queue_bytes_max && loan == NULL) {
         make_room(shard, session, size);
     } else if (is_full) {
-        gv_counter_add(&shard->stats.dropped_queue_full, 1);
+        drop(fanout, manner, &shard->stats.dropped_queue_full);
         gv_queued_drop(&delivery);
-        if (limits->queue_policy == GV_QUEUE_DISCONNECT && gv__is_online(session)) {
+        if (limits->queue_policy == GV_QUEUE_DISCONNECT && gv__is_online(session) && loan == NULL) {
             gv_counter_add(&shard->stats.queue_full_closed, 1);
             gv__client_end_later(session->client, GV_MQTT_QUOTA_EXCEEDED);
         }
         return;
     }
-    delivery.more_ids = gv_queued_more_ids(manner->ids, manner->id_count);
+    delivery.extra = gv_queued_extra_new(manner->ids, manner->id_count, loan);
+    fanout->is_lent = loan != NULL;
     gv_queue_push(&gv_session_flow(session)->queue, delivery);
     gv_counter_add(&shard->stats.queued_messages, 1);
     /* Early, because a hundred publishers have much on the way when they are told to slow down. */
@@ -230,11 +265,11 @@ void gv__deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
 
 /* ---- from the queue and from the window ------------------------------------------------------ */
 
-static const uint32_t *ids_of(const uint32_t *more_ids, const uint32_t *id, size_t *count_out)
+static const uint32_t *ids_of(const gv_queued_extra_t *extra, const uint32_t *id, size_t *count_out)
 {
-    if (more_ids != NULL) {
-        *count_out = more_ids[0];
-        return more_ids + 1;
+    if (extra != NULL && extra->id_count > 0) {
+        *count_out = extra->id_count;
+        return extra->ids;
     }
     *count_out = *id == 0 ? 0 : 1;
     return id;
@@ -258,10 +293,23 @@ static void resend(gv_shard_t *shard, gv_session_t *session, gv_flight_t *flight
     gv_publish_t publish = gv_publish_of(flight->kept);
     gv_manner_t manner = {.qos = flight->stage == GV_STAGE_AWAITS_PUBACK ? 1 : 2,
                           .retain = flight->retain};
-    manner.ids = ids_of(flight->more_ids, &flight->id, &manner.id_count);
+    manner.ids = ids_of(flight->extra, &flight->id, &manner.id_count);
     gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
     if (!gv__send_publish(shard, client, &shard->fanout, &manner, true, packet_id)) {
         gv_inflight_finish(&session->flow->inflight, flight);
+    }
+}
+
+/* The fanout is the delivery's; a loan goes over to the flight. */
+static void send_queued(gv_shard_t *shard, gv_session_t *session, gv_queued_t *delivery,
+                        const gv_manner_t *manner)
+{
+    gv_ticket_t loan = gv_queued_take_loan(delivery->extra);
+    shard->fanout.ticket = loan.is_loan != 0 ? &loan : NULL;
+    send_in_window(shard, session, &shard->fanout, manner);
+    shard->fanout.ticket = NULL;
+    if (loan.is_loan != 0 && !shard->fanout.is_lent) {
+        gv__tell(shard, &loan, GV_ENTRY_CONFIRM, GV_MQTT_QUOTA_EXCEEDED);
     }
 }
 
@@ -285,12 +333,13 @@ void gv__pump(gv_session_t *session)
         gv_publish_t publish = gv_publish_of(delivery.kept);
         if (publish.expires_at_ms != 0 && publish.expires_at_ms <= shard->now_ms) {
             gv_counter_add(&shard->stats.dropped_expired, 1);
+            (void)gv__end_loan(shard, delivery.extra, GV_MQTT_SUCCESS);
         } else {
             gv_manner_t manner = {
                 .share = delivery.share, .qos = delivery.qos, .retain = delivery.retain};
-            manner.ids = ids_of(delivery.more_ids, &delivery.id, &manner.id_count);
+            manner.ids = ids_of(delivery.extra, &delivery.id, &manner.id_count);
             gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
-            send_in_window(shard, session, &shard->fanout, &manner);
+            send_queued(shard, session, &delivery, &manner);
         }
         gv_queued_drop(&delivery);
     }

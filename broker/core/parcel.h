@@ -32,8 +32,8 @@ typedef struct gv_ticket {
     uint32_t generation; /* of that index */
     uint32_t number;     /* of the publish on that connection */
     uint16_t shard;
-    uint16_t
-        is_loan; /* it names a loan of that shard (durable_give.c), not a connection's publish */
+    uint16_t is_loan; /* it names a loan of that shard (durable_give.c), not a connection's publish;
+                         or a publish of the hub's that waits for one */
 } gv_ticket_t;
 
 typedef enum gv_entry_kind {
@@ -45,7 +45,8 @@ typedef enum gv_entry_kind {
     GV_ENTRY_CONFIRM, /* a deferred entry is safe now; or it is not, for the reason in `qos` */
     GV_ENTRY_ROUTE,   /* extra: gv_entry_route_t; topic holds a filter */
     GV_ENTRY_SUBACK,  /* extra: gv_entry_suback_t, then reason codes; goes there and back */
-    GV_ENTRY_REGIVE,  /* extra: a shared filter, slot_count bytes; another member is to have this */
+    GV_ENTRY_REGIVE,  /* extra: a shared filter, slot_count bytes; another member is to have this;
+                         to a shard: who had it by the loan in the ticket has left it */
     GV_ENTRY_MORE,    /* the ticket's publish has one more to wait for; sent before its entry
                          comes back */
 } gv_entry_kind_t;
@@ -59,7 +60,8 @@ enum {
     GV_ENTRY_REFUSED = 32, /* set by the receiver: no room on the disk for a persistent session */
     GV_ENTRY_JOINED = 64,  /* becomes durable together with what the sender knows as `join` */
     GV_ENTRY_LOAN = 128,   /* SLOTS: the sender keeps the message until it has an answer; set by the
-                              receiver: JOINED and `join`, NO_MATCH or REFUSED (gv_taken_t) */
+                              receiver: JOINED and `join`, DEFERRED, NO_MATCH or REFUSED
+                              (gv_taken_t) */
 };
 
 typedef struct gv_entry {

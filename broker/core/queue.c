@@ -5,22 +5,45 @@
 
 #include "base/alloc.h"
 
-uint32_t *gv_queued_more_ids(const uint32_t *ids, size_t count)
+gv_queued_extra_t *gv_queued_extra_new(const uint32_t *ids, size_t count, const gv_ticket_t *loan)
 {
-    if (count < 2) {
+    if (count < 2 && loan == NULL) {
         return NULL;
     }
-    uint32_t *more = gv_xalloc((count + 1) * sizeof(*more));
-    more[0] = (uint32_t)count;
-    memcpy(more + 1, ids, count * sizeof(*ids));
-    return more;
+    size_t id_count = count < 2 ? 0 : count;
+    gv_queued_extra_t *extra = gv_xalloc(sizeof(*extra) + id_count * sizeof(*ids));
+    *extra = (gv_queued_extra_t){.id_count = (uint32_t)id_count};
+    if (loan != NULL) {
+        GV_ASSERT(loan->is_loan != 0);
+        extra->loan = *loan;
+    }
+    if (id_count > 0) {
+        memcpy(extra->ids, ids, id_count * sizeof(*ids));
+    }
+    return extra;
+}
+
+gv_ticket_t gv_queued_take_loan(gv_queued_extra_t *extra)
+{
+    gv_ticket_t loan = {.is_loan = 0};
+    if (extra != NULL) {
+        loan = extra->loan;
+        extra->loan.is_loan = 0;
+    }
+    return loan;
+}
+
+static void release(gv_queued_t *delivery)
+{
+    gv_msgbuf_unref(&delivery->kept);
+    gv_free(delivery->extra);
+    delivery->extra = NULL;
 }
 
 void gv_queued_drop(gv_queued_t *delivery)
 {
-    gv_msgbuf_unref(&delivery->kept);
-    gv_free(delivery->more_ids);
-    delivery->more_ids = NULL;
+    GV_ASSERT(delivery->extra == NULL || delivery->extra->loan.is_loan == 0);
+    release(delivery);
 }
 
 static gv_queued_t *at(const gv_queue_t *queue, uint32_t position)
@@ -75,6 +98,6 @@ void gv_queue_clear(gv_queue_t *queue)
 {
     while (queue->count > 0) {
         gv_queued_t taken = gv_queue_take(queue);
-        gv_queued_drop(&taken);
+        release(&taken);
     }
 }

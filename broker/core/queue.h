@@ -11,21 +11,32 @@
  */
 
 #include "base/err.h"
-#include "broker/core/message.h"
+#include "broker/core/parcel.h"
+
+/* What few deliveries have. */
+typedef struct gv_queued_extra {
+    gv_ticket_t loan;  /* is_loan: who has lent the message, and is to hear what becomes of it */
+    uint32_t id_count; /* 0: `id` says it all */
+    uint32_t ids[];
+} gv_queued_extra_t;
 
 /* Subscription identifiers of one delivery: the first inline, which is nearly always all. */
 typedef struct gv_queued {
     gv_msgbuf_t *kept;
-    uint32_t *more_ids; /* {count, id...} when there is more than one, else NULL */
-    uint32_t id;        /* 0 is none */
-    uint32_t share;     /* the shared filter's slot + 1 if it came by one, else 0 */
+    gv_queued_extra_t *extra; /* usually NULL */
+    uint32_t id;              /* 0 is none */
+    uint32_t share;           /* the shared filter's slot + 1 if it came by one, else 0 */
     uint8_t qos;
     bool retain; /* as the subscriber is to see it */
 } gv_queued_t;
 
-/* For more_ids: NULL unless there is more than one. */
-uint32_t *gv_queued_more_ids(const uint32_t *ids, size_t count);
+/* NULL unless there is more than one id, or a loan. */
+gv_queued_extra_t *gv_queued_extra_new(const uint32_t *ids, size_t count, const gv_ticket_t *loan);
 
+/* The loan belongs to the caller now, who answers it; is_loan 0: there is none.  NULL is fine. */
+gv_ticket_t gv_queued_take_loan(gv_queued_extra_t *extra);
+
+/* Whoever had lent it has his answer. */
 void gv_queued_drop(gv_queued_t *delivery);
 
 typedef enum gv_queue_policy {
@@ -51,5 +62,5 @@ gv_queued_t *gv_queue_first(gv_queue_t *queue);
 /* Takes the oldest out; it is the caller's now.  Not when empty. */
 gv_queued_t gv_queue_take(gv_queue_t *queue);
 
-/* Drops everything and frees the ring. */
+/* Drops everything and frees the ring; nobody hears of loans. */
 void gv_queue_clear(gv_queue_t *queue);

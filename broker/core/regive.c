@@ -6,11 +6,25 @@
  *     UNSUBSCRIBE          not sent: to another member; in flight: finished with this client, which
  *                          may take until it comes back
  *     end of the session   whatever of QoS 1 is left: to another member
+ *
+ * What was lent by a persistent session goes back to that one, which gives it to another member, if
+ * there is one; so it is given once, and is safe meanwhile.
  */
 #define GV_MEMORY_OF GV_MEMORY_QUEUES
 
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
+
+static void write_regive(gv_entry_t *entry, gv_bytes_t group, const gv_ticket_t *ticket)
+{
+    entry->kind = GV_ENTRY_REGIVE;
+    entry->slot_count = (uint32_t)group.size;
+    if (ticket != NULL) {
+        entry->ticket = *ticket;
+        entry->flags |= GV_ENTRY_WANTS_CONFIRM;
+    }
+    memcpy(gv_parcel_extra(entry), group.data, group.size);
+}
 
 bool gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_t group,
                        const gv_ticket_t *ticket)
@@ -29,14 +43,22 @@ bool gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_
         }
         return false;
     }
-    entry->kind = GV_ENTRY_REGIVE;
-    entry->slot_count = (uint32_t)group.size;
-    if (ticket != NULL) {
-        entry->ticket = *ticket;
-        entry->flags |= GV_ENTRY_WANTS_CONFIRM;
-    }
-    memcpy(gv_parcel_extra(entry), group.data, group.size);
+    write_regive(entry, group, ticket);
     return true;
+}
+
+/* To who has lent it, or to the hub if that is who waits.  The message goes along: the session may
+ * be no more. */
+static void give_back(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_t group,
+                      const gv_ticket_t *loan)
+{
+    uint16_t desk = loan->shard == GV_HUB_INDEX ? gv__desk_routes(shard) : loan->shard;
+    gv_entry_t *entry = gv_office_append(&shard->office, desk, publish, group.size);
+    if (entry != NULL) {
+        write_regive(entry, group, loan);
+    } else {
+        gv__tell(shard, loan, GV_ENTRY_CONFIRM, GV_MQTT_QUOTA_EXCEEDED);
+    }
 }
 
 /* ---- groups that were left ---------------------------------------------------------------------
@@ -96,7 +118,8 @@ void gv__left_groups_clear(gv_flow_t *flow)
 /* ---- giving
  * -------------------------------------------------------------------------------------- */
 
-static void give_away(gv_session_t *session, gv_msgbuf_t *kept, uint32_t share)
+static void give_away(gv_session_t *session, gv_msgbuf_t *kept, uint32_t share,
+                      gv_queued_extra_t *extra)
 {
     gv_shard_t *shard = session->shard;
     const gv_left_group_t *left = left_group(session->flow, share);
@@ -105,7 +128,12 @@ static void give_away(gv_session_t *session, gv_msgbuf_t *kept, uint32_t share)
     GV_ASSERT(left != NULL || filter != NULL); /* it is a member, or has left */
     gv_publish_t publish = gv_publish_of(kept);
     gv_bytes_t group = left != NULL ? gv_bytes(left->text, left->size) : gv_filter_text(filter);
-    (void)gv__give_to_group(shard, &publish, group, NULL);
+    gv_ticket_t loan = gv_queued_take_loan(extra);
+    if (loan.is_loan != 0) {
+        give_back(shard, &publish, group, &loan);
+    } else {
+        (void)gv__give_to_group(shard, &publish, group, NULL);
+    }
 }
 
 /* What has not been sent: of one group, or (share 0) of all. */
@@ -118,7 +146,7 @@ static void give_queued(gv_session_t *session, uint32_t share)
             gv_queue_push(queue, queued); /* round once: the order stays */
             continue;
         }
-        give_away(session, queued.kept, queued.share);
+        give_away(session, queued.kept, queued.share, queued.extra);
         gv_queued_drop(&queued);
         gv_counter_sub(&session->shard->stats.queued_messages, 1);
     }
@@ -132,12 +160,16 @@ static void give_unacknowledged(gv_session_t *session, bool is_over)
         gv_inflight_rewind(&flow->inflight);
     }
     for (gv_flight_t *flight; (flight = gv_inflight_resend(&flow->inflight, &packet_id)) != NULL;) {
-        if (flight->share == 0 || flight->stage != GV_STAGE_AWAITS_PUBACK || flight->kept == NULL ||
-            (!is_over && left_group(flow, flight->share) != NULL)) {
-            continue;
+        bool is_qos1 = flight->stage == GV_STAGE_AWAITS_PUBACK;
+        if (flight->share != 0 && is_qos1 && flight->kept != NULL &&
+            (is_over || left_group(flow, flight->share) == NULL)) {
+            give_away(session, flight->kept, flight->share, flight->extra);
+            gv_inflight_finish(&flow->inflight, flight);
+        } else if (is_over) {
+            /* What was begun at QoS 2 is for nobody else [MQTT-4.8.2-5]. */
+            (void)gv__end_loan(session->shard, flight->extra,
+                               is_qos1 ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
         }
-        give_away(session, flight->kept, flight->share);
-        gv_inflight_finish(&flow->inflight, flight);
     }
 }
 

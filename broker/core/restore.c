@@ -81,8 +81,9 @@ static gv_err_t on_subscription(const gv_stored_subscription_t *record, void *ar
     session->shared_count += is_shared;
     gv_counter_add(&shard->stats.shared_subscriptions, is_shared);
     gv_filter_t *filter = subscription->filter;
+    filter->lasting += is_shared ? 0 : 1;
     if (filter->count == 1) {
-        filter->announced = is_shared ? 0 : 1;
+        filter->announced = gv__route_weight(filter);
         gv_hub_restore_route(restore->hub, shard->index, gv_filter_text(filter), filter->slot,
                              filter->announced);
     }
@@ -209,8 +210,7 @@ static gv_err_t on_segment(gv_bytes_t key, gv_bytes_t value, void *arg)
         restore->counts.damaged++;
         return GV_OK;
     }
-    gv_old_segment_t old = {
-        .number = number, .bytes = (uint32_t)value.size, .latest_s = segment.latest_s};
+    gv_old_segment_t old = {.number = number, .bytes = (uint32_t)value.size};
     gv_segment_item_t item;
     for (uint32_t offset = 0; gv_segment_next(&segment, &offset, &item);) {
         if (item.kind == GV_SEGMENT_MARK) {
@@ -255,7 +255,6 @@ static void shelve(restore_t *restore, gv_shard_t *shard)
         const gv_old_segment_t *old = &restore->log->old[i];
         gv_volume_t *volume = gv_shelf_add(shelf, old->number);
         volume->is_old = true;
-        volume->latest_s = old->latest_s;
         gv_shelf_add_live(shelf, volume, old->deliveries);
         gv_shelf_drop_live(shelf, volume, old->deliveries - live[i]);
         gv_shelf_set_durable(shelf, volume, old->bytes);
@@ -266,9 +265,9 @@ static void shelve(restore_t *restore, gv_shard_t *shard)
 }
 
 /*
- * What may have been sent before the end.  The last mark decides for what was there when it was
- * written: nothing waiting is sent before there is a mark that tells of the connection.  What came
- * later has noted by itself whether the client was there.
+ * What may have been sent before the end, and what may expire.  The last mark decides for what was
+ * there when it was written: nothing waiting is sent before there is a mark that tells of the
+ * connection.  What came later has noted by itself whether the client was there.
  */
 static void note_sent(gv_durable_t *durable)
 {
@@ -280,6 +279,8 @@ static void note_sent(gv_durable_t *durable)
         }
         if (entry->was_sent) {
             gv_backlog_set_sent(backlog, n + 1);
+        } else if (entry->expires_s != 0) {
+            gv_journal_expires(durable->session->shard->journal, durable, entry->expires_s);
         }
     }
     gv_link_init(&durable->waits); /* it was `marked` until now */

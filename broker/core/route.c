@@ -129,10 +129,16 @@ static void leave_to_group(gv_shard_t *shard, const gv_filter_t *filter)
     }
 }
 
+static bool is_loan(const gv_ticket_t *ticket)
+{
+    return ticket != NULL && ticket->is_loan != 0;
+}
+
 /*
  * The last member of a group has left here, and the router did not know it yet: there may be others
  * elsewhere.  On this node they get the message in one transaction with what this shard writes,
- * which its publisher waits for.  False: the hub is to choose.
+ * which its publisher waits for.  Who has lent it has that already, and waits for more.  False:
+ * the hub is to choose.
  */
 static bool pass_on(gv_shard_t *shard, const gv_filter_t *filter)
 {
@@ -143,7 +149,7 @@ static bool pass_on(gv_shard_t *shard, const gv_filter_t *filter)
         .but_shard = shard->index,
     };
     gv_matches_t *matches = &shard->matches;
-    if (publish->qos == 0 ||
+    if (publish->qos == 0 || is_loan(shard->fanout.ticket) ||
         !gv_router_pick_other(shard->router, gv_filter_text(filter), &wish, matches) ||
         matches->hit_count == 0 ||
         !gv__pass_to_shard(shard, publish, matches->hits[0].shard, matches->hits[0].slot)) {
@@ -384,18 +390,22 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
     passage_t passage = {
         .publish = publish, .ticket = ticket != NULL ? ticket : &nobody, .wish = wish};
     gv_matches_t *matches = &shard->matches;
-    uint64_t alive = gv_topic_stays_here(publish->topic)
-                         ? 0
-                         : atomic_load_explicit(shard->nodes_alive, memory_order_relaxed);
+    bool stays_here = gv_topic_stays_here(publish->topic);
+    uint64_t alive =
+        stays_here ? 0 : atomic_load_explicit(shard->nodes_alive, memory_order_relaxed);
+    /* Of what waits for nodes that are not there, QoS 0 is nothing. */
+    uint64_t away = stays_here || publish->qos == 0
+                        ? 0
+                        : atomic_load_explicit(shard->nodes_away, memory_order_relaxed);
     gv_router_match(shard->router, publish->topic, alive, gv_rng_u32(&shard->rng), matches);
 
     uint64_t own = (uint64_t)1 << shard->index;
-    uint64_t nodes = matches->nodes & alive;
+    uint64_t nodes = (matches->nodes & alive) | (matches->lasting_nodes & away);
     passage.routed.has_matched =
         matches->hit_count > 0 || nodes != 0 || matches->node_share_count > 0;
     if (publish->retain) {
         /* All nodes keep retained messages, whoever subscribes there. */
-        nodes = alive;
+        nodes = alive | away;
     }
     bool goes_to_nodes = nodes != 0 || matches->node_share_count > 0;
     if ((matches->shards & ~own) != 0 || goes_to_nodes || publish->retain) {
@@ -436,11 +446,15 @@ static void confirm_later(gv_shard_t *shard, gv_entry_t *entry)
     } else if (shard->fanout.is_journaled) {
         gv_journal_confirm_body(shard->journal, &shard->fanout, &entry->ticket);
         entry->flags |= GV_ENTRY_DEFERRED;
+    } else if (shard->fanout.is_lent) {
+        entry->flags |= GV_ENTRY_DEFERRED; /* until it is acknowledged */
     }
 }
 
-gv_taken_t gv__take_gift(gv_shard_t *shard, gv_publish_t *publish, uint32_t slot, gv_give_t why)
+gv_taken_t gv__take_gift(gv_shard_t *shard, gv_publish_t *publish, uint32_t slot,
+                         const gv_ticket_t *loan)
 {
+    gv_give_t why = (gv_give_t)loan->number;
     gv_filter_t *filter = gv_subscriptions_at(&shard->subscriptions, slot);
     if (filter == NULL || filter->count == 0 || (why == GV_GIVE_AWAY && filter->online == 0)) {
         return GV_TAKEN_NOT;
@@ -451,9 +465,13 @@ gv_taken_t gv__take_gift(gv_shard_t *shard, gv_publish_t *publish, uint32_t slot
     gv_subscription_t *member = choose_member(filter);
     uint8_t qos = lower_qos(publish->qos, member->options & GV_SUB_QOS_MASK);
     gv_fanout_begin(&shard->fanout, publish, shard->now_ms);
+    shard->fanout.ticket = loan;
     deliver_one(shard, member, filter->slot + 1);
-    if (qos == 0 || member->session->durable == NULL) {
+    if (qos == 0) {
         return GV_TAKEN_FOR_GOOD;
+    }
+    if (shard->fanout.is_lent) {
+        return GV_TAKEN_LENT;
     }
     return shard->fanout.is_journaled ? GV_TAKEN_DURABLY : GV_TAKEN_REFUSED;
 }
@@ -464,13 +482,16 @@ static void take_loan(gv_shard_t *shard, gv_entry_t *entry)
     gv_publish_t publish = gv_parcel_publish(entry);
     bool is_borrowed = publish.kept != NULL;
     const uint32_t *slots = gv_parcel_extra(entry);
-    switch (gv__take_gift(shard, &publish, slots[0], (gv_give_t)entry->ticket.number)) {
+    switch (gv__take_gift(shard, &publish, slots[0], &entry->ticket)) {
     case GV_TAKEN_DURABLY:
         entry->join = ++shard->next_join;
         entry->flags |= GV_ENTRY_JOINED;
         gv_journal_join(shard->journal, gv__join_of(shard->index, entry->join));
         break;
     case GV_TAKEN_FOR_GOOD:
+        break;
+    case GV_TAKEN_LENT:
+        entry->flags |= GV_ENTRY_DEFERRED;
         break;
     case GV_TAKEN_NOT:
         entry->flags |= GV_ENTRY_NO_MATCH;
@@ -551,10 +572,15 @@ static void send_route(gv_shard_t *shard, gv_filter_t *filter, bool is_set)
     shard->routes_out++;
 }
 
+uint32_t gv__route_weight(const gv_filter_t *filter)
+{
+    return filter->is_shared ? filter->online : filter->lasting > 0;
+}
+
 void gv__route_set(gv_shard_t *shard, gv_filter_t *filter)
 {
     filter->is_leaving = false;
-    filter->announced = filter->is_shared ? filter->online : 1;
+    filter->announced = gv__route_weight(filter);
     send_route(shard, filter, true);
 }
 

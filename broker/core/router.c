@@ -348,8 +348,11 @@ gv_router_local_t gv_router_local_weight(const gv_router_t *router, gv_bytes_t f
         return group != NULL ? gv_share_group_local(group) : none;
     }
     const gv_routes_t *routes = find_routes(router, &parsed);
-    uint32_t shards = routes != NULL ? gv_routes_shard_count(routes) : 0;
-    return (gv_router_local_t){.shards = shards, .weight = 0};
+    if (routes == NULL) {
+        return none;
+    }
+    return (gv_router_local_t){.shards = gv_routes_shard_count(routes),
+                               .weight = gv_routes_lasting_shard_count(routes)};
 }
 
 gv_router_counters_t gv_router_counters(const gv_router_t *router)

@@ -73,9 +73,13 @@ typedef enum gv_route_kind {
 
 typedef struct gv_route_target {
     gv_route_kind_t kind;
-    uint8_t index;   /* which shard or node: below GV_ROUTER_SHARDS_MAX or GV_ROUTER_NODES_MAX */
-    uint32_t slot;   /* shards only: the shard's own number for the filter, given back in hits */
-    uint32_t weight; /* `$share` only: members online there; 0: offline members only */
+    uint8_t index; /* which shard or node: below GV_ROUTER_SHARDS_MAX or GV_ROUTER_NODES_MAX */
+    uint32_t slot; /* shards only: the shard's own number for the filter, given back in hits */
+    /*
+     * `$share`: members online there; 0: offline members only.  Else: not 0 when there are sessions
+     * there that outlive their connections.
+     */
+    uint32_t weight;
 } gv_route_target_t;
 
 /* ---- the writer ------------------------------------------------------------------------------ */
@@ -108,7 +112,7 @@ size_t gv_router_unset_node(gv_router_t *router, uint8_t node);
 
 typedef struct gv_router_local {
     uint32_t shards; /* shards of this node that hold a route for the filter */
-    uint64_t weight; /* `$share`: the sum of their weights, each at most GV_ROUTER_WEIGHT_MAX */
+    uint64_t weight; /* the sum of their weights, each at most GV_ROUTER_WEIGHT_MAX; plain: 1 */
 } gv_router_local_t;
 
 /*
@@ -150,6 +154,7 @@ typedef struct gv_route_node_share {
 typedef struct gv_matches {
     uint64_t shards; /* bit i: shard i has at least one hit */
     uint64_t nodes;  /* bit i: node i has a plain route; dead nodes too, the outbox decides */
+    uint64_t lasting_nodes; /* of these, where sessions outlive their connections */
     gv_route_hit_t *hits;
     size_t hit_count;
     gv_route_node_share_t *node_shares;

@@ -6,6 +6,8 @@
 typedef struct route_set {
     uint64_t nodes;
     uint64_t shards;
+    uint64_t lasting_nodes;
+    uint64_t lasting_shards;
     size_t group_count;
     gv_share_group_t *groups[]; /* then: one uint32_t slot per bit of `shards`, lowest bit first */
 } route_set_t;
@@ -62,6 +64,8 @@ void gv_routes_deinit(gv_routes_t *routes, gv_shared_heap_t *heap)
 typedef struct draft {
     uint64_t nodes;
     uint64_t shards;
+    uint64_t lasting_nodes;
+    uint64_t lasting_shards;
     uint32_t slots[GV_ROUTER_SHARDS_MAX]; /* by shard */
     const route_set_t *old;               /* its groups stay, but for these two */
     gv_share_group_t *group_added;
@@ -73,22 +77,30 @@ static void draft_begin(draft_t *draft, const gv_routes_t *routes)
     uint64_t word = load_word(routes);
     draft->nodes = 0;
     draft->shards = 0;
+    draft->lasting_nodes = 0;
+    draft->lasting_shards = 0;
     draft->old = set_of(word);
     draft->group_added = NULL;
     draft->group_removed = NULL;
     if (draft->old != NULL) {
         draft->nodes = draft->old->nodes;
         draft->shards = draft->old->shards;
+        draft->lasting_nodes = draft->old->lasting_nodes;
+        draft->lasting_shards = draft->old->lasting_shards;
         const uint32_t *slot = set_slots(draft->old);
         for (uint64_t left = draft->shards; left != 0;) {
             draft->slots[take_lowest(&left)] = *slot++;
         }
     } else if (word != 0) {
         uint8_t index = (uint8_t)(word >> GV__ROUTES_INDEX_SHIFT);
+        uint64_t bit = (uint64_t)1 << index;
+        uint64_t lasting = (word & GV__ROUTES_LASTING) != 0 ? bit : 0;
         if ((word & GV__ROUTES_NODE) != 0) {
-            draft->nodes = (uint64_t)1 << index;
+            draft->nodes = bit;
+            draft->lasting_nodes = lasting;
         } else {
-            draft->shards = (uint64_t)1 << index;
+            draft->shards = bit;
+            draft->lasting_shards = lasting;
             draft->slots[index] = (uint32_t)(word >> GV__ROUTES_SLOT_SHIFT);
         }
     }
@@ -102,12 +114,14 @@ static size_t draft_group_count(const draft_t *draft)
 
 static uint64_t draft_single(const draft_t *draft)
 {
+    uint64_t head = GV__ROUTES_SINGLE;
+    head |= (draft->lasting_nodes | draft->lasting_shards) != 0 ? GV__ROUTES_LASTING : 0;
     if (draft->nodes != 0) {
-        return GV__ROUTES_SINGLE | GV__ROUTES_NODE |
+        return head | GV__ROUTES_NODE |
                (uint64_t)__builtin_ctzll(draft->nodes) << GV__ROUTES_INDEX_SHIFT;
     }
     uint64_t shard = (uint64_t)__builtin_ctzll(draft->shards);
-    return GV__ROUTES_SINGLE | shard << GV__ROUTES_INDEX_SHIFT |
+    return head | shard << GV__ROUTES_INDEX_SHIFT |
            (uint64_t)draft->slots[shard] << GV__ROUTES_SLOT_SHIFT;
 }
 
@@ -117,6 +131,8 @@ static uint64_t draft_set(const draft_t *draft, gv_shared_heap_t *heap)
     route_set_t *set = gv_shared_heap_alloc(heap, set_bytes(draft->shards, group_count));
     set->nodes = draft->nodes;
     set->shards = draft->shards;
+    set->lasting_nodes = draft->lasting_nodes;
+    set->lasting_shards = draft->lasting_shards;
     set->group_count = 0;
     for (size_t i = 0; draft->old != NULL && i < draft->old->group_count; i++) {
         if (draft->old->groups[i] != draft->group_removed) {
@@ -156,20 +172,21 @@ bool gv_routes_set(gv_routes_t *routes, gv_shared_heap_t *heap, gv_route_target_
     uint64_t bit = (uint64_t)1 << target.index;
     draft_t draft;
     draft_begin(&draft, routes);
-    bool added;
-    if (target.kind == GV_ROUTE_NODE) {
-        added = (draft.nodes & bit) == 0;
-        if (!added) {
-            return false; /* a node has no slot: nothing changes */
-        }
-        draft.nodes |= bit;
-    } else {
-        added = (draft.shards & bit) == 0;
-        draft.shards |= bit;
+    bool is_node = target.kind == GV_ROUTE_NODE;
+    uint64_t *targets = is_node ? &draft.nodes : &draft.shards;
+    uint64_t *lasting = is_node ? &draft.lasting_nodes : &draft.lasting_shards;
+    bool is_new = (*targets & bit) == 0;
+    bool was_lasting = (*lasting & bit) != 0;
+    if (is_node && !is_new && was_lasting == (target.weight != 0)) {
+        return false; /* a node has no slot: nothing changes */
+    }
+    *targets |= bit;
+    *lasting = target.weight != 0 ? *lasting | bit : *lasting & ~bit;
+    if (!is_node) {
         draft.slots[target.index] = target.slot;
     }
     draft_publish(&draft, routes, heap);
-    return added;
+    return is_new;
 }
 
 bool gv_routes_unset(gv_routes_t *routes, gv_shared_heap_t *heap, gv_route_kind_t kind,
@@ -183,6 +200,7 @@ bool gv_routes_unset(gv_routes_t *routes, gv_shared_heap_t *heap, gv_route_kind_
         return false;
     }
     *bits &= ~bit;
+    *(kind == GV_ROUTE_NODE ? &draft.lasting_nodes : &draft.lasting_shards) &= ~bit;
     draft_publish(&draft, routes, heap);
     return true;
 }
@@ -214,6 +232,13 @@ uint32_t gv_routes_shard_count(const gv_routes_t *routes)
     return word != 0 && (word & GV__ROUTES_NODE) == 0;
 }
 
+uint32_t gv_routes_lasting_shard_count(const gv_routes_t *routes)
+{
+    draft_t draft;
+    draft_begin(&draft, routes);
+    return (uint32_t)bit_count(draft.lasting_shards);
+}
+
 /* ---- collecting ------------------------------------------------------------------------------ */
 
 void gv__routes_collect_set(uint64_t word, const gv_collector_t *collector)
@@ -227,6 +252,7 @@ void gv__routes_collect_set(uint64_t word, const gv_collector_t *collector)
         return;
     }
     collector->out->nodes |= set->nodes;
+    collector->out->lasting_nodes |= set->lasting_nodes;
     for (size_t i = 0; i < set->group_count; i++) {
         /* A group nobody of which can be reached gives nothing: that is an answer too. */
         (void)gv_share_group_pick(set->groups[i], collector->nodes_alive_mask, collector->random,

@@ -45,7 +45,7 @@ static inline bool gv_routes_are_empty(const gv_routes_t *routes)
 /* Frees the set at once: nobody reads any more. */
 void gv_routes_deinit(gv_routes_t *routes, gv_shared_heap_t *heap);
 
-/* Adds or replaces a plain target.  True: it was not there before. */
+/* Adds or replaces a plain target; one with a weight is lasting.  True: it was not there before. */
 bool gv_routes_set(gv_routes_t *routes, gv_shared_heap_t *heap, gv_route_target_t target);
 
 /* True: it was there. */
@@ -56,8 +56,9 @@ bool gv_routes_unset(gv_routes_t *routes, gv_shared_heap_t *heap, gv_route_kind_
 void gv_routes_add_group(gv_routes_t *routes, gv_shared_heap_t *heap, gv_share_group_t *group);
 void gv_routes_remove_group(gv_routes_t *routes, gv_shared_heap_t *heap, gv_share_group_t *group);
 
-/* How many shards of this node are targets. */
+/* How many shards of this node are targets, and of these lasting ones. */
 uint32_t gv_routes_shard_count(const gv_routes_t *routes);
+uint32_t gv_routes_lasting_shard_count(const gv_routes_t *routes);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -70,8 +71,9 @@ typedef struct gv_collector {
 } gv_collector_t;
 
 /* Layout of the word; for the inlined part of collecting. */
-#define GV__ROUTES_SINGLE ((uint64_t)1)
-#define GV__ROUTES_NODE   ((uint64_t)2)
+#define GV__ROUTES_SINGLE  ((uint64_t)1)
+#define GV__ROUTES_NODE    ((uint64_t)2)
+#define GV__ROUTES_LASTING ((uint64_t)4)
 enum {
     GV__ROUTES_INDEX_SHIFT = 8,
     GV__ROUTES_SLOT_SHIFT = 32
@@ -94,6 +96,8 @@ static inline void gv_routes_collect(const gv_routes_t *routes, const gv_collect
     if ((word & GV__ROUTES_NODE) == 0) {
         gv_matches_add_hit(collector->out, index, (uint32_t)(word >> GV__ROUTES_SLOT_SHIFT));
     } else if (!collector->local_only) {
-        collector->out->nodes |= (uint64_t)1 << index;
+        uint64_t bit = (uint64_t)1 << index;
+        collector->out->nodes |= bit;
+        collector->out->lasting_nodes |= (word & GV__ROUTES_LASTING) != 0 ? bit : 0;
     }
 }

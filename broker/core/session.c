@@ -198,12 +198,14 @@ void gv_session_unsubscribe(gv_session_t *session, gv_subscription_t *subscripti
         session->shared_count--;
         gv_counter_sub(&shard->stats.shared_subscriptions, 1);
         filter->online -= session->client != NULL ? 1U : 0U;
+    } else if (session->durable != NULL) {
+        filter->lasting--;
     }
     gv_subscriptions_remove(&shard->subscriptions, subscription);
     gv_counter_sub(&shard->stats.subscriptions, 1);
     if (filter->count == 0) {
         gv__route_unset(shard, filter);
-    } else if (filter->is_shared && filter->online != filter->announced) {
+    } else if (gv__route_weight(filter) != filter->announced) {
         gv__route_set(shard, filter);
     }
     if (filter->is_shared && session->durable != NULL) {

@@ -39,6 +39,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     shard->count = options->count;
     shard->router = options->router;
     shard->nodes_alive = options->nodes_alive;
+    shard->nodes_away = options->nodes_away;
     shard->connects = options->connects;
     shard->retained_total = options->retained_total;
     shard->memory = options->memory;
@@ -180,10 +181,12 @@ static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
         }
         return;
     }
+    case GV_ENTRY_REGIVE:
+        gv__loan_returned(shard, entry);
+        return;
     case GV_ENTRY_NODES:
     case GV_ENTRY_ROUTE:
     case GV_ENTRY_SUBACK:
-    case GV_ENTRY_REGIVE:
         break; /* these go to the hub only */
     }
     GV_ASSERT(entry->kind == GV_ENTRY_SLOTS);

@@ -130,6 +130,7 @@ struct gv_shard {
     gv_alias_budget_t alias_budget; /* as the limits say */
     const gv_router_t *router;
     const _Atomic uint64_t *nodes_alive;
+    const _Atomic uint64_t *nodes_away;
     gv_bucket_t *connects;
     gv_memory_t *memory;     /* NULL: there is always enough */
     uint8_t memory_state;    /* gv_memory_state_t at this shard's last look */
@@ -194,7 +195,7 @@ static inline const gv_terms_t *gv__client_terms(const gv_client_t *client)
     return &client->shard->terms[client->terms];
 }
 
-/* Desks of a shard's office: one per shard (its own stays empty), then these. */
+/* Desks of a shard's office: one per shard (its own is for answers to loans), then these. */
 static inline uint16_t gv__desk_forward(const gv_shard_t *shard)
 {
     return shard->count;
@@ -543,7 +544,8 @@ void gv__take_join(gv_shard_t *shard, const gv_entry_t *entry);
 bool gv__pass_to_shard(gv_shard_t *shard, gv_publish_t *publish, uint16_t to, uint32_t slot);
 
 /* Gives a message that a session somewhere has lent to a member of a group of this shard. */
-gv_taken_t gv__take_gift(gv_shard_t *shard, gv_publish_t *publish, uint32_t slot, gv_give_t why);
+gv_taken_t gv__take_gift(gv_shard_t *shard, gv_publish_t *publish, uint32_t slot,
+                         const gv_ticket_t *loan);
 
 /* A message from another thread for filters of this shard. */
 void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry);
@@ -557,6 +559,9 @@ typedef enum gv_retain_result {
 /* Stores or clears a retained message of this shard; ticket: who waits for it, or NULL. */
 gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
                               bool is_joined);
+
+/* What the router is told of a filter's members (gv_route_target_t.weight). */
+uint32_t gv__route_weight(const gv_filter_t *filter);
 
 /* Tells the router about a filter of this shard. */
 void gv__route_set(gv_shard_t *shard, gv_filter_t *filter);
@@ -592,6 +597,7 @@ typedef struct gv_manner {
     uint32_t share; /* as in gv_queued_t */
     uint8_t qos;
     bool retain;
+    bool is_lent; /* it is there already, and another member of the group has it */
 } gv_manner_t;
 
 /* Whether a client with so many unacknowledged messages takes another one now. */
@@ -630,6 +636,13 @@ void gv__left_groups_clear(gv_flow_t *flow);
  */
 bool gv__give_to_group(gv_shard_t *shard, const gv_publish_t *publish, gv_bytes_t group,
                        const gv_ticket_t *ticket);
+
+/*
+ * A message that may have been lent is over here, before it is dropped: acknowledged (success), or
+ * it could not be kept.  The answer is a letter, also on the same shard: this may be in the midst
+ * of a delivery.  False: it was not lent.
+ */
+bool gv__end_loan(gv_shard_t *shard, gv_queued_extra_t *extra, gv_mqtt_reason_t reason);
 
 /* Sends what waits, as far as the window allows. */
 void gv__pump(gv_session_t *session);

@@ -18,7 +18,9 @@ void gv_shelf_init(gv_shelf_t *shelf, size_t image_bytes_max)
 
 static uint64_t live_part(const gv_volume_t *volume)
 {
-    return volume->total == 0 ? 0 : (uint64_t)volume->bytes * volume->live / volume->total;
+    return volume->bytes == 0 || volume->total == 0
+               ? 0
+               : (uint64_t)volume->bytes * volume->live / volume->total;
 }
 
 static void drop_image(gv_shelf_t *shelf, gv_volume_t *volume)
@@ -33,6 +35,9 @@ static void drop_image(gv_shelf_t *shelf, gv_volume_t *volume)
 static void volume_free(gv_shelf_t *shelf, gv_volume_t *volume)
 {
     GV_ASSERT(gv_list_is_empty(&volume->waiting));
+    if (shelf->_found == volume) {
+        shelf->_found = NULL;
+    }
     drop_image(shelf, volume);
     shelf->bytes -= volume->bytes;
     shelf->live_bytes -= live_part(volume);
@@ -75,14 +80,10 @@ gv_volume_t *gv_shelf_add(gv_shelf_t *shelf, uint64_t number)
     return volume;
 }
 
-gv_volume_t *gv_shelf_find(const gv_shelf_t *shelf, uint64_t number)
+static gv_volume_t *search(const gv_shelf_t *shelf, uint64_t number)
 {
     uint32_t low = 0;
     uint32_t high = shelf->_count;
-    /* Mostly it is one of the newest. */
-    if (high > 8 && (*at(shelf, high - 8))->number <= number) {
-        low = high - 8;
-    }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         gv_volume_t *volume = *at(shelf, middle);
@@ -96,6 +97,21 @@ gv_volume_t *gv_shelf_find(const gv_shelf_t *shelf, uint64_t number)
         }
     }
     return NULL;
+}
+
+gv_volume_t *gv_shelf_find(gv_shelf_t *shelf, uint64_t number)
+{
+    /* Mostly it is the one that was asked for last. */
+    if (shelf->_found == NULL || shelf->_found->number != number) {
+        shelf->_found = search(shelf, number);
+    }
+    return shelf->_found;
+}
+
+gv_volume_t *gv_shelf_at(const gv_shelf_t *shelf, uint32_t position)
+{
+    GV_ASSERT(position < shelf->_count);
+    return *at(shelf, position);
 }
 
 gv_volume_t *gv_shelf_oldest(const gv_shelf_t *shelf)
@@ -116,11 +132,26 @@ void gv_shelf_remove_oldest(gv_shelf_t *shelf)
     shelf->_count--;
 }
 
-void gv_shelf_remove_newest(gv_shelf_t *shelf)
+void gv_shelf_remove(gv_shelf_t *shelf, gv_volume_t *volume)
 {
     GV_ASSERT(shelf->_count > 0);
-    shelf->_count--;
-    volume_free(shelf, *at(shelf, shelf->_count));
+    uint32_t position = --shelf->_count;
+    gv_volume_t *after = *at(shelf, position);
+    while (after != volume) {
+        GV_ASSERT(position > 0);
+        gv_volume_t **before = at(shelf, --position);
+        gv_volume_t *moved = *before;
+        *before = after;
+        after = moved;
+    }
+    volume_free(shelf, volume);
+}
+
+void gv_shelf_clear(gv_shelf_t *shelf, gv_volume_t *volume)
+{
+    shelf->live_bytes -= live_part(volume);
+    volume->live = 0;
+    volume->total = 0;
 }
 
 void gv_shelf_set_durable(gv_shelf_t *shelf, gv_volume_t *volume, uint32_t bytes)

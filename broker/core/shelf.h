@@ -24,7 +24,7 @@ typedef struct gv_volume {
     uint32_t live;     /* deliveries of this shard that are not durably done */
     uint32_t total;    /* that there ever were */
     uint32_t bytes;    /* on disk; 0 until it is there */
-    uint32_t latest_s; /* when the last delivery will have expired, real time; 0: never */
+    uint64_t begun_ms; /* when the first delivery came, monotonic; 0: in an earlier run */
     bool is_old;       /* written before this start: others may have deliveries in it as well */
     bool is_durable;   /* committed (or failed for good): not the journal's any more */
     bool is_loading;   /* its image has been asked for */
@@ -41,8 +41,9 @@ typedef struct gv_shelf {
     gv_volume_t **_ring; /* in order of number */
     uint32_t _head;
     uint32_t _count;
-    uint32_t _capacity; /* power of two */
-    gv_list_t _cached;  /* images, oldest arrival first */
+    uint32_t _capacity;  /* power of two */
+    gv_volume_t *_found; /* by the last search, or NULL */
+    gv_list_t _cached;   /* images, oldest arrival first */
     size_t image_bytes;
     size_t image_bytes_max;
     uint64_t bytes;      /* on disk, all volumes */
@@ -58,17 +59,23 @@ void gv_shelf_deinit(gv_shelf_t *shelf);
 gv_volume_t *gv_shelf_add(gv_shelf_t *shelf, uint64_t number);
 
 /* The volume with this number, or NULL. */
-gv_volume_t *gv_shelf_find(const gv_shelf_t *shelf, uint64_t number);
+gv_volume_t *gv_shelf_find(gv_shelf_t *shelf, uint64_t number);
 
 /* The newest, or NULL. */
 gv_volume_t *gv_shelf_newest(const gv_shelf_t *shelf);
+
+/* The volume at a position, 0 is the oldest; it is below the count. */
+gv_volume_t *gv_shelf_at(const gv_shelf_t *shelf, uint32_t position);
 
 /* The oldest, or NULL; and taking it off, when nobody waits for it. */
 gv_volume_t *gv_shelf_oldest(const gv_shelf_t *shelf);
 void gv_shelf_remove_oldest(gv_shelf_t *shelf);
 
-/* The newest, taken off again: nothing came of it. */
-void gv_shelf_remove_newest(gv_shelf_t *shelf);
+/* Taken off again: nothing came of it.  It is one of the newest. */
+void gv_shelf_remove(gv_shelf_t *shelf, gv_volume_t *volume);
+
+/* Nothing came of what was in it, but something will. */
+void gv_shelf_clear(gv_shelf_t *shelf, gv_volume_t *volume);
 
 static inline uint32_t gv_shelf_count(const gv_shelf_t *shelf)
 {

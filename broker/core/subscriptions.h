@@ -60,7 +60,10 @@ struct gv_filter {
     uint32_t count;
     uint32_t _capacity;
     uint32_t slot;
-    uint32_t turn;       /* shared: whose turn it is */
+    union {
+        uint32_t turn;    /* shared: whose turn it is */
+        uint32_t lasting; /* else: members whose sessions outlive their connections */
+    };
     uint32_t online;     /* shared: members that are online */
     uint32_t announced;  /* the weight the router was last told */
     uint32_t unsets_out; /* times the router is to forget it and has not answered */

@@ -235,11 +235,37 @@ static void send_errands(gv_listeners_t *listeners, errand_t *errands, gv_letter
     }
 }
 
-void gv_listeners_open(gv_listeners_t *listeners)
+/*
+ * Two programs of one user may both have bound an address that nobody listened on then, and would
+ * now get half of the clients each.  Binding it once more fails if the other listens already.
+ */
+static gv_err_t check_free_still(const item_t *item, gv_error_text_t *error)
+{
+    if (item->fds == NULL || item->is_unix) {
+        return GV_OK;
+    }
+    int fd;
+    uint32_t count;
+    gv_err_t err = gv_listen_bind(item->address, 1, &fd, &count, error);
+    if (err == GV_OK) {
+        (void)close(fd);
+    }
+    return err == GV_ERR_BUSY ? err : GV_OK;
+}
+
+gv_err_t gv_listeners_open(gv_listeners_t *listeners, gv_error_text_t *error)
 {
     GV_ASSERT(!listeners->is_opened);
+    for (size_t i = 0; i < listeners->count; i++) {
+        gv_err_t err = check_free_still(&listeners->items[i], error);
+        if (err != GV_OK) {
+            return err;
+        }
+    }
+    error->text[0] = '\0';
     listeners->is_opened = true;
     send_errands(listeners, listeners->openings, on_open);
+    return GV_OK;
 }
 
 void gv_listeners_close(gv_listeners_t *listeners)

@@ -62,8 +62,12 @@ typedef struct gv_listeners_info {
 GV_MUST_USE gv_err_t gv_listeners_bind(const gv_listeners_options_t *options,
                                        gv_listeners_t **listeners_out, gv_error_text_t *error);
 
-/* Begins to accept on all loops, each when it has its letter: gv_listeners_are_open().  Once. */
-void gv_listeners_open(gv_listeners_t *listeners);
+/*
+ * Begins to accept on all loops, each when it has its letter: gv_listeners_are_open().  Once.
+ * GV_ERR_BUSY, with one line in *error: somebody else has begun to listen on one of the addresses
+ * since they were bound; nothing is opened then.
+ */
+GV_MUST_USE gv_err_t gv_listeners_open(gv_listeners_t *listeners, gv_error_text_t *error);
 
 /*
  * Reads the certificates again.  GV_OK: connections that come from now on (as soon as each loop has

@@ -58,6 +58,12 @@ static bool has_confirmed(const gv_ccore_t *core, const gv_member_t *m, uint64_t
            holds_us_for_alive(core, m);
 }
 
+bool gv__has_our_rows(const gv_ccore_t *core, const gv_member_t *m)
+{
+    uint64_t seq = 0;
+    return has_confirmed(core, m, &seq) && seq >= gv__self(core)->replica.table.seq;
+}
+
 /* Up to where all who are waited for have our rows; false: one has not confirmed any. */
 static bool lowest_confirmed(const gv_ccore_t *core, uint64_t *seq_out)
 {

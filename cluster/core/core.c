@@ -466,7 +466,7 @@ static bool dispatch(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kin
     case GV_FRAME_PROBE_ANSWER:
         HANDLE(ProbeAnswer, probe_answer, !is_current || gv__on_probe_answer(core, link, msg));
     case GV_FRAME_DIGEST:
-        HANDLE(Digest, digest, !is_current || gv__on_digest(core, link, msg));
+        HANDLE(Digest, digest, gv__on_digest(core, link, msg));
     case GV_FRAME_TABLE_PIECE:
         HANDLE(TablePiece, table_piece, !is_current || gv__on_table_piece(core, link, msg, false));
     case GV_FRAME_TABLE_ANSWER:

@@ -191,6 +191,7 @@ typedef struct gv_forward {
     uint64_t expiry_ms; /* what is left of it now, or GV_FORWARD_NO_EXPIRY */
     uint8_t qos;        /* of the publish, 0..2; above 0 it travels reliably */
     bool retain;
+    bool is_for_groups; /* for members of `shared` only: it goes on from one to another */
 } gv_forward_t;
 
 /* Names a delivered message towards gv_ccore_applied(); copied, not interpreted, by the host. */
@@ -216,11 +217,16 @@ static inline uint64_t gv_forward_group_key(gv_bytes_t share_filter)
 typedef enum gv_forward_result {
     GV_FORWARD_APPLIED, /* the peer's host said `applied` */
     /*
-     * The peer is dead, has left or is unknown: acknowledge the publisher.  It may have the message
-     * all the same: it may have applied it without our hearing of it, and a node that was only cut
-     * off and comes back in the same life keeps what reached it before the cut.
+     * The peer is dead, has left or is unknown.  It may have the message all the same: it may have
+     * applied it without our hearing of it, and a node that was only cut off and comes back in the
+     * same life keeps what reached it before the cut.
      */
     GV_FORWARD_GONE,
+    /*
+     * The same for a message of QoS 2 that had been sent, so that it must not be sent once more; or
+     * we are leaving, and it will not be.
+     */
+    GV_FORWARD_IN_DOUBT,
     GV_FORWARD_FULL,    /* the queue for that peer is at its limit: refuse the publisher (0x97) */
     GV_FORWARD_REFUSED, /* the peer's host has no room for all of it: refuse the publisher (0x97) */
     /* Applied, but for groups whose last member there has left: members elsewhere are to have it.
@@ -275,10 +281,10 @@ typedef struct gv_ccore_ports {
     /*
      * What became of a QoS >= 1 publish at one node: exactly one call for each node in its mask.
      *
-     * `lost` is NULL, except for a message that was to go to a member of `shared` groups there:
-     * members elsewhere can have it instead.  With GV_FORWARD_RETURNED it names the groups that did
-     * not get it.  With GV_FORWARD_GONE nobody knows: at QoS 1 one of them may get what a member
-     * there got as well; at QoS 2 it is given only if it was never sent.
+     * `lost` is the message, with GV_FORWARD_RETURNED, _GONE and _IN_DOUBT; else NULL.  NULL also
+     * if we are leaving.  With GV_FORWARD_RETURNED its `shared` are the groups that did not get it:
+     * members elsewhere are to have it.  With GV_FORWARD_GONE nobody knows who has it; at QoS 1
+     * somebody may get it once more.
      */
     void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
                       const gv_forward_t *lost, void *arg);
@@ -468,6 +474,7 @@ typedef struct gv_ccore_stats {
     uint64_t qos0_dropped_no_path;
     uint64_t qos0_dropped_no_credit;
     uint64_t qos0_dropped_incomplete; /* long ones of which a piece was lost */
+    uint64_t qos0_dropped_late;       /* overtaken, when a path changed */
 } gv_ccore_stats_t;
 
 const gv_ccore_stats_t *gv_ccore_stats(const gv_ccore_t *core);
@@ -497,3 +504,10 @@ bool gv_ccore_route_next(const gv_ccore_t *core, gv_node_index_t node, uint64_t 
 
 /* True once every member that is linked has told us its table version and we hold it. */
 bool gv_ccore_is_synced(const gv_ccore_t *core);
+
+/*
+ * Whether a node that has just started is in step: somebody has told it who the members are (or it
+ * has no seeds but itself), it has the routes of all that are alive, and they have its own. Whoever
+ * is suspect, dead or gone is not waited for.  It is not for ever: ask until it is so, and no more.
+ */
+bool gv_ccore_has_arrived(const gv_ccore_t *core);

@@ -12,6 +12,7 @@
  *     table.c    one owner's rows (public to tests)
  *     routes.c   our own rows: set, withdraw, push; confirmations
  *     barrier.c  waiting until the others have our rows
+ *     arrival.c  when a node that has just started is in step with the others
  *     replica.c  the others' rows: pieces, snapshots, anti-entropy
  *     detour.c   rows and their confirmations where two nodes do not hear each other
  *     forward.c  publishes to others: queue, credit, resend
@@ -78,6 +79,8 @@ typedef struct gv_seed {
     char *address;
     gv_dial_t dial;
     gv_node_index_t member; /* found behind it, or GV_NODE_NONE */
+    bool was_tried;         /* the first dial is over, whatever came of it */
+    bool is_self;           /* found to be ourselves */
 } gv_seed_t;
 
 typedef struct gv_peer_link {
@@ -138,7 +141,6 @@ typedef struct gv_push {
 typedef struct gv_forward_body {
     uint32_t refs;
     uint8_t qos;
-    bool has_shared;
     size_t size;
     uint8_t data[];
 } gv_forward_body_t;
@@ -267,6 +269,7 @@ struct gv_member {
     /* links */
     gv_peer_link_t *active; /* where we send; NULL: no link */
     bool is_linked;         /* it works, both ways */
+    uint64_t told_boot_id;  /* its life that has told us whom it knows; 0: none */
     gv_dial_t dial;
 
     gv_gossiped_view_t view;
@@ -329,6 +332,7 @@ struct gv_ccore {
     gv_seed_t *seeds;
     size_t seed_count;
     uint64_t dial_token;
+    bool is_introduced; /* somebody has told us whom he knows */
 
     uint32_t foreign_claims; /* times we met a newer life of ourselves */
     uint64_t foreign_ms;
@@ -485,6 +489,13 @@ void gv__barriers_flush(gv_ccore_t *core);
 uint64_t gv__barriers_deadline(const gv_ccore_t *core);
 /* We have slept: what was confirmed before says nothing any more. */
 void gv__barriers_woke(gv_ccore_t *core);
+/* Whether m has confirmed our rows as they are now, and does not hide them. */
+bool gv__has_our_rows(const gv_ccore_t *core, const gv_member_t *m);
+
+/* ---- arrival.c ------------------------------------------------------------------------------- */
+
+/* Who is behind the link has told us of all members it knows. */
+void gv__arrival_told(gv_ccore_t *core, const gv_peer_link_t *link);
 
 /* ---- detour.c -------------------------------------------------------------------------------- */
 

@@ -34,7 +34,6 @@ gv_forward_body_t *gv__forward_body_new(const gv_forward_t *msg)
     gv_forward_body_t *body = gv_xalloc(sizeof(*body) + size);
     body->refs = 0;
     body->qos = msg->qos;
-    body->has_shared = msg->shared_count > 0;
     body->size = size;
     gv_forward_encode(msg, body->data, size);
     return body;
@@ -98,22 +97,19 @@ static void note_result(gv_ccore_t *core, uint64_t token, size_t node, gv_forwar
     gv__fifo_push(&core->results, &entry);
 }
 
-/*
- * The node is gone.  Groups there give up their message, unless a member there may have begun a
- * QoS 2 exchange with it, or we are leaving ourselves.
- */
+/* The node is gone, and with it what we know of the message. */
 static void note_gone(gv_ccore_t *core, size_t node, const gv_forward_item_t *item)
 {
     gv_forward_body_t *body = item->body;
-    bool is_lost = body->has_shared && !core->is_leaving && (body->qos == 1 || !item->was_sent);
+    bool is_in_doubt = core->is_leaving || (body->qos == 2 && item->was_sent);
     gv_result_t entry = {
         .token = item->token,
         .node = (gv_node_index_t)node,
-        .result = GV_FORWARD_GONE,
+        .result = is_in_doubt ? GV_FORWARD_IN_DOUBT : GV_FORWARD_GONE,
         .expires_ms = item->expires_ms,
-        .lost = is_lost ? body : NULL,
+        .lost = core->is_leaving ? NULL : body,
     };
-    body->refs += is_lost ? 1 : 0;
+    body->refs += entry.lost != NULL ? 1 : 0;
     gv__fifo_push(&core->results, &entry);
     core->stats.forwards_gone++;
 }

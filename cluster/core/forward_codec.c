@@ -169,6 +169,7 @@ enum {
     MESSAGE_UID_SEQ = TAG(8, WIRE_VARINT),
     MESSAGE_QOS = TAG(9, WIRE_VARINT),
     MESSAGE_RETAIN = TAG(10, WIRE_VARINT),
+    MESSAGE_FOR_GROUPS = TAG(11, WIRE_VARINT),
 };
 
 static size_t bytes_size(gv_bytes_t bytes)
@@ -187,6 +188,7 @@ size_t gv_forward_size(const gv_forward_t *msg)
     size += msg->uid.seq == 0 ? 0 : 1 + varint_size(msg->uid.seq);
     size += msg->qos == 0 ? 0 : 2;
     size += msg->retain ? 2 : 0;
+    size += msg->is_for_groups ? 2 : 0;
     return size;
 }
 
@@ -206,6 +208,7 @@ void gv_forward_encode(const gv_forward_t *msg, uint8_t *out, size_t size)
     put_number(&w, 8, msg->uid.seq);
     put_number(&w, 9, msg->qos);
     put_number(&w, 10, msg->retain ? 1 : 0);
+    put_number(&w, 11, msg->is_for_groups ? 1 : 0);
     GV_ASSERT(!w.failed);
     GV_ASSERT(gv_writer_left(&w) == 0);
 }
@@ -253,6 +256,9 @@ gv_err_t gv_forward_decode(gv_bytes_t body, gv_bytes_t *shared, gv_forward_t *ms
             break;
         case MESSAGE_RETAIN:
             msg.retain = field.number != 0;
+            break;
+        case MESSAGE_FOR_GROUPS:
+            msg.is_for_groups = field.number != 0;
             break;
         default:
             break; /* from a newer peer */

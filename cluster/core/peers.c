@@ -109,6 +109,7 @@ static gv_seed_t *dial_over(gv_ccore_t *core, uint64_t token)
     for (size_t i = 0; i < core->seed_count && token != 0; i++) {
         if (core->seeds[i].dial.token == token) {
             dial_later(core, &core->seeds[i].dial);
+            core->seeds[i].was_tried = true;
             return &core->seeds[i];
         }
     }
@@ -335,6 +336,7 @@ static bool is_acceptable(gv_ccore_t *core, gv_link_id_t id, const gv_peer_ident
         return false;
     }
     if (seed != NULL) {
+        seed->is_self = true;
         seed->dial.next_ms = core->now_ms + SELF_SEED_PAUSE_MS;
     }
     core->stats.links_closed++;

@@ -212,11 +212,20 @@ static void deliver(gv_ccore_t *core, gv_member_t *m, uint64_t seq, uint64_t exp
     core->ports.deliver(&delivery, &msg, core->ports.arg);
 }
 
-/* False: the rest of the batch is of no use. */
-static bool take_piece(gv_ccore_t *core, gv_member_t *m, const gv_forward_piece_t *piece)
+/*
+ * `is_late`: the batch came by an earlier path and was overtaken.  What is numbered in it is known,
+ * or comes again; what is not would be out of order now.  False: the rest of the batch is of no
+ * use.
+ */
+static bool take_piece(gv_ccore_t *core, gv_member_t *m, const gv_forward_piece_t *piece,
+                       bool is_late)
 {
     gv_channel_in_t *in = &m->in;
     bool is_numbered = piece->seq != 0;
+    if (is_late && !is_numbered) {
+        core->stats.qos0_dropped_late++;
+        return true;
+    }
     if (is_numbered && piece->seq <= in->received) {
         core->stats.forwards_repeated += piece->at == 0 ? 1 : 0;
         if (!core->switches.no_dedupe || piece->total != 0) {
@@ -269,7 +278,9 @@ static bool take_batch(gv_ccore_t *core, gv_member_t *m, const gv_forward_batch_
     if (!is_within_limits(core, in, batch)) {
         return false;
     }
-    in->offset = batch->offset > in->offset ? batch->offset : in->offset;
+    /* Each batch that has anything in it is further on than the one before. */
+    bool is_late = batch->offset <= in->offset;
+    in->offset = is_late ? in->offset : batch->offset;
     in->ack_due = true;
     gv_reader_t reader = gv_reader(frame);
     gv_forward_piece_t piece;
@@ -277,7 +288,7 @@ static bool take_batch(gv_ccore_t *core, gv_member_t *m, const gv_forward_batch_
         if (piece.total > core->limits.forward_message_bytes) {
             return false;
         }
-        if (!take_piece(core, m, &piece)) {
+        if (!take_piece(core, m, &piece, is_late)) {
             break;
         }
     }

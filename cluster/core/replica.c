@@ -503,6 +503,12 @@ static bool compare_with(gv_ccore_t *core, gv_member_t *owner, const gv_member_t
 
 bool gv__on_digest(gv_ccore_t *core, gv_peer_link_t *link, const Gv__Digest *msg)
 {
+    if (!msg->answer) {
+        gv__arrival_told(core, link);
+    }
+    if (!gv__link_is_current(link)) {
+        return true;
+    }
     if (msg->n_tables > GV_NODES_MAX) {
         return false;
     }

@@ -91,6 +91,22 @@ def every_scenario_at_every_qos_and_version():
 
 
 @case
+def acknowledgements_for_a_session_that_sleeps():
+    node = Node("bench")
+    node.start()
+    subprocess.run([program("grapevine"), "sub", "-p", str(node.port), "-i", "sleeper", "-c",
+                    "-x", "600", "-t", "bench/#", "-q", "1", "-E"], timeout=patient(30), check=True)
+    report, _ = bench("fan-in", "--publishers", 2, "--subscribers", 0, "--qos", 1, "--rate", 300,
+                      "--target", f"127.0.0.1:{node.port}", *SHORT)
+    messages = report["messages"]
+    check_equal(messages["acknowledged"], messages["sent"], "acknowledged")
+    check_equal(messages["lost"], 0, "lost")
+    check(messages["acknowledged_per_second"] > 0, "no acknowledgements in the measurement")
+    check_equal(node.api("/api/v1/status")["queued_messages"], messages["sent"], "waiting")
+    node.stop()
+
+
+@case
 def persistent_sessions_stay_for_a_while():
     node = Node("bench")
     node.start()

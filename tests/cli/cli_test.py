@@ -495,6 +495,7 @@ STATUS = {
     "reasons": ["tables are not synced"], "cluster": "grapes",
     "listeners": [{"url": "tcp://127.0.0.1:1883"}], "connections": {"current": 3}, "sessions": 4,
     "subscriptions": 5, "routes": 6, "retained": 7, "queued_messages": 8,
+    "counters": {"outbox_messages": 11},
     "messages": {"received": {"qos0": 1, "qos1": 2, "qos2": 3},
                  "sent": {"qos0": 4, "qos1": 5, "qos2": 6},
                  "dropped": {"queue_full": 9, "expired": 0}},
@@ -554,6 +555,7 @@ class Admin(unittest.TestCase):
         lines = [line.split(None, 1) for line in out.decode().splitlines()]
         for expected in (["node", "n1"], ["up", "1d 02:03:04"], ["connections", "3"],
                          ["dropped", "queue_full 9"], ["oldest", "reader  2.5 ms"],
+                         ["outbox", "11"],
                          ["cluster", "grapes"],
                          ["received", "1 at QoS 0, 2 at QoS 1, 3 at QoS 2"],
                          ["not", "ready      tables are not synced"]):

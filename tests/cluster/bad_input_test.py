@@ -196,7 +196,7 @@ def strangers_do_not_keep_members_out():
 
 def outsider(nodes, **settings):
     """A whole node that wants to join and must not."""
-    node = Member("outsider", {"cluster.secret": "x", **settings})
+    node = Member("outsider", {"cluster.secret": "x", "cluster.ready_wait_ms": 1000, **settings})
     node.seeds = [other.cluster_address for other in nodes]
     node.start(wait=False)
     return node
@@ -209,7 +209,7 @@ def stays_out(nodes, node, pattern):
     eventually(lambda: any(re.search(pattern, member.log()) for member in nodes), 10,
                lambda: f"a member logs '{pattern}'")
     time.sleep(1)
-    check(node.is_running(), "the outsider has ended")
+    node.wait_ready()
     for member in nodes:
         check(member.sees("outsider") is None, f"{member.name} lists the outsider")
     with Client(node) as own:

@@ -231,13 +231,14 @@ class Client:
         self._ask(UNSUBSCRIBE << 4 | 2, lambda packet_id: packet_id + self._none() + b"".join(
             text(f) for f in filters)).wait()
 
-    def publish(self, topic, payload, qos=0):
+    def publish(self, topic, payload, qos=0, retain=False):
         """A Pending for QoS 1 and 2; blocks while the window is full."""
+        first = PUBLISH << 4 | qos << 1 | retain
         if qos == 0:
             check(not self.closed.is_set(), f"{self.name}: the connection has ended")
-            self._send(packet(PUBLISH << 4, text(topic) + self._none() + payload))
+            self._send(packet(first, text(topic) + self._none() + payload))
             return None
-        return self._ask(PUBLISH << 4 | qos << 1,
+        return self._ask(first,
                          lambda packet_id: text(topic) + packet_id + self._none() + payload)
 
     def close(self):

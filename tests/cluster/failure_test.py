@@ -101,6 +101,7 @@ def killed_node_is_noticed_and_comes_back():
         full = time.monotonic() - started
         figure(f"restart: n3 has full tables after {full:.2f} s")
         check(full <= patient(BACK_AFTER), f"full tables only after {full:.2f} s")
+        n3.wait_ready()
         spread.join(n3)
         spread.check(members, "again")
         end_streams(between, "kill -9 and restart", pause_max=DEAD_AFTER)
@@ -177,6 +178,7 @@ def two_of_three_killed():
             node.start(wait=False)
             since = time.monotonic()
             notice_return([w for w in watchers if w.seen is node], since, "two killed, restart")
+            node.wait_ready()
             spread.join(node)
         wait_whole(members, BACK_AFTER)
         wait_tables(members, BACK_AFTER)

@@ -44,9 +44,11 @@ def seed_that_comes_late():
     nodes = members(3)
     for node in nodes:
         node.seeds = [nodes[2].cluster_address, node.cluster_address]
-    nodes[0].start()
+        node.settings["cluster.ready_wait_ms"] = 1000
+    nodes[0].start(wait=False)
     nodes[1].start()
-    time.sleep(2)
+    nodes[0].wait_ready()
+    time.sleep(1)
     with Client(nodes[0]) as client:
         client.subscribe("x")
         client.publish("x", b"alone", 1).wait()
@@ -102,6 +104,7 @@ def lost_data_directory():
             rows = [row for row in n1.api("/api/v1/nodes")["data"] if row["node"] == "n3"]
             return sorted(row["node_status"] for row in rows) in (["alive"], ["alive", "dead"])
         eventually(has_both, 10, lambda: f"n1 sees a new n3: {n1.api('/api/v1/nodes')}")
+        n3.wait_ready()
         subscriber = Client(n3)
         subscriber.subscribe("new")
         with Client(n1) as publisher:

@@ -75,6 +75,7 @@ def a_hundred_thousand_subscriptions_replicate():
         eventually(lambda: n3.peers().get("n1", {}).get("routes") == COUNT, 10,
                    lambda: "a restarted node has all routes")
         wait_tables(nodes)
+        n3.wait_ready()
         figure(f"a restarted node has them after {time.monotonic() - begun:.2f} s")
         one_delivery_each(clients, n3)
 

@@ -114,8 +114,8 @@ static void on_confirmed(uint64_t token, gv_node_index_t node, gv_forward_result
 {
     (void)token;
     (void)arg;
-    if (node == GV_NODE_SELF ||
-        (lost != NULL && result != GV_FORWARD_GONE && result != GV_FORWARD_RETURNED)) {
+    if (node == GV_NODE_SELF || (lost != NULL && result != GV_FORWARD_GONE &&
+                                 result != GV_FORWARD_IN_DOUBT && result != GV_FORWARD_RETURNED)) {
         abort();
     }
 }

@@ -25,7 +25,6 @@ UNTESTED = {
     "broker/core/client.c": IN_HOUSE,
     "broker/core/hub_forward.c": "broker/core/hub.h: tests/unit/broker/core/hub_test.c",
     "broker/core/office.c": IN_HOUSE,
-    "broker/core/durable_give.c": IN_DURABLE,
     "broker/core/journal.c": IN_DURABLE,
     "broker/core/journal_clean.c": IN_DURABLE,
     "broker/core/journal_done.c": IN_DURABLE,

@@ -101,7 +101,7 @@ class SmallNode:
         self.serves()
         with self.client() as newcomer:
             newcomer.subscribed(unique("new"), qos=1)
-        wait_for(lambda: (self.resident() or 0) < self.memory()["in_use_bytes"] + 32 * MIB,
+        wait_for(lambda: (self.resident() or 0) < self.memory()["in_use_bytes"] + LIMIT * 5 // 8,
                  patient(10), "the system has it back", 0.2)
 
     def stayed_small(self):

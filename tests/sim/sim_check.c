@@ -216,5 +216,8 @@ void sim_check_end(sim_world_t *world)
         if (!gv_ccore_is_synced(node->core)) {
             sim_fail(world, "n%zu is not synced", i);
         }
+        if (!gv_ccore_has_arrived(node->core)) {
+            sim_fail(world, "n%zu has not arrived", i);
+        }
     }
 }

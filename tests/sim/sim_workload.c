@@ -278,28 +278,28 @@ void sim_on_deliver(sim_node_t *node, const gv_delivery_t *delivery, const gv_fo
 }
 
 /*
- * Groups get back what a dead node was to have for them: whole, and at QoS 2 only if it is unused;
- * and what a node has returned.
+ * What a dead node was to have comes back whole, and at QoS 2 as something in doubt if it was
+ * begun; and so does what a node has returned.
  */
 static const char *wrong_loss(const sim_node_t *node, size_t number, size_t to,
                               gv_forward_result_t result, const gv_forward_t *lost)
 {
     sim_world_t *world = node->world;
     const sim_publish_t *p = &world->publishes[number];
+    bool is_gone = result == GV_FORWARD_GONE || result == GV_FORWARD_IN_DOUBT;
     if (lost == NULL) {
-        bool is_owed =
-            (result == GV_FORWARD_GONE && p->qos == 1 && number % 3 == 0 && !node->is_leaving) ||
-            result == GV_FORWARD_RETURNED;
-        return is_owed ? "is not handed back to its group" : NULL;
+        bool is_owed = (is_gone && !node->is_leaving) || result == GV_FORWARD_RETURNED;
+        return is_owed ? "is not handed back" : NULL;
     }
-    if ((result != GV_FORWARD_GONE && result != GV_FORWARD_RETURNED) ||
-        lost->uid.seq != number + 1 || !is_intact(world, lost)) {
+    if ((!is_gone && result != GV_FORWARD_RETURNED) || lost->uid.seq != number + 1 ||
+        !is_intact(world, lost)) {
         return "is handed back as something else";
     }
     if (result == GV_FORWARD_RETURNED) {
         return NULL;
     }
-    return p->qos == 2 && p->delivered_life[to] != 0 ? "was begun and is handed back" : NULL;
+    bool is_begun = p->qos == 2 && p->delivered_life[to] != 0;
+    return is_begun && result == GV_FORWARD_GONE ? "was begun and is not in doubt" : NULL;
 }
 
 void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
@@ -329,8 +329,9 @@ void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
         sim_fail(world, "publish %llu is confirmed with %d, but n%zu has not said so",
                  (unsigned long long)token, (int)result, to);
     }
-    if (world->is_calm && (result == GV_FORWARD_GONE || result == GV_FORWARD_FULL) &&
-        !world->nodes[to].is_away) {
+    bool is_failure =
+        result == GV_FORWARD_GONE || result == GV_FORWARD_IN_DOUBT || result == GV_FORWARD_FULL;
+    if (world->is_calm && is_failure && !world->nodes[to].is_away) {
         sim_fail(world, "publish %llu to n%zu ends with %d though all is calm",
                  (unsigned long long)token, to, (int)result);
     }

@@ -143,6 +143,21 @@ START_TEST(anybody_may_read_while_the_owner_writes)
 }
 END_TEST
 
+START_TEST(values_below_a_power_of_two_are_counted)
+{
+    gv_histogram_t histogram = {0};
+    static const uint64_t values[] = {0, 3, 4, 7, 8, 1023, 1024, 1025, UINT64_MAX};
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        gv_histogram_add(&histogram, values[i]);
+    }
+    ck_assert_uint_eq(gv_histogram_below(&histogram, 2), 2);
+    ck_assert_uint_eq(gv_histogram_below(&histogram, 3), 4);
+    ck_assert_uint_eq(gv_histogram_below(&histogram, 10), 6);
+    ck_assert_uint_eq(gv_histogram_below(&histogram, 11), 8);
+    ck_assert_uint_eq(gv_histogram_below(&histogram, 63), 8);
+}
+END_TEST
+
 START_TEST(a_quantile_over_1000_per_mille_aborts)
 {
     gv_histogram_t histogram = {0};
@@ -159,6 +174,7 @@ int main(void)
     tcase_add_test(tc, quantiles_are_those_of_the_sorted_values);
     tcase_add_test(tc, merge_adds_and_leaves_the_source);
     tcase_add_test(tc, anybody_may_read_while_the_owner_writes);
+    tcase_add_test(tc, values_below_a_power_of_two_are_counted);
     tcase_add_test_raise_signal(tc, a_quantile_over_1000_per_mille_aborts, SIGABRT);
 
     Suite *suite = suite_create("base");

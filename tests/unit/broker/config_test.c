@@ -300,6 +300,11 @@ static const struct {
      "default: cluster.suspect_after_ms: not longer than cluster.heartbeat_ms; "
      "expected at least "
      "twice of it"},
+    {"storage.map_size = 1GiB\nstorage.reserve = 513MiB\n",
+     "F:2: storage.reserve: more than half of storage.map_size"},
+    {"storage.map_size = 100MiB\n",
+     "F:1: storage.map_size: too small for the reserve of 64 MiB; expected twice of that, or a "
+     "smaller storage.reserve"},
     {"admin.token_always = true\n",
      "F:1: admin.token_always: true without a token; expected admin.token"},
     {"node.data = ''\n", "F:1: node.data: empty; expected a directory"},

@@ -127,6 +127,8 @@ START_TEST(what_is_wrong_is_named)
     refuses("bench idle --publishers 1", "no publishers");
     refuses("bench idle --connections 0", "--connections");
     refuses("bench idle --subscribers 0", "nobody");
+    refuses("bench fan-in --publishers 1 --subscribers 0", "nobody");
+    refuses("bench fan-out --publishers 1 --subscribers 0 --qos 1", "nobody");
     refuses("bench shared --publishers 0", "needs publishers");
     refuses("bench subs --subscriptions 5 --publishers 6", "a subscription for each");
 }

@@ -138,6 +138,9 @@ START_TEST(sizes_that_make_no_sense)
     open_fails(&options, GV_ERR_INVAL, "too small");
     options.reserve_bytes = 60 << 20;
     open_fails(&options, GV_ERR_INVAL, "too small");
+    options.map_size = (uint64_t)1 << 47; /* all there is */
+    open_fails(&options, GV_ERR_NOMEM, "ulimit -v");
+    options.map_size = 100 << 20;
     options.reserve_bytes = 10 << 20;
     gv_store_t *store = lmdb_open(&options);
     ck_assert_uint_eq(gv_counter_get(&gv_store_stats(store)->size_bytes), 100 << 20);

@@ -128,6 +128,35 @@ START_TEST(a_store_larger_than_its_map_size_can_be_drained)
 }
 END_TEST
 
+/* What is shown as used is the truth a second later, also when nothing more is written. */
+START_TEST(what_is_in_use_is_counted_after_the_last_commit)
+{
+    enum {
+        VALUES = 100
+    };
+    fixture_t fx;
+    fixture_open(&fx, KIND_LMDB, 64 << 20);
+    for (int i = 0; i < VALUES; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "%d", i);
+        ck_assert_ok(fixture_put(&fx, key, gv_bytes(value, VALUE_SIZE)));
+    }
+    const gv_counter_t *used = &gv_store_stats(fx.store)->used_bytes;
+    for (int i = 0; i < 1000 && gv_counter_get(used) < VALUES * VALUE_SIZE; i++) {
+        usleep(10000);
+    }
+    ck_assert_uint_ge(gv_counter_get(used), VALUES * VALUE_SIZE);
+    for (int i = 0; i < VALUES; i++) {
+        delete_number(&fx, i);
+    }
+    for (int i = 0; i < 1000 && gv_counter_get(used) >= VALUE_SIZE * 10; i++) {
+        usleep(10000);
+    }
+    ck_assert_uint_lt(gv_counter_get(used), VALUE_SIZE * 10);
+    fixture_close(&fx);
+}
+END_TEST
+
 START_TEST(in_memory_a_disk_that_is_full_for_a_while)
 {
     fixture_t fx;
@@ -371,6 +400,7 @@ int main(void)
     tcase_add_loop_test(tc, a_store_is_full_until_there_is_some_room, 0, KIND_COUNT);
     tcase_add_loop_test(tc, a_value_too_large_for_the_store_does_not_make_it_full, 0, KIND_COUNT);
     tcase_add_test(tc, a_store_larger_than_its_map_size_can_be_drained);
+    tcase_add_test(tc, what_is_in_use_is_counted_after_the_last_commit);
     tcase_add_test(tc, in_memory_a_disk_that_is_full_for_a_while);
     tcase_add_test(tc, a_full_disk_refuses_keeps_and_recovers);
     tcase_add_test(tc, a_disk_that_others_fill_costs_nothing_that_was_there);

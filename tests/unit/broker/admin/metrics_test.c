@@ -42,8 +42,14 @@ START_TEST(samples_have_their_values_and_labels)
     assert_line(got, "grapevine_memory_critical 0");
     assert_line(got, "grapevine_memory_scarce_total 3");
     assert_line(got, "grapevine_storage_full 1");
-    assert_line(got, "grapevine_storage_commit_seconds{quantile=\"0.5\"} 0.000400000");
-    assert_line(got, "grapevine_storage_durable_seconds{quantile=\"0.99\"} 0.007000000");
+    assert_line(got, "# TYPE grapevine_storage_commit_seconds histogram");
+    assert_line(got, "grapevine_storage_commit_seconds_bucket{le=\"0.000131072\"} 0");
+    assert_line(got, "grapevine_storage_commit_seconds_bucket{le=\"0.000524288\"} 9");
+    assert_line(got, "grapevine_storage_commit_seconds_bucket{le=\"2.147483648\"} 11");
+    assert_line(got, "grapevine_storage_commit_seconds_bucket{le=\"+Inf\"} 12");
+    assert_line(got, "grapevine_storage_commit_seconds_sum 3.009000000");
+    assert_line(got, "grapevine_storage_commit_seconds_count 12");
+    assert_line(got, "grapevine_storage_durable_seconds_count 0");
     assert_line(got, "grapevine_storage_oldest_reader_seconds 0.002500000");
     /* The quotes and the backslash of a name are escaped, and the node itself is no peer. */
     assert_line(got, "grapevine_peer_alive{peer=\"n\\\"2\\\\\"} 0");
@@ -64,6 +70,7 @@ START_TEST(every_family_is_introduced_once)
     size_t count = 0;
     bool help = false;
     char *rest;
+    bool is_histogram = false;
     for (char *line = strtok_r(copy, "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
         char name[64];
@@ -87,11 +94,19 @@ START_TEST(every_family_is_introduced_once)
             ck_assert_msg(grows == (size > 6 && strcmp(name + size - 6, "_total") == 0),
                           "%s is a %s", name, type);
             help = false;
+            is_histogram = strcmp(type, "histogram") == 0;
             continue;
         }
         ck_assert(!help);
         ck_assert_int_eq(sscanf(line, "%63[a-z_]", name), 1);
-        ck_assert_str_eq(name, seen[count - 1]);
+        size_t family = strlen(seen[count - 1]);
+        ck_assert_int_eq(strncmp(name, seen[count - 1], family), 0);
+        const char *suffix = name + family;
+        ck_assert_msg(!is_histogram
+                          ? suffix[0] == '\0'
+                          : strcmp(suffix, "_bucket") == 0 || strcmp(suffix, "_sum") == 0 ||
+                                strcmp(suffix, "_count") == 0,
+                      "%s of %s", name, seen[count - 1]);
     }
     ck_assert_uint_gt(count, 25);
     gv_free(copy);

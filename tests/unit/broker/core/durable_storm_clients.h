@@ -122,6 +122,7 @@ static inline void lose(actor_t *actor)
     }
     if (actor->expiry_s == 0) {
         forget(actor); /* it ends with its connection */
+        actor->is_helper = false;
     }
     if (actor->presence == HERE) {
         actor->heard_ms = house.now_ms;
@@ -287,7 +288,8 @@ static inline void push_connect(actor_t *actor, bool clean_start, uint32_t expir
         connect.will.retain = below(4) == 0;
     }
     if (actor->version == GV_MQTT_V5) {
-        gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_RECEIVE_MAXIMUM, 1 + below(10));
+        gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_RECEIVE_MAXIMUM,
+                                 1 + below(is_brisk ? 100 : 10));
         gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_SESSION_EXPIRY, expiry_s);
         if (connect.has_will) {
             gv_mqtt_props_set_number(&connect.will.props, GV_MQTT_PROP_WILL_DELAY, below(8));
@@ -351,11 +353,16 @@ static inline void connect_somehow(actor_t *actor)
 
 static inline void push_subscribe(actor_t *actor, unsigned filter, uint8_t qos)
 {
+    bool is_helper = filter == GROUP && actor->expiry_s == 0;
     if (actor->asked_count == ASKED_MAX ||
-        (filter == GROUP && actor->expiry_s != GV_EXPIRY_NEVER)) {
+        (filter == GROUP && !is_helper && actor->expiry_s != GV_EXPIRY_NEVER)) {
         return;
     }
-    if (filter == GROUP) {
+    if (is_helper) {
+        actor->is_helper = true;
+        qos = 1; /* what is begun at QoS 2 ends with its session */
+        expose();
+    } else if (filter == GROUP) {
         actor->is_bound = true;
         qos = qos == 0 ? 1 : qos; /* else what it gets is not anybody's any more */
     }
@@ -432,8 +439,13 @@ static inline void publish(actor_t *actor)
     *message = (message_t){.family = what < 5 ? PLAIN : what < 7 ? SHARED : RETAINED};
     message->topic = (uint8_t)below(TOPICS);
     message->qos = (uint8_t)below(3);
+    if (is_brisk && below(20) != 0) {
+        message->family = what < 7 ? PLAIN : SHARED;
+        message->qos = 1;
+    }
     message->may_vanish = actor->version == GV_MQTT_V5 && below(10) == 0;
     message->is_deletion = message->family == RETAINED && below(6) == 0;
+    message->is_exposed = has_helper();
     message->sent_at = ++moment;
     message->owed_to = receivers_of(message);
     uint16_t packet_id = message->qos > 0 ? ++actor->guest->next_packet_id : 0;
@@ -462,8 +474,11 @@ static inline void act(actor_t *actor)
 {
     bool is_steady = index_of(actor) >= WITNESS;
     uint32_t what = below(100);
+    if (is_brisk && what >= 78 && below(10) != 0) {
+        what = 40;
+    }
     if (actor->presence == AWAY) {
-        if (below(3) == 0) {
+        if (is_brisk || below(3) == 0) {
             connect_somehow(actor);
         }
     } else if (actor->presence == COMING) {

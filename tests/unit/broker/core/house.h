@@ -77,6 +77,7 @@ struct house {
     uint64_t start_number;
     bool is_store_slow; /* then they do not */
     _Atomic uint64_t nodes_alive;
+    _Atomic uint64_t nodes_away;
     uint16_t shard_count;
     uint16_t next_shard_count; /* from the next start on; 0: as before */
     size_t image_bytes_max;
@@ -408,6 +409,11 @@ static inline void house_boot(house_t *house)
         .random_seed = 7,
         .router = house->router,
         .nodes_alive = &house->nodes_alive,
+        .nodes_away = &house->nodes_away,
+        .store = house->store,
+        .store_post = house_store_post,
+        .store_post_arg = house,
+        .outbox_bytes_max = 1 << 20,
         .ports = ports,
     };
     gv_hub_new(&hub_options, &house->hub);
@@ -421,6 +427,7 @@ static inline void house_boot(house_t *house)
             .limits = &house->limits,
             .router = house->router,
             .nodes_alive = &house->nodes_alive,
+            .nodes_away = &house->nodes_away,
             .connects = &house->connects,
             .memory = &house->memory,
             .wheel = house->wheel,

@@ -121,6 +121,12 @@ static void on_pause(void *arg, bool is_paused)
     (void)is_paused;
 }
 
+static gv_node_id_t on_node_id(void *arg, gv_node_index_t node)
+{
+    (void)arg;
+    return (gv_node_id_t){.bytes = {node}};
+}
+
 static void settle_both(void)
 {
     for (int round = 0; round < 20; round++) {
@@ -149,6 +155,7 @@ static void open_both(void)
             .publish = on_publish,
             .applied = on_applied,
             .pause_credit = on_pause,
+            .node_id = on_node_id,
         };
         void *shards[] = {houses[i].shards[0], houses[i].shards[1]};
         gv_hub_connect(houses[i].hub, shards, &wires[i].ops);
@@ -692,6 +699,90 @@ START_TEST(what_a_dead_node_was_to_have_for_a_group_goes_to_a_member_elsewhere)
 }
 END_TEST
 
+/*
+ * Bob leaves a message that another node is to have; that one dies, and carol, whose session ends
+ * with her connection, gets it through the hub.
+ */
+static guest_t *lend_through_the_hub(void)
+{
+    open_both();
+    guest_t *bob = house_connect(&houses[0], GV_MQTT_V5, "bob", false);
+    subscribe(bob, "$share/g/t", 1);
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_publish(alice, "t", "x", 1, false);
+    settle_both();
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(there, "$share/g/t", 1);
+    wires[0].is_cut = true;
+    guest_leave(bob);
+    settle_both();
+    ck_assert_uint_eq(wires[0].sent_count, 1);
+    guest_t *carol = house_connect(&houses[0], GV_MQTT_V5, "carol", true);
+    subscribe(carol, "$share/g/t", 1);
+
+    gv_bytes_t shared[1];
+    gv_forward_t lost = lost_message(&wires[0], shared);
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_HIDDEN);
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, 1, GV_FORWARD_GONE, &lost);
+    settle_both();
+    ck_assert_str_eq(guest_next(carol), "PUBLISH t q1 x");
+    return carol;
+}
+
+/* And is alone then. */
+static void crash_here(void)
+{
+    house_crash(&houses[0], GV_MEM_CRASH_POWER, 0);
+    wires[0].barrier_count = 0;
+}
+
+START_TEST(what_the_hub_gives_to_a_member_that_does_not_acknowledge_survives)
+{
+    (void)lend_through_the_hub();
+    house_pass(&houses[0], 5000);
+    crash_here();
+    guest_t *bob = house_connect(&houses[0], GV_MQTT_V5, "bob", false);
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "PUBLISH t q1 dup x");
+    close_both();
+}
+END_TEST
+
+START_TEST(what_the_hub_has_given_is_over_when_it_is_acknowledged)
+{
+    guest_t *carol = lend_through_the_hub();
+    guest_ack(carol, GV_MQTT_PUBACK, carol->last_packet_id);
+    guest_leave(carol);
+    guest_t *bob = house_connect(&houses[0], GV_MQTT_V5, "bob", false);
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "");
+    close_both();
+}
+END_TEST
+
+START_TEST(what_the_hub_has_given_goes_from_one_to_the_next)
+{
+    guest_t *carol = lend_through_the_hub();
+    guest_t *dave = house_connect(&houses[0], GV_MQTT_V5, "dave", true);
+    subscribe(dave, "$share/g/t", 1);
+    guest_leave(carol);
+    ck_assert_str_eq(guest_next(dave), "PUBLISH t q1 x");
+    guest_t *bob = house_connect(&houses[0], GV_MQTT_V5, "bob", false);
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "");
+    guest_leave(dave);
+    ck_assert_str_eq(guest_next(bob), "PUBLISH t q1 x");
+    guest_ack(bob, GV_MQTT_PUBACK, bob->last_packet_id);
+    ck_assert_str_eq(guest_next(bob), "");
+    house_pass(&houses[0], 5000);
+    crash_here();
+    bob = house_connect(&houses[0], GV_MQTT_V5, "bob", false);
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "");
+    close_both();
+}
+END_TEST
+
 START_TEST(what_a_dead_node_was_to_have_for_a_group_without_members_is_counted)
 {
     open_both();
@@ -758,6 +849,122 @@ START_TEST(a_retained_message_is_kept_on_every_node)
 }
 END_TEST
 
+/* The message last published, as it is handed back when its node is gone. */
+static void lose_last(gv_forward_result_t result)
+{
+    wire_t *wire = &wires[0];
+    gv_bytes_t shared[1];
+    gv_forward_t lost = lost_message(wire, shared);
+    lost.shared_count = 0;
+    uint64_t token = wire->sent[--wire->sent_count].token;
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_HIDDEN);
+    gv_hub_on_confirmed(houses[0].hub, token, 1, result, &lost);
+}
+
+START_TEST(what_a_node_that_is_away_is_to_have_waits_on_disk)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", false);
+    subscribe(bob, "t", 1);
+    wires[0].is_cut = true;
+    guest_publish(alice, "t", "one", 1, false);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "");
+    houses[0].is_store_slow = true;
+    lose_last(GV_FORWARD_GONE);
+    guest_publish(alice, "t", "two", 1, false);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "");
+    houses[0].is_store_slow = false;
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    ck_assert_str_eq(guest_next(alice), "PUBACK 2 00");
+    guest_publish(alice, "t", "not for the disk", 0, false);
+    settle_both();
+    ck_assert_uint_eq(wires[0].publish_count, 1);
+
+    wires[0].is_cut = false;
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_ROUTABLE);
+    settle_both();
+    ck_assert_str_eq(guest_next(bob), "PUBLISH t q1 one");
+    ck_assert_str_eq(guest_next(bob), "PUBLISH t q1 two");
+    ck_assert_str_eq(guest_next(bob), "");
+    ck_assert_uint_eq(gv_counter_get(&gv_outbox_stats(gv_hub_outbox(houses[0].hub))->messages), 0);
+    close_both();
+}
+END_TEST
+
+START_TEST(nothing_waits_for_sessions_that_ended_with_their_node)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", true);
+    subscribe(bob, "t", 1);
+    wires[0].is_cut = true;
+    guest_publish(alice, "t", "one", 1, false);
+    settle_both();
+    lose_last(GV_FORWARD_GONE);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 1 00");
+    guest_publish(alice, "t", "two", 1, false);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBACK 2 10");
+    ck_assert_uint_eq(gv_counter_get(&gv_outbox_stats(gv_hub_outbox(houses[0].hub))->stored), 0);
+    close_both();
+}
+END_TEST
+
+START_TEST(what_was_begun_at_qos_2_is_refused_when_its_node_dies)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", false);
+    subscribe(bob, "t", 2);
+    wires[0].is_cut = true;
+    guest_publish(alice, "t", "one", 2, false);
+    settle_both();
+    lose_last(GV_FORWARD_IN_DOUBT);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBREC 1 80");
+
+    /* Also when it is back so soon that nobody has missed it. */
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_ROUTABLE);
+    guest_publish(alice, "t", "two", 2, false);
+    settle_both();
+    gv_hub_on_node(houses[0].hub, 1, GV_NODE_ROUTABLE);
+    gv_bytes_t shared[1];
+    gv_forward_t lost = lost_message(&wires[0], shared);
+    lost.shared_count = 0;
+    gv_hub_on_confirmed(houses[0].hub, wires[0].sent[0].token, 1, GV_FORWARD_IN_DOUBT, &lost);
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBREC 2 80");
+    close_both();
+}
+END_TEST
+
+/* Who has got it by a subscription of his own does not get it once more. */
+START_TEST(what_goes_on_to_a_group_goes_to_nobody_else)
+{
+    open_both();
+    guest_t *bob = house_connect(&houses[0], GV_MQTT_V5, "bob", false);
+    subscribe(bob, "$share/g/t", 1);
+    guest_t *carol = house_connect(&houses[1], GV_MQTT_V5, "carol", true);
+    subscribe(carol, "t", 1);
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", true);
+    guest_publish(alice, "t", "x", 1, false);
+    settle_both();
+    ck_assert_str_eq(guest_next(carol), "PUBLISH t q1 x");
+    guest_t *there = house_connect(&houses[1], GV_MQTT_V5, "there", true);
+    subscribe(there, "$share/g/t", 1);
+    guest_leave(bob);
+    settle_both();
+    ck_assert_str_eq(guest_next(there), "PUBLISH t q1 x");
+    ck_assert_str_eq(guest_next(carol), "");
+    close_both();
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("hub");
@@ -780,9 +987,16 @@ int main(void)
     tcase_add_test(tc, a_refusal_leaves_when_it_is_durable_that_the_packet_id_is_free);
     tcase_add_test(tc, a_retained_message_that_another_node_has_no_room_for_is_refused);
     tcase_add_test(tc, what_a_dead_node_was_to_have_for_a_group_goes_to_a_member_elsewhere);
+    tcase_add_test(tc, what_the_hub_gives_to_a_member_that_does_not_acknowledge_survives);
+    tcase_add_test(tc, what_the_hub_has_given_is_over_when_it_is_acknowledged);
+    tcase_add_test(tc, what_the_hub_has_given_goes_from_one_to_the_next);
     tcase_add_test(tc, what_a_dead_node_was_to_have_for_a_group_without_members_is_counted);
     tcase_add_test(tc, what_is_given_to_another_node_is_acknowledged_when_that_one_has_it);
     tcase_add_test(tc, a_retained_message_is_kept_on_every_node);
+    tcase_add_test(tc, what_a_node_that_is_away_is_to_have_waits_on_disk);
+    tcase_add_test(tc, nothing_waits_for_sessions_that_ended_with_their_node);
+    tcase_add_test(tc, what_was_begun_at_qos_2_is_refused_when_its_node_dies);
+    tcase_add_test(tc, what_goes_on_to_a_group_goes_to_nobody_else);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

@@ -22,6 +22,20 @@ START_TEST(a_loan_is_found_until_it_ends)
 }
 END_TEST
 
+START_TEST(a_loan_is_found_by_its_message)
+{
+    gv_loans_t loans = {0};
+    ck_assert_ptr_null(gv_loans_of(&loans, 7, 70));
+    (void)gv_loans_add(&loans, 7, 70);
+    uint32_t second = gv_loans_add(&loans, 7, 71);
+    ck_assert_ptr_null(gv_loans_of(&loans, 8, 70));
+    ck_assert_ptr_eq(gv_loans_of(&loans, 7, 71), gv_loans_find(&loans, second, 1));
+    gv_loans_end(&loans, gv_loans_find(&loans, second, 1));
+    ck_assert_ptr_null(gv_loans_of(&loans, 7, 71)); /* uid 0 is nobody's */
+    gv_loans_deinit(&loans);
+}
+END_TEST
+
 START_TEST(an_index_that_is_used_again_is_another_loan)
 {
     gv_loans_t loans = {0};
@@ -43,6 +57,7 @@ int main(void)
     Suite *suite = suite_create("broker/core/loans");
     TCase *tcase = tcase_create("loans");
     tcase_add_test(tcase, a_loan_is_found_until_it_ends);
+    tcase_add_test(tcase, a_loan_is_found_by_its_message);
     tcase_add_test(tcase, an_index_that_is_used_again_is_another_loan);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/core/queue.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 #include <check.h>
@@ -59,12 +60,35 @@ END_TEST
 START_TEST(one_subscription_id_needs_no_list)
 {
     uint32_t ids[] = {7, 8, 9};
-    ck_assert_ptr_null(gv_queued_more_ids(ids, 0));
-    ck_assert_ptr_null(gv_queued_more_ids(ids, 1));
-    uint32_t *more = gv_queued_more_ids(ids, 3);
-    ck_assert_uint_eq(more[0], 3);
-    ck_assert_mem_eq(more + 1, ids, sizeof(ids));
-    gv_free(more);
+    ck_assert_ptr_null(gv_queued_extra_new(ids, 0, NULL));
+    ck_assert_ptr_null(gv_queued_extra_new(ids, 1, NULL));
+    gv_queued_extra_t *extra = gv_queued_extra_new(ids, 3, NULL);
+    ck_assert_uint_eq(extra->id_count, 3);
+    ck_assert_mem_eq(extra->ids, ids, sizeof(ids));
+    ck_assert_uint_eq(gv_queued_take_loan(extra).is_loan, 0);
+    gv_free(extra);
+}
+END_TEST
+
+START_TEST(a_loan_is_taken_once)
+{
+    uint32_t ids[] = {7, 8};
+    gv_ticket_t loan = {.client = 5, .is_loan = 1};
+    ck_assert_uint_eq(gv_queued_take_loan(NULL).is_loan, 0);
+    gv_queued_extra_t *extra = gv_queued_extra_new(ids, 1, &loan);
+    ck_assert_uint_eq(extra->id_count, 0);
+    ck_assert_uint_eq(gv_queued_take_loan(extra).client, 5);
+    ck_assert_uint_eq(gv_queued_take_loan(extra).is_loan, 0);
+    gv_free(extra);
+}
+END_TEST
+
+START_TEST(who_drops_a_message_answers_its_loan_first)
+{
+    gv_ticket_t loan = {.client = 5, .is_loan = 1};
+    gv_queued_t lent = message(5);
+    lent.extra = gv_queued_extra_new(NULL, 0, &loan);
+    gv_queued_drop(&lent); /* aborts */
 }
 END_TEST
 
@@ -74,6 +98,8 @@ int main(void)
     tcase_add_test(tc, first_in_first_out_with_counts_and_bytes);
     tcase_add_test(tc, an_empty_queue_owns_no_memory);
     tcase_add_test(tc, one_subscription_id_needs_no_list);
+    tcase_add_test(tc, a_loan_is_taken_once);
+    tcase_add_test_raise_signal(tc, who_drops_a_message_answers_its_loan_first, SIGABRT);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

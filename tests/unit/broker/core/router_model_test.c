@@ -304,7 +304,8 @@ static void check_pick_and_weight(model_t *model)
         route->seen = false;
         if (route->target.kind == GV_ROUTE_SHARD && strcmp(route->text, text) == 0) {
             expected.shards++;
-            expected.weight += is_shared(route) ? route->target.weight : 0;
+            uint32_t weight = route->target.weight;
+            expected.weight += is_shared(route) ? weight : weight > 0;
         }
     }
     gv_router_local_t local = gv_router_local_weight(router, gv_bytes_text(text));

@@ -30,8 +30,18 @@ START_TEST(volumes_are_found_by_their_number)
         ck_assert(volume == NULL || volume->number == number);
     }
     ck_assert_uint_eq(gv_shelf_oldest(&shelf)->number, 901);
-    gv_shelf_remove_newest(&shelf);
+    ck_assert_ptr_eq(gv_shelf_at(&shelf, 0), gv_shelf_oldest(&shelf));
+    ck_assert_ptr_eq(gv_shelf_at(&shelf, gv_shelf_count(&shelf) - 1), gv_shelf_newest(&shelf));
+    gv_shelf_remove(&shelf, gv_shelf_newest(&shelf));
     ck_assert_ptr_null(gv_shelf_find(&shelf, 2998));
+    gv_shelf_remove(&shelf, gv_shelf_find(&shelf, 2986));
+    gv_shelf_remove(&shelf, gv_shelf_find(&shelf, 2992));
+    for (uint64_t number = 2980; number < 2998; number++) {
+        gv_volume_t *volume = gv_shelf_find(&shelf, number);
+        bool is_there = number % 3 == 1 && number != 2986 && number != 2992;
+        ck_assert_int_eq(volume != NULL, is_there);
+        ck_assert(volume == NULL || volume->number == number);
+    }
     gv_shelf_deinit(&shelf);
 }
 END_TEST
@@ -72,6 +82,13 @@ START_TEST(live_bytes_follow_the_deliveries)
     ck_assert_uint_eq(shelf.live_bytes, 0);
     gv_shelf_remove_oldest(&shelf);
     ck_assert_uint_eq(shelf.bytes, 0);
+    volume = gv_shelf_add(&shelf, 2);
+    gv_shelf_add_live(&shelf, volume, 5);
+    gv_shelf_clear(&shelf, volume);
+    gv_shelf_add_live(&shelf, volume, 2);
+    gv_shelf_set_durable(&shelf, volume, 100);
+    gv_shelf_drop_live(&shelf, volume, 1);
+    ck_assert_uint_eq(shelf.live_bytes, 50);
     gv_shelf_deinit(&shelf);
 }
 END_TEST

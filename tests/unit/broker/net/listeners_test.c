@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/net/listeners.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "tests/unit/broker/net/rig.h"
@@ -87,6 +89,36 @@ START_TEST(an_address_in_use_is_one_clear_line)
     (void)snprintf(expected, sizeof(expected),
                    "cannot listen on '127.0.0.1:%u': address in use by another program", port);
     ck_assert_str_eq(error.text, expected);
+    rig_close();
+}
+END_TEST
+
+/* Both were bound before one of them listened. */
+START_TEST(an_address_taken_since_it_was_bound_is_not_shared)
+{
+    rig_open("tcp://127.0.0.1:0");
+    rig_add_listener("tcp://127.0.0.1:0");
+    gv_listeners_options_t options = rig_listeners_options();
+    options.items++;
+    options.count--;
+    gv_listeners_t *slow = NULL;
+    gv_error_text_t error;
+    ck_assert_int_eq(gv_listeners_bind(&options, &slow, &error), GV_OK);
+    uint16_t port = gv_listeners_info(slow, 0).port;
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int one = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+
+    ck_assert_int_eq(gv_listeners_open(slow, &error), GV_ERR_BUSY);
+    ck_assert_ptr_nonnull(strstr(error.text, "address in use by another program"));
+    ck_assert(!gv_listeners_are_open(slow));
+    ck_assert_int_eq(close(fd), 0);
+    gv_listeners_free(&slow);
     rig_close();
 }
 END_TEST
@@ -227,6 +259,7 @@ int main(void)
     tcase_add_test(tc, every_address_serves_clients_and_tells_its_port);
     tcase_add_test(tc, a_unix_socket_serves_both_shards);
     tcase_add_test(tc, an_address_in_use_is_one_clear_line);
+    tcase_add_test(tc, an_address_taken_since_it_was_bound_is_not_shared);
     tcase_add_test(tc, an_address_configured_twice_is_refused);
     tcase_add_test(tc, a_tls_listener_needs_its_certificate);
     tcase_add_test(tc, only_an_optional_address_may_be_missing);

@@ -49,6 +49,7 @@ typedef struct rig {
     gv_store_t *stores[RIG_SHARDS];
     gv_log_t log;
     _Atomic uint64_t nodes_alive;
+    _Atomic uint64_t nodes_away;
     gv_limits_t limits;
     gv_listener_config_t configs[RIG_LISTENERS_MAX];
     size_t config_count;
@@ -135,6 +136,7 @@ static inline void rig_make_shard(gv_loop_t *loop, void *arg)
         .limits = &rig.limits,
         .router = rig.router,
         .nodes_alive = &rig.nodes_alive,
+        .nodes_away = &rig.nodes_away,
         .wheel = gv_loop_wheel(loop),
         .pool = gv_loop_chunkpool(loop),
         .journal = {.store = rig.stores[index], .post = rig_store_post, .log = &rig.log},
@@ -170,12 +172,19 @@ static inline void rig_make_node(void)
     };
     gv_router_options_t router_options = {.hash_seed = RIG_HASH_SEED, .retire = rig_retire};
     gv_router_new(&router_options, &rig.router);
+    for (uint32_t i = 0; i < RIG_SHARDS; i++) {
+        gv_mem_options_t store_options = {.seed = i};
+        gv_mem_store_new(&store_options, &rig.stores[i]);
+    }
     gv_hub_options_t hub_options = {
         .shard_count = RIG_SHARDS,
         .hash_seed = RIG_HASH_SEED,
         .random_seed = RIG_HUB,
         .router = rig.router,
         .nodes_alive = &rig.nodes_alive,
+        .nodes_away = &rig.nodes_away,
+        .store = rig.stores[0],
+        .store_post = rig_store_post,
         .ports = ports,
     };
     gv_hub_new(&hub_options, &rig.hub);
@@ -185,8 +194,6 @@ static inline void rig_make_node(void)
     void *shards[RIG_SHARDS];
     gv_log_init(&rig.log);
     for (uint32_t i = 0; i < RIG_SHARDS; i++) {
-        gv_mem_options_t store_options = {.seed = i};
-        gv_mem_store_new(&store_options, &rig.stores[i]);
         call_on(rig.loops[i], rig_make_shard, &ports);
         shards[i] = rig.shards[i];
     }
@@ -259,7 +266,7 @@ static inline void rig_start(void)
     gv_error_text_t error;
     gv_err_t err = gv_listeners_bind(&options, &rig.listeners, &error);
     ck_assert_msg(err == GV_OK, "%s", error.text);
-    gv_listeners_open(rig.listeners);
+    ck_assert_int_eq(gv_listeners_open(rig.listeners, &error), GV_OK);
 }
 
 static inline void rig_open(const char *url)

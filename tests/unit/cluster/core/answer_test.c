@@ -101,7 +101,9 @@ END_TEST
 START_TEST(a_refusal_that_was_not_heard_is_void_with_the_life_that_said_it)
 {
     mesh_t *mesh = mesh_of(2);
-    publish_some(mesh, 0, 1, 1);
+    mesh->node[1].holds_back = true;
+    mesh_publish(mesh, 0, 1, 1, 1, GV_BYTES_LITERAL("x"));
+    mesh_run(mesh, 500);
     mesh_cut(mesh, 0, 1, true);
     answer(mesh, 1, 0, &refused);
     mesh_run(mesh, 100);

@@ -33,6 +33,7 @@ static gv_forward_t example(void)
         .expiry_ms = GV_FORWARD_NO_EXPIRY,
         .qos = 2,
         .retain = true,
+        .is_for_groups = true,
     };
     memset(msg.uid.node.bytes, 0xab, GV_NODE_ID_SIZE);
     return msg;
@@ -66,6 +67,7 @@ static void assert_equal(const gv_forward_t *a, const gv_forward_t *b)
     ck_assert_uint_eq(a->uid.seq, b->uid.seq);
     ck_assert_uint_eq(a->qos, b->qos);
     ck_assert_int_eq(a->retain, b->retain);
+    ck_assert_int_eq(a->is_for_groups, b->is_for_groups);
 }
 
 START_TEST(a_message_comes_back_as_it_was)
@@ -101,6 +103,7 @@ START_TEST(protobuf_c_reads_what_we_write)
     ck_assert_uint_eq(pb->uid_seq, 300);
     ck_assert_uint_eq(pb->qos, 2);
     ck_assert(pb->retain);
+    ck_assert(pb->is_for_groups);
     /* And it is the very encoding protobuf-c would have chosen. */
     ck_assert_uint_eq(gv__forward_message__get_packed_size(pb), bytes.size);
     gv__forward_message__free_unpacked(pb, NULL);

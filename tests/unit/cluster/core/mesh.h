@@ -63,7 +63,7 @@ typedef struct mesh_node {
     uint64_t last_payload_hash;
     bool holds_back; /* does not apply what is delivered */
     uint64_t confirmed[GV_FORWARD_RESULTS];
-    uint64_t lost; /* of these, handed back for another member of their groups */
+    uint64_t lost; /* of these, handed back */
     size_t last_lost_count;
     char last_lost[MESH_TEXT];                      /* its last group */
     gv_forward_result_t result_of[MESH_DELIVERIES]; /* by token, where that is small */
@@ -169,9 +169,9 @@ static inline void mesh_on_confirmed(uint64_t token, gv_node_index_t index,
 {
     mesh_node_t *node = arg;
     (void)index;
+    node->lost += lost != NULL;
     if (lost != NULL && lost->shared_count > 0) {
         gv_bytes_t group = lost->shared[lost->shared_count - 1];
-        node->lost++;
         node->last_lost_count = lost->shared_count;
         (void)snprintf(node->last_lost, MESH_TEXT, "%.*s", (int)group.size,
                        (const char *)group.data);

@@ -141,6 +141,28 @@ START_TEST(what_the_origin_has_given_up_is_not_waited_for)
 }
 END_TEST
 
+/* By the path of before, when another one is in use already. */
+START_TEST(what_was_overtaken_comes_in_order_or_not_at_all)
+{
+    origin_t origin = origin_new();
+    mesh_node_t *node = &origin.mesh->node[0];
+    uint8_t buffer[64];
+    send_message(&origin, 1);
+    uint64_t late = origin.offset;
+    origin.offset += 200; /* what is on its way there */
+    send_piece(&origin, (gv_forward_piece_t){.body = body_of(7, buffer)});
+    ck_assert_uint_eq(node->delivered_uid[node->delivery_count - 1], 7);
+    uint64_t count = node->delivery_count;
+    origin.offset = late;
+    send_piece(&origin, (gv_forward_piece_t){.body = body_of(6, buffer)});
+    ck_assert_uint_eq(node->delivery_count, count);
+    ck_assert_uint_eq(gv_ccore_stats(node->core)->qos0_dropped_late, 1);
+    send_message(&origin, 2); /* numbered: not seen before, so it is taken */
+    ck_assert_uint_eq(node->delivery_count, count + 1);
+    mesh_free(origin.mesh);
+}
+END_TEST
+
 START_TEST(what_was_meant_for_an_earlier_life_is_ignored)
 {
     origin_t origin = origin_new();
@@ -223,6 +245,7 @@ int main(void)
     tcase_add_test(tc, acknowledged_is_what_is_applied_without_a_gap);
     tcase_add_test(tc, the_seen_and_the_early_are_dropped);
     tcase_add_test(tc, what_the_origin_has_given_up_is_not_waited_for);
+    tcase_add_test(tc, what_was_overtaken_comes_in_order_or_not_at_all);
     tcase_add_test(tc, what_was_meant_for_an_earlier_life_is_ignored);
     tcase_add_test(tc, pieces_are_put_together_and_a_restart_of_them_is_understood);
     tcase_add_test(tc, more_than_the_credit_closes_the_link);
