@@ -409,6 +409,12 @@ gv_err_t gv_mqtt_client_unsubscribe(gv_mqtt_client_t *client,
     return send_request(client, request, gv_mqtt_encode_unsubscribe);
 }
 
+bool gv_mqtt_client_is_closing(const gv_mqtt_client_t *client)
+{
+    gv_loop_assert_current(client->loop);
+    return client->state == GV__CLIENT_CLOSING;
+}
+
 void gv_mqtt_client_close(gv_mqtt_client_t *client, gv_mqtt_reason_t reason)
 {
     gv_loop_assert_current(client->loop);

@@ -94,5 +94,8 @@ gv_mqtt_client_subscribe(gv_mqtt_client_t *client, const gv_mqtt_subscribe_reque
 GV_MUST_USE GV_LOOP_ONLY gv_err_t
 gv_mqtt_client_unsubscribe(gv_mqtt_client_t *client, const gv_mqtt_subscribe_request_t *request);
 
+/* The end has begun: nothing more is sent or taken, and on_closed is to come, or running. */
+GV_LOOP_ONLY bool gv_mqtt_client_is_closing(const gv_mqtt_client_t *client);
+
 /* Sends DISCONNECT (v5: with this reason) after what waits, and closes.  on_closed comes later. */
 GV_LOOP_ONLY void gv_mqtt_client_close(gv_mqtt_client_t *client, gv_mqtt_reason_t reason);

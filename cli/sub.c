@@ -31,6 +31,7 @@ typedef struct sub {
     uint32_t received;
     bool was_connected;
     bool is_leaving;
+    bool is_lost; /* the client has ended the connection, and why is still to be told */
     int status;
 } sub_t;
 
@@ -53,6 +54,7 @@ static GV_LOOP_ONLY void leave(sub_t *sub, int status)
     sub->is_leaving = true;
     sub->status = status;
     if (sub->client != NULL) {
+        sub->is_lost = gv_mqtt_client_is_closing(sub->client);
         gv_mqtt_client_close(sub->client, GV_MQTT_SUCCESS);
     } else {
         gv_timer_stop(&sub->retry);
@@ -147,11 +149,14 @@ static void on_closed(gv_mqtt_client_t *client, gv_err_t why, const char *text)
     sub_t *sub = gv_mqtt_client_arg(client);
     gv_loop_assert_current(sub->runner.loop);
     sub->client = NULL;
+    int status = GV_EXIT_FAILED;
+    if (!sub->is_leaving || sub->is_lost) {
+        status = gv_command_fail("sub", GV_EXIT_FAILED, "%s", text);
+    }
     if (sub->is_leaving) {
         gv_runner_stop(&sub->runner);
         return;
     }
-    int status = gv_command_fail("sub", GV_EXIT_FAILED, "%s", text);
     if (!sub->was_connected || why == GV_ERR_DENIED) {
         leave(sub, status);
     } else {

@@ -27,7 +27,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import free_port, patient  # noqa: E402
+from harness import free_port, patient, wait_for  # noqa: E402
 
 GRAPEVINE = ""
 NODE = ""
@@ -353,7 +353,10 @@ class Passwd(unittest.TestCase):
 
 
 class FakeServer:
-    """Accepts one connection and talks by a script: bytes are sent, numbers are packets to wait for."""
+    """
+    Accepts one connection and talks by a script: bytes are sent, numbers are packets to wait for,
+    events are waited for.  Then it waits for the client's end and closes.
+    """
 
     def __init__(self, *script):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -383,11 +386,13 @@ class FakeServer:
         connection, _ = self.listener.accept()
         self.listener.close()
         with connection:
-            connection.settimeout(60)
+            connection.settimeout(patient(60))
             try:
                 for step in script:
                     if isinstance(step, bytes):
                         connection.sendall(step)
+                    elif isinstance(step, threading.Event):
+                        step.wait(patient(60))
                     else:
                         for _ in range(step):
                             self.packets.append(self.read_packet(connection))
@@ -397,7 +402,7 @@ class FakeServer:
                 pass
 
     def join(self):
-        self.thread.join(60)
+        self.thread.join(patient(60))
         return [packet for packet in self.packets if packet]
 
 
@@ -413,7 +418,7 @@ def publish5(packet_id, first=0x34, topic=b"t", payload=b"m"):
 class ServersThatMisbehave(unittest.TestCase):
     def sub(self, *script, more=()):
         server = FakeServer(*script)
-        status, out, err = run("sub", "-p", server.port, "-t", "t", "-W", 10, *more)
+        status, out, err = run("sub", "-p", server.port, "-t", "t", "-W", int(patient(10)), *more)
         return status, out, err, server.join()
 
     def test_a_qos_2_message_sent_twice_is_printed_once(self):
@@ -475,13 +480,34 @@ class ServersThatMisbehave(unittest.TestCase):
             with self.subTest(after_connack=garbage):
                 server = FakeServer(1, CONNACK5, 1, SUBACK5, garbage)
                 process = subprocess.Popen([GRAPEVINE, "sub", "-p", str(server.port), "-t", "t",
-                                            "-W", "30"], stderr=subprocess.PIPE)
-                last = server.join()[-1]
+                                            "-W", str(int(patient(30)))], stderr=subprocess.PIPE)
+                said = process.stderr.readline().decode()
                 process.terminate()  # it would try again and again
-                err = process.communicate(timeout=60)[1].decode()
-                self.assertIn("the server broke the protocol", err)
+                process.communicate(timeout=patient(60))
+                self.assertIn("the server broke the protocol", said)
+                last = server.join()[-1]
                 self.assertEqual(last[0], 0xe0)
                 self.assertIn(last[1], (0x81, 0x82))
+
+    def test_ctrl_c_does_not_hide_what_the_server_did(self):
+        """The reason is told when the server has closed too; the signal comes before that."""
+        close = threading.Event()
+        server = FakeServer(1, CONNACK5, 1, SUBACK5, b"\xd0\x01\x00", 1, close)
+        process = subprocess.Popen([GRAPEVINE, "sub", "-p", str(server.port), "-t", "t"],
+                                   stderr=subprocess.PIPE)
+        wait_for(lambda: len(server.packets) == 3, patient(30), "a DISCONNECT")
+        process.terminate()
+        wait_for(lambda: not self.catches(process, signal.SIGTERM), patient(30), "the signal taken")
+        close.set()
+        err = process.communicate(timeout=patient(60))[1].decode()
+        self.assertEqual(err, "grapevine sub: the server broke the protocol: malformed packet\n")
+
+    @staticmethod
+    def catches(process, number):
+        """Whether the process has a handler for the signal: the command takes the first one only."""
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
+            caught = next(line.split()[1] for line in status if line.startswith("SigCgt:"))
+        return int(caught, 16) >> number - 1 & 1
 
     def test_silence_is_noticed(self):
         status, _, err, packets = self.sub(1, CONNACK5, 1, SUBACK5, more=("-k", "1"))
