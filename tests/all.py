@@ -11,12 +11,15 @@ Everything runs with the release build (gcc) and again with AddressSanitizer and
 has threads also with ThreadSanitizer (clang).  --quick is the release build only, without docker.
 
 Packages that are missing are installed (deploy/install-deps).  Nothing uses fixed ports or
-directories, so that several runs may go on at once.  The output of what fails is printed; the last
-line is the sum over all test cases: N passed, N failed[, N skipped].
+directories, so that several runs may go on at once.  What fails beside others gets up to two more
+tries by itself, with nothing running beside it.  The output of every failed try is printed, and at
+the end is told what needed another try; the last line is the sum over all test cases: N passed,
+N failed[, N skipped].
 """
 import collections
 import concurrent.futures
 import fcntl
+import functools
 import glob
 import json
 import os
@@ -43,6 +46,12 @@ SYSTEM_TESTS_AT_ONCE = 2
 # Of a build that is made while tests run.
 NICENESS = 10
 
+# What fails beside others on a small, busy machine is tried again by itself: so often in all.
+TRIES_MAX = 3
+# What no machine is too slow for, and no later try takes back: a sanitizer spoke, or a node crashed.
+INEXCUSABLE = re.compile(r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: |"
+                         r"(ended (by itself )?with status -|Received signal )(4|6|7|8|11)\b)")
+
 # What runs with which build.  `sim` is one thread and all computing: the release build's seeds are
 # worth more than the same seeds again, slowly.
 AREAS_OF = {
@@ -67,6 +76,7 @@ class Totals:
     def __init__(self):
         self.sum = Sum(0, 0, 0)
         self.complaints = []
+        self.tried_again = []
         self._lock = threading.Lock()  # for all of it, and for what is printed in one piece
 
     def add(self, what, result, complaints, began, details=""):
@@ -78,6 +88,10 @@ class Totals:
             say(f"{what}: {describe(result)} ({time.monotonic() - began:.0f} s)")
 
     def finish(self):
+        if self.tried_again:
+            say("what needed another try:")
+            for line in self.tried_again:
+                print(f"    {line}")
         if self.complaints:
             say("what failed:")
             for complaint in self.complaints:
@@ -127,6 +141,44 @@ def on_signal(number, _frame):
     os._exit(1)
 
 
+# ---- tries --------------------------------------------------------------------------------------
+
+# What one try has come to; `details` is what is worth reading of its output.
+Outcome = collections.namedtuple("Outcome", "name sum complaints began details")
+
+
+def is_excusable(outcome):
+    return not any(INEXCUSABLE.search(text) for text in [*outcome.complaints, outcome.details])
+
+
+def try_again(first, attempt, totals):
+    """
+    For what has failed beside others, when nothing runs any more.  attempt() is one more try.  Each
+    failed try is told, not hidden; the last try is what counts.
+    """
+    failed, last = 0, first
+    while last.complaints:
+        failed += 1
+        say(f"failed, try {failed} of {TRIES_MAX}: {last.name}")
+        print(last.details.rstrip("\n"), flush=True)
+        if failed == TRIES_MAX or not is_excusable(last):
+            break
+        say(f"once more, by itself: {last.name}")
+        last = attempt()
+    word = "passed by itself" if not last.complaints else "did not pass"
+    if failed > 1 or not last.complaints:
+        why = "; ".join(first.complaints)
+        totals.tried_again.append(f"{first.name}: failed {times(failed)}, {word} (at first: {why})")
+    if not last.complaints:
+        say(f"{last.name}: failed {times(failed)}, passed by itself")
+        return last
+    return last._replace(details="")
+
+
+def times(count):
+    return "once" if count == 1 else f"{count} times"
+
+
 # ---- packages and builds ------------------------------------------------------------------------
 
 
@@ -166,7 +218,7 @@ def build(preset, totals, niceness=0):
 
 
 def lint(totals):
-    for name in ("tests/lint/run", "tests/lint/selftest.py"):
+    for name in ("tests/lint/run", "tests/lint/selftest.py", "tests/all_selftest.py"):
         began = time.monotonic()
         status, output = run([os.path.join(ROOT, name)], 300)
         failed = status != 0
@@ -225,34 +277,39 @@ def ctest_run(preset, numbers, jobs):
     return [] if status is None else tests, output
 
 
+def ctest_outcome(preset, test, began):
+    name, said = test.get("name"), test.findtext("system-out") or ""
+    failed = test.get("status") != "run"
+    complaints = [f"{name} [{preset}]: ctest --test-dir build/{preset} -R '^{name}$' -V"]
+    return Outcome(f"{name} [{preset}]", cases_of(said, failed), complaints if failed else [], began,
+                   f"---- {name} [{preset}]\n{said}" if failed else "")
+
+
+def ctest_again(preset, number, first):
+    """One test program by itself."""
+    began = time.monotonic()
+    tests, output = ctest_run(preset, [number], 1)
+    if not tests:
+        return first._replace(details=f"---- {first.name}: did not come to its end\n{output}")
+    return ctest_outcome(preset, tests[0], began)
+
+
 def ctest(preset, areas, totals):
-    """What fails beside others is run once more by itself, as system tests are."""
+    """All at once; what fails is given back, to be tried again: [(outcome, attempt)]."""
     began = time.monotonic()
     numbers = ctest_selection(os.path.join(ROOT, "build", preset), preset, areas)
     if not numbers:
-        return
+        return []
     what = f"ctest {preset} ({', '.join(a for a in CTEST_AREAS if a in areas)})"
     tests, output = ctest_run(preset, list(numbers.values()), JOBS + 1)  # some wait
     if not tests:
         totals.add(what, Sum(0, 1, 0), [f"{what}: did not come to its end"], began, output)
-        return
-    result, complaints, details = Sum(0, 0, 0), [], ""
-    for test in tests:
-        name, said = test.get("name"), test.findtext("system-out") or ""
-        failed = test.get("status") != "run"
-        if failed:
-            details += f"---- {name} [{preset}]\n{said}\n"
-            say(f"once more by itself: {name} [{preset}]")
-            again, _ = ctest_run(preset, [numbers[name]], 1)
-            if again:
-                said = again[0].findtext("system-out") or ""
-                failed = again[0].get("status") != "run"
-            details += f"---- {name} [{preset}]: " + (
-                f"once more\n{said}\n" if failed else "failed beside others, passed by itself\n")
-        result = Sum(*(a + b for a, b in zip(result, cases_of(said, failed))))
-        if failed:
-            complaints.append(f"{name} [{preset}]: ctest --test-dir build/{preset} -R '^{name}$' -V")
-    totals.add(what, result, complaints, began, details)
+        return []
+    outcomes = [ctest_outcome(preset, test, began) for test in tests]
+    good = [outcome.sum for outcome in outcomes if not outcome.complaints]
+    totals.add(what, Sum(*map(sum, zip(Sum(0, 0, 0), *good))), [], began)
+    return [(outcome, functools.partial(ctest_again, preset, numbers[test.get("name")], outcome))
+            for outcome, test in zip(outcomes, tests) if outcome.complaints]
 
 
 # ---- system tests -------------------------------------------------------------------------------
@@ -272,7 +329,6 @@ def system_tests(area):
 
 
 def system_test(path, preset):
-    """What totals.add() takes: a name, a sum, complaints, the beginning, details."""
     began = time.monotonic()
     name = f"{os.path.relpath(path, ROOT)} [{preset}]"
     status, output = run([path], SYSTEM_SECONDS_MAX, env=test_environment(preset))
@@ -287,28 +343,23 @@ def system_test(path, preset):
         complaints.append(f"{name}: no test was run")
     details = f"---- {name}\n{output}" if complaints else "\n".join(
         f"    skipped: {text}" for word, text in words if word == "skip")
-    return name, Sum(counts["ok"], len(complaints), counts["skip"]), complaints, began, details
+    return Outcome(name, Sum(counts["ok"], len(complaints), counts["skip"]), complaints, began,
+                   details)
 
 
 def system_tests_run(paths, preset, totals):
-    """
-    Side by side.  They start processes, cut networks and wait with deadlines: what fails beside
-    others on a small machine gets a second chance by itself, and the first one is told, not hidden.
-    """
+    """Side by side; what fails is given back, to be tried again: [(outcome, attempt)]."""
     again = []
     with concurrent.futures.ThreadPoolExecutor(SYSTEM_TESTS_AT_ONCE) as pool:
-        for path, done in [(path, pool.submit(system_test, path, preset)) for path in paths]:
+        begun = {pool.submit(system_test, path, preset): path for path in paths}
+        for done in concurrent.futures.as_completed(begun):
             outcome = done.result()
-            if outcome[2]:
-                again.append((path, outcome))
+            if outcome.complaints:
+                say(f"failed beside others: {'; '.join(outcome.complaints)}")
+                again.append((outcome, functools.partial(system_test, begun[done], preset)))
             else:
                 totals.add(*outcome)
-    for path, first in again:
-        say(f"once more by itself: {first[0]}")
-        second = system_test(path, preset)
-        if not second[2]:
-            print(f"{first[4]}\n---- {first[0]}: failed beside others, passed by itself", flush=True)
-        totals.add(*second)
+    return again
 
 
 # ---- all ----------------------------------------------------------------------------------------
@@ -327,17 +378,24 @@ def areas_of(preset, areas):
     return [area for area in areas if area not in ("lint", "docker")]
 
 
-def run_tests(preset, areas, totals):
+def run_tests(preset, areas, totals, wait_for_quiet):
     """Everything of one build, except making it."""
     paths = [path for area in areas if area not in CTEST_AREAS
              for path in system_tests(area)
              if preset == "release" or os.path.basename(path) not in RELEASE_ONLY]
-    ctest(preset, [area for area in areas if area in CTEST_AREAS], totals)
-    system_tests_run(paths, preset, totals)
+    again = ctest(preset, [area for area in areas if area in CTEST_AREAS], totals)
+    again += system_tests_run(paths, preset, totals)
+    if again:
+        wait_for_quiet()
+    for outcome, attempt in again:
+        totals.add(*try_again(outcome, attempt, totals))
 
 
 def run_builds(presets, areas, totals):
-    """One build after the other; the next one is made while the tests of the one before wait."""
+    """
+    One build after the other; the next one is made while the tests of the one before wait, but not
+    while something is tried again.
+    """
     presets = [preset for preset in presets if areas_of(preset, areas)]
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         made = pool.submit(build, presets[0], totals) if presets else None
@@ -346,7 +404,7 @@ def run_builds(presets, areas, totals):
             if i + 1 < len(presets):
                 made = pool.submit(build, presets[i + 1], totals, NICENESS)
             if is_made:
-                run_tests(preset, areas_of(preset, areas), totals)
+                run_tests(preset, areas_of(preset, areas), totals, made.result)
 
 
 def main():
@@ -369,7 +427,8 @@ def main():
         lint(totals)
     run_builds(["release"] if quick else list(AREAS_OF), areas, totals)
     if "docker" in areas:  # makes its own build, in the image
-        system_tests_run(system_tests("docker"), "release", totals)
+        for outcome, attempt in system_tests_run(system_tests("docker"), "release", totals):
+            totals.add(*try_again(outcome, attempt, totals))
     return totals.finish()
 
 
