@@ -42,6 +42,8 @@ static void add_reason(json_t *object, const gv_presence_t *presence)
         word = "keepalive_timeout";
     } else if (presence->reason == GV_MQTT_SESSION_TAKEN_OVER) {
         word = "takenover";
+    } else if (presence->reason == GV_MQTT_ADMINISTRATIVE_ACTION) {
+        word = "kicked";
     } else {
         (void)snprintf(text, sizeof(text), "%s", gv_mqtt_reason_text((uint8_t)presence->reason));
         for (char *space; (space = strchr(text, ' ')) != NULL;) {

@@ -196,6 +196,7 @@ gv_err_t gv_node_new(const gv_config_t *config, gv_node_t **node_out, gv_error_t
         return err;
     }
     gv__node_status_init(node);
+    gv__node_walk_init(node);
     *node_out = node;
     return GV_OK;
 }

@@ -10,6 +10,7 @@
 #include "base/io/loop.h"
 #include "base/io/os.h"
 #include "broker/admin/admin.h"
+#include "broker/admin/clients.h"
 #include "broker/admin/drain.h"
 #include "broker/admin/members.h"
 #include "broker/admin/routes.h"
@@ -74,6 +75,7 @@ struct gv_node {
     gv_timer_t end_timer;
     gv_drain_ops_t drain_ops;
     gv_members_ops_t members_ops;
+    gv_walk_host_t walk_host;
     char *drain_reference; /* while draining; or NULL */
     gv_timer_t sys_timer;
     gv_timer_t memory_timer;
@@ -112,7 +114,7 @@ struct gv_node {
     bool is_draining; /* no clients are wanted: for a while, or because it */
     bool is_ending;
     bool is_stopping;       /* the main loop ends when no inquiry is under way any more */
-    uint32_t inquiry_count; /* node_status.c: main loop -> cluster loop -> main loop */
+    uint32_t inquiry_count; /* main loop -> another loop -> main loop */
     bool is_leaving;
     uint64_t end_until_ms;
 };
@@ -121,7 +123,7 @@ struct gv_node {
 void gv__node_give_up(gv_node_t *node);
 
 /*
- * Lets go of what hangs on the main loop, and ends it; an inquiry that is with the cluster loop
+ * Lets go of what hangs on the main loop, and ends it; an inquiry that is with another loop
  * comes back first, because its answer looks at everything there is.  Main loop.
  */
 void gv__node_stop(gv_node_t *node);
@@ -215,6 +217,12 @@ void gv__node_memory_start(gv_node_t *node);
  */
 
 void gv__node_members_init(gv_node_t *node);
+
+/* ---- node_walk.c --------------------------------------------------------------------------------
+ */
+
+/* When identity and shards are there. */
+void gv__node_walk_init(gv_node_t *node);
 
 /* ---- node_status.c ----------------------------------------------------------------------------
  */

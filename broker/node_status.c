@@ -586,6 +586,7 @@ gv_err_t gv__node_admin_open(gv_node_t *node, gv_error_text_t *error)
         gv_admin_add_status_routes(node->admin, &node->status_source);
         gv_admin_add_drain_routes(node->admin, &node->drain_ops);
         gv_admin_add_member_routes(node->admin, &node->members_ops);
+        gv_admin_add_client_routes(node->admin, &node->walk_host);
         gv_log_info("admin_listening", "port=%u", gv_admin_port(node->admin));
     }
     return err;

@@ -55,10 +55,9 @@ long long gv_json_number(const json_t *object, const char *path)
     return json_integer_value(gv_json_at(object, path));
 }
 
-void gv_admin_add_parameter(gv_text_t *path, const char *name, const char *value)
+/* [RFC 3986, 2.1 and 2.3] */
+static void add_encoded(gv_text_t *path, const char *value)
 {
-    gv_text_add(path, "%c%s=", strchr(gv_text_get(path), '?') == NULL ? '?' : '&', name);
-    /* [RFC 3986, 2.1 and 2.3] */
     for (const unsigned char *p = (const unsigned char *)value; *p != '\0'; p++) {
         bool is_plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
                         (*p >= '0' && *p <= '9') || strchr("-._~:", *p) != NULL;
@@ -66,18 +65,41 @@ void gv_admin_add_parameter(gv_text_t *path, const char *name, const char *value
     }
 }
 
+void gv_admin_add_parameter(gv_text_t *path, const char *name, const char *value)
+{
+    gv_text_add(path, "%c%s=", strchr(gv_text_get(path), '?') == NULL ? '?' : '&', name);
+    add_encoded(path, value);
+}
+
+void gv_admin_add_path_value(gv_text_t *path, const char *value)
+{
+    gv_text_add(path, "/");
+    add_encoded(path, value);
+}
+
+bool gv_admin_asks_for_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- the command -------------------------------------------------------------------------- */
 
 static void print_help(const gv_admin_command_t *command)
 {
-    (void)printf("usage: grapevine %s [OPTION]...\n"
+    (void)printf("usage: grapevine %s %s[OPTION]...\n"
                  "\n"
                  "  --admin HOST:PORT   the node to ask, default " ADDRESS_DEFAULT "\n"
                  "  --token TOKEN       its admin.token, needed from another machine; default\n"
                  "                      $GRAPEVINE_ADMIN__TOKEN\n"
                  "  --json              the answer as it is, for programs\n"
                  "%s",
-                 command->name, command->help != NULL ? command->help : "");
+                 command->name, command->arguments != NULL ? command->arguments : "",
+                 command->help != NULL ? command->help : "");
 }
 
 /* Returns an exit status. */

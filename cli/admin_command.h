@@ -6,6 +6,8 @@
  * people; and safe ways into JSON that came from a server.
  */
 
+#include <stdbool.h>
+
 #include <jansson.h>
 
 #include "base/text.h"
@@ -15,8 +17,9 @@ typedef int gv_admin_judge_t(const json_t *answer);
 
 /* What makes one command different from another. */
 typedef struct gv_admin_command {
-    const char *name;   /* in messages */
-    const char *method; /* "GET" or "POST" */
+    const char *name;      /* in messages */
+    const char *arguments; /* in the first line of --help, with a space behind; or NULL */
+    const char *method;    /* "GET" or "POST" */
     const char *path;
     const char *help;        /* more lines of --help, or NULL */
     gv_admin_print_t *print; /* shows the answer, unless there is --json; NULL: nobody does */
@@ -31,6 +34,12 @@ int gv_admin_command(int argc, char **argv, const gv_admin_command_t *command);
 
 /* Adds ?name=value, or &name=value, to a path. */
 void gv_admin_add_parameter(gv_text_t *path, const char *name, const char *value);
+
+/* Adds /value to a path. */
+void gv_admin_add_path_value(gv_text_t *path, const char *value);
+
+/* Whether argv has --help or -h. */
+bool gv_admin_asks_for_help(int argc, char **argv);
 
 /* The value at "a.b.c", or NULL; borrowed. */
 const json_t *gv_json_at(const json_t *object, const char *path);

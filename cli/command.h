@@ -30,6 +30,8 @@ int gv_command_sub(int argc, char **argv);
 int gv_command_bench(int argc, char **argv);
 int gv_command_status(int argc, char **argv);
 int gv_command_cluster(int argc, char **argv);
+int gv_command_clients(int argc, char **argv);
+int gv_command_kick(int argc, char **argv);
 int gv_command_drain(int argc, char **argv);
 int gv_command_undrain(int argc, char **argv);
 int gv_command_passwd(int argc, char **argv);

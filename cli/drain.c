@@ -85,16 +85,6 @@ static int take_options(int argc, char **argv, own_options_t *out)
     return kept;
 }
 
-static bool asks_for_help(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 int gv_command_drain(int argc, char **argv)
 {
     own_options_t own = {.to = NULL};
@@ -126,7 +116,7 @@ int gv_command_drain(int argc, char **argv)
         .print = print_drain,
     };
     int status = gv_admin_command(argc, argv, &command);
-    if (status == GV_EXIT_OK && own.wait && !asks_for_help(argc, argv)) {
+    if (status == GV_EXIT_OK && own.wait && !gv_admin_asks_for_help(argc, argv)) {
         status = wait_until_drained(argc, argv);
     }
     gv_text_deinit(&path);

@@ -11,6 +11,8 @@ static const gv_command_t commands[] = {
     {"bench", "put load on a broker and measure it", gv_command_bench},
     {"status", "show how a node is doing", gv_command_status},
     {"cluster", "show how the nodes see each other; join, leave, forget", gv_command_cluster},
+    {"clients", "show the sessions of a node, online and offline", gv_command_clients},
+    {"kick", "end the connection and the session of a client", gv_command_kick},
     {"drain", "send the clients of a node elsewhere", gv_command_drain},
     {"undrain", "let a node take clients again", gv_command_undrain},
     {"passwd", "make the verifier of a user's password", gv_command_passwd},

@@ -18,13 +18,14 @@
 typedef struct gv_table {
     char **_cells;
     size_t _count;
+    size_t _capacity;
     size_t _columns;
 } gv_table_t;
 
 void gv_table_init(gv_table_t *table, size_t columns);
 void gv_table_deinit(gv_table_t *table);
 
-/* As printf. */
+/* As printf, cut after 511 bytes; control characters become question marks. */
 void gv_table_cell(gv_table_t *table, const char *format, ...) GV_PRINTF(2, 3);
 
 /* Appends the rows to `out`, two spaces between columns.  All rows are complete (asserted). */

@@ -15,6 +15,7 @@
 #include "base/io/os.h"
 #include "base/log.h"
 #include "broker/admin/admin_p.h"
+#include "broker/admin/url.h"
 
 /*
  * A map of this file: which route, and who may - what libmicrohttpd calls - running it - opening
@@ -31,19 +32,34 @@ static bool is_method(const char *asked, const char *of_route)
            (strcmp(asked, "HEAD") == 0 && strcmp(of_route, "GET") == 0);
 }
 
-/* With the path and method, or NULL; `allowed` gets the methods of routes with that path. */
-static const gv_admin_route_t *find_route(const gv_admin_t *admin, const char *method,
-                                          const char *path, gv_text_t *allowed, void **arg_out)
+/* Values in paths are looked for in what was sent, all other paths in what that means. */
+static bool is_path(const gv_admin_route_t *route, const gv_admin_call_t *call, const char *path,
+                    gv_bytes_t *value_out)
 {
+    bool has_value = strchr(route->path, '{') != NULL;
+    return gv_url_match(route->path, has_value ? call->sent_path : path, value_out);
+}
+
+/*
+ * With the path and method, or NULL; `allowed` gets the methods of routes with that path.
+ * *value_out is the value in the path, as it was sent.
+ */
+static const gv_admin_route_t *find_route(const gv_admin_call_t *call, const char *method,
+                                          const char *path, gv_text_t *allowed, void **arg_out,
+                                          gv_bytes_t *value_out)
+{
+    const gv_admin_t *admin = call->admin;
     for (size_t i = 0; i < admin->group_count; i++) {
         const gv__route_group_t *group = &admin->groups[i];
         for (size_t j = 0; j < group->count; j++) {
             const gv_admin_route_t *route = &group->routes[j];
-            if (strcmp(route->path, path) != 0) {
+            gv_bytes_t value;
+            if (!is_path(route, call, path, &value)) {
                 continue;
             }
             if (is_method(method, route->method)) {
                 *arg_out = group->arg;
+                *value_out = value;
                 return route;
             }
             gv_text_add(allowed, "%s%s", gv_text_size(allowed) > 0 ? ", " : "", route->method);
@@ -104,7 +120,8 @@ static GV_LOOP_ONLY void ask(gv_admin_call_t *call, const char *method, const ch
 {
     gv_text_t allowed = GV_TEXT_EMPTY;
     void *arg = NULL;
-    const gv_admin_route_t *route = find_route(call->admin, method, path, &allowed, &arg);
+    gv_bytes_t value = GV_BYTES_EMPTY;
+    const gv_admin_route_t *route = find_route(call, method, path, &allowed, &arg, &value);
     bool is_known = route != NULL || gv_text_size(&allowed) > 0;
     bool may_ask = (route != NULL && route->is_open) || has_token(call) ||
                    (!call->admin->token_always && is_from_this_machine(call->connection));
@@ -125,6 +142,8 @@ static GV_LOOP_ONLY void ask(gv_admin_call_t *call, const char *method, const ch
         if (call->response != NULL) {
             (void)MHD_add_response_header(call->response, "Allow", gv_text_get(&allowed));
         }
+    } else if (!gv__call_take_value(call, value)) {
+        gv__call_refuse(call, 400, "BAD_REQUEST", "the path has a % that is no escape, or a NUL");
     } else {
         call->state = GV__CALL_ASKED;
         call->is_with_handler = true;
@@ -167,6 +186,14 @@ static enum MHD_Result send_response(const gv_admin_call_t *call)
     return MHD_queue_response(call->connection, call->status, call->response);
 }
 
+/* The first of a request: its URI as it was sent. */
+static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+    gv_admin_t *admin = arg;
+    gv_loop_assert_current(admin->loop);
+    return gv__call_new(admin, connection, uri);
+}
+
 static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url,
                                  const char *method, const char *version, const char *upload,
                                  size_t *upload_size, void **callp)
@@ -175,9 +202,8 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
     gv_admin_t *admin = arg;
     gv_loop_assert_current(admin->loop);
     gv_admin_call_t *call = *callp;
-    if (call == NULL) {
-        call = gv__call_new(admin, connection);
-        *callp = call;
+    if (!call->has_head) {
+        call->has_head = true;
         if (announces_too_much(call)) {
             gv__call_refuse(call, 413, "TOO_LARGE", "the request's body is too large");
             return send_response(call);
@@ -333,8 +359,8 @@ static struct MHD_Daemon *start_daemon(gv_admin_t *admin, const gv_admin_options
         MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)(options->connections_max != 0 ? options->connections_max : 256),
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(options->idle_s != 0 ? options->idle_s : 5),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_HEAD_SIZE_MAX, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, admin, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_HEAD_SIZE_MAX, MHD_OPTION_URI_LOG_CALLBACK,
+        on_uri, admin, MHD_OPTION_NOTIFY_COMPLETED, on_completed, admin, MHD_OPTION_END);
 }
 
 gv_err_t gv_admin_open(gv_loop_t *loop, const gv_admin_options_t *options, gv_admin_t **admin_out,

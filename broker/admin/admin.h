@@ -41,7 +41,7 @@ typedef void gv_admin_handler_t(gv_admin_call_t *call, void *arg);
 
 typedef struct gv_admin_route {
     const char *method; /* "GET" (which answers HEAD too), "POST", ... */
-    const char *path;   /* all of it, "/api/v1/status" */
+    const char *path;   /* all of it, "/api/v1/status"; may have one value, as url.h has them */
     const char *doc;    /* one line, for the list at "/" */
     gv_admin_handler_t *handler;
     bool is_open; /* needs no token */
@@ -81,6 +81,19 @@ GV_LOOP_ONLY void gv_admin_close(gv_admin_t **adminp);
 
 /* The value of `?name=value`, decoded, borrowed until the answer; NULL if it is not there. */
 const char *gv_admin_query(const gv_admin_call_t *call, const char *name);
+
+/*
+ * Looks whether the request has no other parameters than these, none twice, and all with a value
+ * that is a C string.  False: it is answered (400).
+ */
+GV_MUST_USE GV_LOOP_ONLY bool gv_admin_accept_parameters(gv_admin_call_t *call,
+                                                         const char *const *names, size_t count);
+
+/* The value in the path of a route that has one, decoded, borrowed until the answer. */
+const char *gv_admin_path_value(const gv_admin_call_t *call);
+
+/* Whether an answer will still be heard; work that takes long need not go on otherwise. */
+bool gv_admin_is_waited_for(const gv_admin_call_t *call);
 
 /* The request's body, borrowed until the answer. */
 gv_bytes_t gv_admin_body(const gv_admin_call_t *call);

@@ -54,11 +54,14 @@ struct gv_admin_call {
     gv_link_t link;
     gv_timer_t timer; /* while suspended */
     gv_text_t body;
+    char *sent_path; /* without the query, %XX as they came */
+    char *value;     /* in that path, decoded; or NULL */
     unsigned status;
     gv__call_state_t state;
     bool is_with_handler;
     bool is_suspended;
     bool body_too_large;
+    bool has_head;
 };
 
 /* ---- admin.c ------------------------------------------------------------------------------ */
@@ -68,7 +71,11 @@ GV_LOOP_ONLY void gv__admin_wake(gv_admin_t *admin);
 
 /* ---- call.c ------------------------------------------------------------------------------- */
 
-GV_LOOP_ONLY gv_admin_call_t *gv__call_new(gv_admin_t *admin, struct MHD_Connection *connection);
+GV_LOOP_ONLY gv_admin_call_t *gv__call_new(gv_admin_t *admin, struct MHD_Connection *connection,
+                                           const char *uri);
+
+/* Decodes the value in its path.  False: that cannot be done. */
+GV_MUST_USE bool gv__call_take_value(gv_admin_call_t *call, gv_bytes_t value);
 
 /* The request is over for the server. */
 GV_LOOP_ONLY void gv__call_let_go(gv_admin_call_t *call);

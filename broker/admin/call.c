@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/admin/admin_p.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "broker/admin/url.h"
 
 /* ---- life --------------------------------------------------------------------------------- */
 
@@ -12,6 +14,8 @@ static void call_free(gv_admin_call_t *call)
     GV_ASSERT(!call->is_with_handler);
     GV_ASSERT(call->admin == NULL);
     gv_text_deinit(&call->body);
+    gv_free(call->sent_path);
+    gv_free(call->value);
     gv_free(call);
 }
 
@@ -85,14 +89,27 @@ static void on_call_timeout(gv_timer_t *timer)
     gv__call_refuse(call, 504, "TIMEOUT", "the node did not gather the answer in time");
 }
 
-gv_admin_call_t *gv__call_new(gv_admin_t *admin, struct MHD_Connection *connection)
+gv_admin_call_t *gv__call_new(gv_admin_t *admin, struct MHD_Connection *connection, const char *uri)
 {
     gv_admin_call_t *call = GV_NEW(gv_admin_call_t);
+    size_t path_size = strcspn(uri, "?");
+    call->sent_path = gv_xalloc(path_size + 1);
+    memcpy(call->sent_path, uri, path_size);
+    call->sent_path[path_size] = '\0';
     call->admin = admin;
     call->connection = connection;
     gv_timer_init(&call->timer, on_call_timeout);
     gv_list_append(&admin->calls, &call->link);
     return call;
+}
+
+bool gv__call_take_value(gv_admin_call_t *call, gv_bytes_t value)
+{
+    if (value.size == 0) {
+        return true;
+    }
+    call->value = gv_xalloc(value.size + 1);
+    return gv_url_decode(value, call->value);
 }
 
 /* The handler's answer is there; false if nobody waits for it any more. */
@@ -116,6 +133,69 @@ const char *gv_admin_query(const gv_admin_call_t *call, const char *name)
     return call->admin != NULL
                ? MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, name)
                : NULL;
+}
+
+const char *gv_admin_path_value(const gv_admin_call_t *call)
+{
+    GV_ASSERT(call->is_with_handler);
+    GV_ASSERT(call->value != NULL);
+    return call->value;
+}
+
+/* What has been found wrong with a request's parameters. */
+typedef struct parameters {
+    const char *const *names;
+    size_t count;
+    size_t seen; /* bits, of names */
+    char problem[120];
+} parameters_t;
+
+static enum MHD_Result look_at_parameter(void *arg, enum MHD_ValueKind kind, const char *key,
+                                         size_t key_size, const char *value, size_t value_size)
+{
+    (void)kind;
+    parameters_t *parameters = arg;
+    char name[40];
+    (void)gv_bytes_printable(gv_bytes(key, key_size), name, sizeof(name));
+    size_t i = 0;
+    while (i < parameters->count && strcmp(parameters->names[i], name) != 0) {
+        i++;
+    }
+    const char *problem = NULL;
+    if (i == parameters->count) {
+        problem = "this path has no such parameter";
+    } else if ((parameters->seen >> i & 1) != 0) {
+        problem = "given more than once";
+    } else if (value == NULL || strlen(value) != value_size) {
+        problem = "no value, or one with a NUL";
+    }
+    parameters->seen |= (size_t)1 << (i & 63);
+    if (problem == NULL) {
+        return MHD_YES;
+    }
+    (void)snprintf(parameters->problem, sizeof(parameters->problem), "%s: %s", name, problem);
+    return MHD_NO;
+}
+
+bool gv_admin_accept_parameters(gv_admin_call_t *call, const char *const *names, size_t count)
+{
+    GV_ASSERT(call->is_with_handler);
+    GV_ASSERT(call->admin != NULL);
+    GV_ASSERT(count < 64);
+    parameters_t parameters = {.names = names, .count = count};
+    (void)MHD_get_connection_values_n(call->connection, MHD_GET_ARGUMENT_KIND, look_at_parameter,
+                                      &parameters);
+    if (parameters.problem[0] != '\0') {
+        gv_admin_answer_error(call, 400, "BAD_REQUEST", parameters.problem);
+        return false;
+    }
+    return true;
+}
+
+bool gv_admin_is_waited_for(const gv_admin_call_t *call)
+{
+    GV_ASSERT(call->is_with_handler);
+    return call->admin != NULL && call->state == GV__CALL_ASKED;
 }
 
 gv_bytes_t gv_admin_body(const gv_admin_call_t *call)

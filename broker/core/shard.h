@@ -157,6 +157,13 @@ void gv_shard_drain(gv_shard_t *shard, const gv_drain_t *drain);
 /* Takes clients again; those that have been sent away know nothing of it. */
 void gv_shard_undrain(gv_shard_t *shard);
 
+/*
+ * Ends the connection of a client (v5: DISCONNECT 0x98), with its will, and its session unless that
+ * is to be kept.  GV_ERR_NOENT: there is no session of this id here.
+ */
+GV_MUST_USE gv_err_t gv_shard_kick(gv_shard_t *shard, gv_bytes_t client_id, bool keep_session,
+                                   bool *was_connected);
+
 /* The password of a CONNECT that waits has been checked (auth.h). */
 void gv_shard_password_checked(gv_shard_t *shard, const gv_ticket_t *ticket, bool is_good);
 

@@ -86,6 +86,8 @@ static const char *why_disconnect(unsigned reason)
     case GV_MQTT_SERVER_MOVED:
     case GV_MQTT_SERVER_SHUTTING_DOWN:
         return "an operator takes clients off this node";
+    case GV_MQTT_ADMINISTRATIVE_ACTION:
+        return "an operator has ended this connection";
     default:
         return NULL;
     }

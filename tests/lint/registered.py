@@ -18,6 +18,7 @@ IN_HOUSE = "tests/unit/broker/core/shard_test.c speaks MQTT to whole shards made
 IN_DURABLE = "tests/unit/broker/core/durable_test.c: sessions that survive nodes that crash"
 AS_COMMAND = "tests/cli/cli_test.py runs the command against mosquitto and servers of its own"
 AS_BENCH = "tests/cli/bench_test.py runs it against mosquitto and a server of its own"
+AS_LISTS = "tests/cli/admin_lists_test.py runs it against a node"
 AS_NODE = "tests/mqtt and tests/cluster run whole nodes made of it"
 UNTESTED = {
     "broker/admin/call.c": "the life of a request: tests/unit/broker/admin/admin_test.c",
@@ -47,6 +48,7 @@ UNTESTED = {
     "broker/node_shard.c": AS_NODE,
     "broker/node_status.c": AS_NODE,
     "broker/node_sys.c": AS_NODE,
+    "broker/node_walk.c": AS_NODE,
     "broker/main.c": "a main(); the tests with real processes start it",
     "cluster/link/conn.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
     "cluster/link/dial.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
@@ -57,6 +59,7 @@ UNTESTED = {
     "cli/bench_run.c": AS_BENCH,
     "cli/bench_worker.c": AS_BENCH,
     "cli/check_config.c": AS_COMMAND,
+    "cli/clients.c": AS_LISTS,
     "cli/cluster.c": AS_COMMAND,
     "cli/command.c": AS_COMMAND,
     "cli/drain.c": AS_COMMAND,

@@ -58,6 +58,7 @@ START_TEST(a_client_that_goes)
         {GV_MQTT_SUCCESS, true, "tcp_closed"},
         {GV_MQTT_KEEP_ALIVE_TIMEOUT, false, "keepalive_timeout"},
         {GV_MQTT_SESSION_TAKEN_OVER, false, "takenover"},
+        {GV_MQTT_ADMINISTRATIVE_ACTION, false, "kicked"},
         {GV_MQTT_PACKET_TOO_LARGE, false, "packet_too_large"},
     };
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {

@@ -27,6 +27,19 @@ START_TEST(columns_are_as_wide_as_they_have_to_be)
 }
 END_TEST
 
+START_TEST(what_a_terminal_would_obey_is_not_shown)
+{
+    gv_table_t table;
+    gv_text_t out = GV_TEXT_EMPTY;
+    gv_table_init(&table, 1);
+    gv_table_cell(&table, "%s", "a\x1b[2J\nb\x7f \xc3\xa9");
+    gv_table_print(&table, &out);
+    ck_assert_str_eq(gv_text_get(&out), "a?[2J?b? \xc3\xa9\n");
+    gv_text_deinit(&out);
+    gv_table_deinit(&table);
+}
+END_TEST
+
 START_TEST(half_a_row_is_our_mistake)
 {
     gv_table_t table;
@@ -41,6 +54,7 @@ int main(void)
 {
     TCase *tc = tcase_create("table");
     tcase_add_test(tc, columns_are_as_wide_as_they_have_to_be);
+    tcase_add_test(tc, what_a_terminal_would_obey_is_not_shown);
     tcase_add_test_raise_signal(tc, half_a_row_is_our_mistake, SIGABRT);
 
     Suite *suite = suite_create("cli");

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What a shard has, for people to look at: a slice at a time, so that a table of millions never
+ * keeps a shard from its clients.
+ *
+ *     uint64_t cursor = 0;
+ *     while (!gv_shard_list_sessions(shard, &cursor, 1000, on_session, arg)) { other work }
+ *
+ * A cursor is a place in a hash table, and good for as long as its owner likes; what comes, goes or
+ * makes the table grow between two slices may be missed or seen twice.  Views and what they point
+ * to are borrowed for the call.
+ *
+ * Threads: the shard's.
+ */
+
+#include "broker/core/shard.h"
+
+typedef struct gv_session_view {
+    gv_bytes_t client_id;
+    gv_bytes_t username;       /* that the client has logged in with; empty: it has not */
+    const char *peer;          /* its address; NULL: it is away */
+    uint64_t left_ms;          /* when it is away: since then, time of day */
+    uint64_t queued;           /* messages of QoS > 0 that wait to be sent */
+    uint32_t inflight;         /* that are sent and not acknowledged */
+    uint32_t receiving;        /* that came at QoS 2 and wait for PUBREL */
+    uint32_t subscriptions;    /* filters */
+    uint32_t expiry_s;         /* UINT32_MAX: never */
+    gv_mqtt_version_t version; /* this and the following: only of who is here */
+    uint16_t listener_port;    /* 0: a unix socket */
+    uint16_t keep_alive_s;
+    uint16_t inflight_max;
+    bool is_connected;
+    bool has_will;
+} gv_session_view_t;
+
+/* False: enough; the next slice begins with this one. */
+typedef bool gv_session_view_cb_t(const gv_session_view_t *session, void *arg);
+
+/*
+ * Shows sessions from *cursor on (0: the first), after looking at `visits_max` of them at most, and
+ * moves the cursor.  True: the last one has been shown.
+ */
+bool gv_shard_list_sessions(gv_shard_t *shard, uint64_t *cursor, uint32_t visits_max,
+                            gv_session_view_cb_t *on_session, void *arg);
+
+/* Shows the session of this client id.  False: there is none here. */
+bool gv_shard_show_session(gv_shard_t *shard, gv_bytes_t client_id,
+                           gv_session_view_cb_t *on_session, void *arg);

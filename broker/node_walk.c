@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Questions of the admin port that shards answer: a letter to the shard, and back. */
+#include "broker/node_p.h"
+
+static void on_back(gv_letter_t *letter)
+{
+    gv_walk_t *walk = gv_container_of(letter, gv_walk_t, letter);
+    gv_node_t *node = walk->host_arg;
+    gv_loop_assert_current(node->main_loop);
+    gv_walk_returned(walk, node->is_stopping);
+    node->inquiry_count--;
+    gv__node_stop_if_idle(node);
+}
+
+static void on_asked(gv_letter_t *letter)
+{
+    gv_walk_t *walk = gv_container_of(letter, gv_walk_t, letter);
+    gv_node_t *node = walk->host_arg;
+    gv_node_shard_t *shard = &node->shards[walk->at.shard];
+    /* The main loop goes on until its inquiries are back, and the shards' go on longer than it. */
+    gv_loop_assert_current(shard->loop);
+    gv_walk_slice(walk, shard->shard);
+    letter->deliver = on_back;
+    gv_loop_send(node->main_loop, letter);
+}
+
+static void send_walk(void *arg, gv_walk_t *walk)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->main_loop);
+    walk->host_arg = node;
+    walk->letter.deliver = on_asked;
+    node->inquiry_count++;
+    gv_loop_send(node->shards[walk->at.shard].loop, &walk->letter);
+}
+
+static const gv_shard_stats_t *stats_of(void *arg, uint16_t shard)
+{
+    const gv_node_t *node = arg;
+    return gv_shard_stats(node->shards[shard].shard);
+}
+
+void gv__node_walk_init(gv_node_t *node)
+{
+    node->walk_host = (gv_walk_host_t){
+        .send = send_walk,
+        .stats = stats_of,
+        .arg = node,
+        .node = node->identity.node_name,
+        .hash_seed = node->hash_seed,
+        .shard_count = node->shard_count,
+    };
+}
