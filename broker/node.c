@@ -188,6 +188,7 @@ gv_err_t gv_node_new(const gv_config_t *config, gv_node_t **node_out, gv_error_t
     gv_bucket_init(&node->connects);
     gv__node_drain_init(node);
     gv__node_members_init(node);
+    gv__node_publish_init(node);
     gv_log_init(&node->log);
     gv_rcu_thread_register();
     gv_err_t err = build(node, error);
@@ -245,6 +246,7 @@ void gv_node_free(gv_node_t **nodep)
     if (node->main_loop != NULL) {
         gv_loop_free(&node->main_loop);
     }
+    gv__node_publish_deinit(node);
     gv_rcu_barrier();
     if (node->router != NULL) {
         gv_router_free(&node->router);
@@ -271,6 +273,7 @@ void gv__node_stop_if_idle(gv_node_t *node)
 void gv__node_stop(gv_node_t *node)
 {
     gv_loop_assert_current(node->main_loop);
+    gv__node_publish_stop(node);
     gv_admin_close(&node->admin);
     gv__node_sys_stop(node);
     gv_os_hold_signals(); /* one more would end the process before the store is closed */

@@ -13,7 +13,9 @@
 #include "broker/admin/clients.h"
 #include "broker/admin/drain.h"
 #include "broker/admin/members.h"
+#include "broker/admin/publish.h"
 #include "broker/admin/routes.h"
+#include "broker/admin/subscription_list.h"
 #include "broker/auth/auth.h"
 #include "broker/core/hub.h"
 #include "broker/core/restore.h"
@@ -76,6 +78,9 @@ struct gv_node {
     gv_drain_ops_t drain_ops;
     gv_members_ops_t members_ops;
     gv_walk_host_t walk_host;
+    gv_publish_ops_t publish_ops;
+    gv_list_t publishes; /* messages from the admin port that are not safe yet */
+    uint32_t publish_count;
     char *drain_reference; /* while draining; or NULL */
     gv_timer_t sys_timer;
     gv_timer_t memory_timer;
@@ -223,6 +228,15 @@ void gv__node_members_init(gv_node_t *node);
 
 /* When identity and shards are there. */
 void gv__node_walk_init(gv_node_t *node);
+
+/* ---- node_publish.c -----------------------------------------------------------------------------
+ */
+
+void gv__node_publish_init(gv_node_t *node);
+/* Answers whoever waits still: the node does not wait with him.  Main loop. */
+void gv__node_publish_stop(gv_node_t *node);
+/* When all loops are freed. */
+void gv__node_publish_deinit(gv_node_t *node);
 
 /* ---- node_status.c ----------------------------------------------------------------------------
  */

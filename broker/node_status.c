@@ -6,6 +6,9 @@
 #include "base/alloc.h"
 #include "broker/node_p.h"
 
+/* Of a request: a message to publish, with its payload as base64 [bytes]. */
+#define BODY_SIZE_MAX ((uint32_t)256 * 1024)
+
 /* One request on its way. */
 typedef struct inquiry {
     gv_letter_t letter;
@@ -579,6 +582,7 @@ gv_err_t gv__node_admin_open(gv_node_t *node, gv_error_text_t *error)
         .address = gv_hostport_print(&node->config->admin.listen, address),
         .token = node->config->admin.token,
         .token_always = node->config->admin.token_always,
+        .body_size_max = BODY_SIZE_MAX,
     };
     gv_loop_assert_current(node->main_loop);
     gv_err_t err = gv_admin_open(node->main_loop, &options, &node->admin, error);
@@ -587,6 +591,8 @@ gv_err_t gv__node_admin_open(gv_node_t *node, gv_error_text_t *error)
         gv_admin_add_drain_routes(node->admin, &node->drain_ops);
         gv_admin_add_member_routes(node->admin, &node->members_ops);
         gv_admin_add_client_routes(node->admin, &node->walk_host);
+        gv_admin_add_subscription_routes(node->admin, &node->walk_host);
+        gv_admin_add_publish_routes(node->admin, &node->publish_ops);
         gv_log_info("admin_listening", "port=%u", gv_admin_port(node->admin));
     }
     return err;

@@ -12,6 +12,7 @@ static const gv_command_t commands[] = {
     {"status", "show how a node is doing", gv_command_status},
     {"cluster", "show how the nodes see each other; join, leave, forget", gv_command_cluster},
     {"clients", "show the sessions of a node, online and offline", gv_command_clients},
+    {"subscriptions", "show who has subscribed to what on a node", gv_command_subscriptions},
     {"kick", "end the connection and the session of a client", gv_command_kick},
     {"drain", "send the clients of a node elsewhere", gv_command_drain},
     {"undrain", "let a node take clients again", gv_command_undrain},

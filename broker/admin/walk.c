@@ -53,7 +53,7 @@ gv_bytes_t gv_walk_copy(gv_bytes_t bytes, uint8_t **end)
 
 /* ---- on the admin loop ---------------------------------------------------------------------- */
 
-static GV_LOOP_ONLY void answer_page(gv_walk_t *walk)
+void gv_walk_answer_page(gv_walk_t *walk)
 {
     if (walk->is_too_large) {
         gv_admin_answer_error(walk->call, 400, "BAD_REQUEST",
@@ -75,7 +75,7 @@ static GV_LOOP_ONLY void finish(gv_walk_t *walk, bool is_stopping)
     } else if (walk->kind->answer != NULL) {
         walk->kind->answer(walk);
     } else {
-        answer_page(walk);
+        gv_walk_answer_page(walk);
     }
     for (size_t i = 0; i < walk->row_count; i++) {
         gv_free(walk->rows[i]);

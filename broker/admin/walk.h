@@ -84,6 +84,9 @@ GV_LOOP_ONLY void gv_walk_begin(gv_walk_t *walk);
 void gv_walk_slice(gv_walk_t *walk, gv_shard_t *shard);
 GV_LOOP_ONLY void gv_walk_returned(gv_walk_t *walk, bool is_stopping);
 
+/* For a kind that answers with a page, sometimes. */
+GV_LOOP_ONLY void gv_walk_answer_page(gv_walk_t *walk);
+
 /* What to do with something that the walk wants. */
 typedef enum gv_walk_step {
     GV_WALK_TAKE, /* gv_walk_add() */

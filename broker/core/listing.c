@@ -81,3 +81,123 @@ bool gv_shard_show_session(gv_shard_t *shard, gv_bytes_t client_id,
     (void)on_session(&view, arg);
     return true;
 }
+
+/* ---- subscriptions --------------------------------------------------------------------------- */
+
+/*
+ * A cursor is a filter's index and a place among its members; or, with this bit, how many of one
+ * session's list have been seen.
+ */
+#define IN_SESSION ((uint64_t)1 << 63)
+
+/* A slice on its way. */
+typedef struct slice {
+    uint32_t visits_left;
+    gv_subscription_view_cb_t *show;
+    void *arg;
+} slice_t;
+
+/* False: the slice is over, and this one is for the next. */
+static bool show_subscription(slice_t *slice, const gv_subscription_t *subscription)
+{
+    const gv_filter_t *filter = subscription->filter;
+    gv_subscription_view_t view = {
+        .client_id = gv_session_id(subscription->session),
+        .filter = gv_filter_text(filter),
+        .id = subscription->id,
+        .qos = subscription->options & GV_SUB_QOS_MASK,
+        .no_local = (subscription->options & GV_SUB_NO_LOCAL) != 0,
+        .retain_as_published = (subscription->options & GV_SUB_RETAIN_AS_PUBLISHED) != 0,
+        .is_shared = filter->is_shared,
+    };
+    return slice->show(&view, slice->arg);
+}
+
+/* From *position on; true: all members have been looked at. */
+static bool walk_filter(slice_t *slice, const gv_filter_t *filter, const gv_session_t *of,
+                        uint32_t *position)
+{
+    while (*position < filter->count) {
+        const gv_subscription_t *subscription = gv_filter_member(filter, *position);
+        if (slice->visits_left == 0 || ((of == NULL || subscription->session == of) &&
+                                        !show_subscription(slice, subscription))) {
+            return false;
+        }
+        slice->visits_left--;
+        ++*position;
+    }
+    return true;
+}
+
+static bool walk_filters(gv_shard_t *shard, slice_t *slice, const gv_session_t *of,
+                         uint64_t *cursor)
+{
+    uint32_t index = (uint32_t)(*cursor >> 32);
+    uint32_t position = (uint32_t)*cursor;
+    while (slice->visits_left > 0) {
+        uint32_t next = index;
+        const gv_filter_t *filter = gv_subscriptions_next(&shard->subscriptions, &next);
+        if (filter == NULL) {
+            return true;
+        }
+        position = next == index + 1 ? position : 0; /* the one it began in may be gone */
+        index = next - 1;
+        if (!walk_filter(slice, filter, of, &position)) {
+            *cursor = (uint64_t)index << 32 | position;
+            return false;
+        }
+        slice->visits_left -= slice->visits_left > 0;
+        index = next;
+        position = 0;
+        *cursor = (uint64_t)index << 32;
+    }
+    return false;
+}
+
+static bool walk_session(slice_t *slice, const gv_session_t *session, gv_bytes_t only,
+                         uint64_t *cursor)
+{
+    uint64_t number = 0;
+    gv_list_foreach (&session->subscriptions, link) {
+        const gv_subscription_t *subscription = gv_container_of(link, gv_subscription_t, link);
+        if (number++ < (*cursor & ~IN_SESSION)) {
+            continue;
+        }
+        bool is_wanted =
+            only.size == 0 || gv_bytes_equal(only, gv_filter_text(subscription->filter));
+        if (slice->visits_left == 0 || (is_wanted && !show_subscription(slice, subscription))) {
+            return false;
+        }
+        slice->visits_left--;
+        *cursor = IN_SESSION | number;
+    }
+    return true;
+}
+
+bool gv_shard_list_subscriptions(gv_shard_t *shard, const gv_subscription_query_t *query,
+                                 uint64_t *cursor, uint32_t visits_max,
+                                 gv_subscription_view_cb_t *on_subscription, void *arg)
+{
+    GV_ASSERT(visits_max > 0);
+    slice_t slice = {.visits_left = visits_max, .show = on_subscription, .arg = arg};
+    const gv_session_t *session = NULL;
+    if (query->client_id.size > 0) {
+        session = gv_session_find(shard, query->client_id);
+        if (session == NULL) {
+            return true;
+        }
+        /* A longer list has no places to go on at, but through the filters each has its own. */
+        if ((*cursor & IN_SESSION) != 0 ||
+            (*cursor == 0 && session->subscription_count <= visits_max)) {
+            return walk_session(&slice, session, query->filter, cursor);
+        }
+    }
+    if (query->filter.size == 0) {
+        return walk_filters(shard, &slice, session, cursor);
+    }
+    const gv_filter_t *filter = gv_subscriptions_find(&shard->subscriptions, query->filter);
+    uint32_t position = (uint32_t)*cursor;
+    bool is_end = filter == NULL || walk_filter(&slice, filter, session, &position);
+    *cursor = position;
+    return is_end;
+}

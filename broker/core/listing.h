@@ -48,3 +48,30 @@ bool gv_shard_list_sessions(gv_shard_t *shard, uint64_t *cursor, uint32_t visits
 /* Shows the session of this client id.  False: there is none here. */
 bool gv_shard_show_session(gv_shard_t *shard, gv_bytes_t client_id,
                            gv_session_view_cb_t *on_session, void *arg);
+
+typedef struct gv_subscription_view {
+    gv_bytes_t client_id;
+    gv_bytes_t filter; /* of a shared one "$share/group/filter" */
+    uint32_t id;       /* subscription identifier; 0: none */
+    uint8_t qos;
+    bool no_local;
+    bool retain_as_published;
+    bool is_shared;
+} gv_subscription_view_t;
+
+/* Which ones; empty: any. */
+typedef struct gv_subscription_query {
+    gv_bytes_t client_id;
+    gv_bytes_t filter;
+} gv_subscription_query_t;
+
+/* False: enough; the next slice begins with this one. */
+typedef bool gv_subscription_view_cb_t(const gv_subscription_view_t *subscription, void *arg);
+
+/*
+ * Shows subscriptions as gv_shard_list_sessions() shows sessions, filter by filter, or those of one
+ * client or one filter.  A cursor belongs to its query.
+ */
+bool gv_shard_list_subscriptions(gv_shard_t *shard, const gv_subscription_query_t *query,
+                                 uint64_t *cursor, uint32_t visits_max,
+                                 gv_subscription_view_cb_t *on_subscription, void *arg);

@@ -26,9 +26,12 @@
 /* Usual size of a parcel [bytes]; one entry larger than that gets a parcel of its own. */
 #define GV_PARCEL_SIZE ((size_t)65536 - 128)
 
+/* Instead of a client: generation and number name a submission of that shard (submission.h). */
+#define GV_TICKET_SUBMISSION (UINT32_MAX - 1)
+
 /* Names one publish whose acknowledgement a connection waits to send. */
 typedef struct gv_ticket {
-    uint32_t client;     /* index in the shard's client table */
+    uint32_t client;     /* index in the shard's client table; UINT32_MAX: nobody waits */
     uint32_t generation; /* of that index */
     uint32_t number;     /* of the publish on that connection */
     uint16_t shard;

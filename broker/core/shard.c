@@ -68,6 +68,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     gv__relief_init(shard);
     gv_list_init(&shard->waiting);
     gv_list_init(&shard->ending);
+    gv_list_init(&shard->submissions);
     gv_office_init(&shard->office, shard, shard->index, (uint16_t)(shard->count + 2),
                    gv_shard_returned, &shard->ports);
     *shard_out = shard;
@@ -93,6 +94,7 @@ void gv_shard_free(gv_shard_t **shardp)
     for (gv_session_t *session; (session = gv_map_next(&shard->sessions, &cursor)) != NULL;) {
         gv_session_discard(&session);
     }
+    gv__submissions_forget(shard);
     gv_timer_stop(&shard->dues_timer);
     gv_dues_deinit(&shard->dues);
     gv_journal_free(&shard->journal);
@@ -176,6 +178,8 @@ static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
         gv_client_t *client = connected_client(shard, &entry->ticket);
         if (client != NULL) {
             gv__acks_expect(client, entry->ticket.number);
+        } else if (entry->ticket.client == GV_TICKET_SUBMISSION) {
+            gv__submission_expect(shard, &entry->ticket);
         } else {
             gv__unanswered_expect(shard, &entry->ticket);
         }
@@ -310,6 +314,8 @@ void gv__confirm_here(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reas
     gv_client_t *client = connected_client(shard, ticket);
     if (client != NULL) {
         gv__acks_confirm(client, ticket->number, reason);
+    } else if (ticket->client == GV_TICKET_SUBMISSION) {
+        gv__submission_confirm(shard, ticket, reason);
     } else {
         gv__unanswered_confirm(shard, ticket, reason);
     }

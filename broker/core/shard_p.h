@@ -170,10 +170,12 @@ struct gv_shard {
     uint32_t terms_count;
     gv_pace_t **paces; /* by slot; nobody has one until there is a limit */
     uint32_t pace_capacity;
-    gv_list_t waiting;    /* clients paused for credit */
-    gv_resting_t resting; /* publishers that pause because a subscriber is behind */
-    gv_list_t ending;     /* clients to end when this turn's deliveries are done */
-    uint64_t uid_base;    /* of this start and shard */
+    gv_list_t waiting;     /* clients paused for credit */
+    gv_resting_t resting;  /* publishers that pause because a subscriber is behind */
+    gv_list_t submissions; /* that have no answer yet */
+    uint64_t next_submission;
+    gv_list_t ending;  /* clients to end when this turn's deliveries are done */
+    uint64_t uid_base; /* of this start and shard */
     uint32_t next_uid;
     uint32_t next_join;
     uint64_t hlc; /* the last stamp given to a retained message */
@@ -492,6 +494,14 @@ void gv__unanswered_expect(gv_shard_t *shard, const gv_ticket_t *ticket);
 void gv__unanswered_confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason);
 void gv__unanswered_forget(gv_session_t *session, uint16_t packet_id);
 void gv__unanswered_clear(gv_session_t *session);
+
+/* ---- messages of operators (submission.c) ---------------------------------------------------- */
+
+/* As gv__acks_expect() and gv__acks_confirm(); of others nothing is known, and nothing happens. */
+void gv__submission_expect(gv_shard_t *shard, const gv_ticket_t *ticket);
+void gv__submission_confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason);
+/* The shard ends: those that wait still are their owners'. */
+void gv__submissions_forget(gv_shard_t *shard);
 
 /*
  * One confirmation for the publish of this ticket, wherever its publisher is: on this shard, on

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that show what a node has, and change it: clients, kick."""
+"""The commands that show what a node has, and change it."""
 
 import json
 import pathlib
@@ -95,6 +95,21 @@ def a_kick_says_what_it_has_done():
     check_equal(grapevine(node, "kick", "y"), "disconnected, the session is gone\n", "gone")
     check("no such client" in grapevine(node, "kick", "y", status=1), "again")
     check("expected: grapevine kick ID" in grapevine(node, "kick", status=2), "nobody")
+
+
+@case
+def subscriptions_are_shown_in_a_table():
+    node = Node().start()
+    joined(node, "a").subscribed(("x/+", 0x0c | 2), properties={"subscription_id": 7})
+    joined(node, "b").subscribed("$share/g/y", "x/+")
+    rows = {(row["CLIENTID"], row["FILTER"]): row for row in table(grapevine(node, "subscriptions"))}
+    check_equal(rows["a", "x/+"], {"CLIENTID": "a", "QOS": "2", "NO-LOCAL": "yes", "ID": "7",
+                                   "AS-PUBLISHED": "yes", "FILTER": "x/+"}, "a row")
+    check_equal(len(rows), 3, "all")
+    for options, count in ((("x/+",), 2), (("--client", "b"), 2), (("--share", "g"), 1),
+                           (("--qos", "2"), 1), (("x",), 0)):
+        check_equal(len(table(grapevine(node, "subscriptions", *options))), count, options)
+    check("there are more" in grapevine(node, "subscriptions", "--limit", "1"), "a page")
 
 
 @case

@@ -45,6 +45,7 @@ UNTESTED = {
     "broker/node_members.c": AS_NODE,
     "broker/node_memory.c": AS_NODE,
     "broker/node_listeners.c": AS_NODE,
+    "broker/node_publish.c": AS_NODE,
     "broker/node_shard.c": AS_NODE,
     "broker/node_status.c": AS_NODE,
     "broker/node_sys.c": AS_NODE,
@@ -71,6 +72,7 @@ UNTESTED = {
     "cli/status.c": AS_COMMAND,
     "cli/store.c": "tests/cli/store_test.py runs it on data directories of a node",
     "cli/sub.c": AS_COMMAND,
+    "cli/subscriptions.c": AS_LISTS,
     "cli/main.c": "a main(); the tests with real processes start it",
     "storage/lmdb_read.c": "a store's functions that read: tests/unit/storage/store_test.c",
 }

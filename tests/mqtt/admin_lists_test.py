@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator sees and does over HTTP: clients, and ending them."""
+"""What an operator sees and does over HTTP: clients, subscriptions, messages."""
 
+import base64
 import json
 import pathlib
 import socket
 import sys
+import threading
+import time
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -13,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import packets as mqtt
 import scram
 from client import Client
-from harness import Node, at_end, case, check, check_equal, main, patient, wait_for
+from harness import Cluster, Node, at_end, case, check, check_equal, main, patient, wait_for
 from packets import V5, V31, V311, Will
 
 
@@ -254,6 +257,258 @@ def kicks_in_the_middle_of_traffic_leave_no_trace():
     publisher.ping()
     check_equal(ids(clients(node)), [publisher.client_id], "who is left")
     check_equal(node.api("/api/v1/status")["subscriptions"], 0, "subscriptions that are left")
+
+
+# ---- subscriptions ------------------------------------------------------------------------------
+
+
+def subscriptions(node, **parameters):
+    return node.api("/api/v1/subscriptions?" + urllib.parse.urlencode(parameters))["data"]
+
+
+def pairs(rows):
+    return sorted((row["clientid"], row["topic"]) for row in rows)
+
+
+@case
+def a_subscription_is_shown_with_its_options():
+    node = Node("vine1").start()
+    client = joined(node, "a/b")
+    client.subscribed(("x/+", 0x1c | 2), properties={"subscription_id": 7})
+    client.subscribed("$share/g1/y/#", qos=1)
+    rows = {row["topic"]: row for row in subscriptions(node)}
+    check_equal(rows["x/+"], {"clientid": "a/b", "node": "vine1", "topic": "x/+", "qos": 2, "nl": 1,
+                              "rap": 1, "share": None, "subid": 7}, "an ordinary one")
+    check_equal(rows["$share/g1/y/#"],
+                {"clientid": "a/b", "node": "vine1", "topic": "$share/g1/y/#", "qos": 1, "nl": 0,
+                 "rap": 0, "share": "g1", "subid": None}, "a shared one")
+    path = "/api/v1/clients/" + quoted("a/b") + "/subscriptions"
+    check_equal(pairs(node.api(path)["data"]), pairs(rows.values()), "those of the client")
+    client.unsubscribe("x/+")
+    check_equal([row["topic"] for row in subscriptions(node)], ["$share/g1/y/#"], "what is left")
+
+
+@case
+def subscriptions_are_found_by_what_they_are():
+    node = Node(settings={"node.shards": 3}).start()
+    for i in range(9):
+        joined(node, f"c{i}").subscribed("all", qos=i % 3).subscribed(f"own/{i}") \
+                             .subscribed(f"$share/g{i % 2}/s")
+    check_equal(len(subscriptions(node)), 27, "all")
+    check_equal(len(subscriptions(node, topic="all")), 9, "a filter")
+    check_equal(pairs(subscriptions(node, topic="all", clientid="c4")), [("c4", "all")], "of one")
+    check_equal(pairs(subscriptions(node, clientid="c7")),
+                [("c7", "$share/g1/s"), ("c7", "all"), ("c7", "own/7")], "a client")
+    check_equal(len(subscriptions(node, qos=2)), 3, "a QoS")
+    check_equal(len(subscriptions(node, share="g0")), 5, "a group")
+    check_equal(subscriptions(node, share="g"), [], "no group")
+    check_equal(subscriptions(node, topic="own/+"), [], "a filter is a name here")
+    check_equal(subscriptions(node, clientid="nobody"), [], "nobody")
+    check_equal(node.api("/api/v1/subscriptions")["meta"]["count"], 27, "how many")
+    rows, answers = by_cursor(node, "/api/v1/subscriptions", 4)
+    check_equal((len(set(pairs(rows))), len(rows), answers), (27, 27, 7), "by cursor")
+    rows, _ = by_cursor(node, "/api/v1/subscriptions", 2, topic="all")
+    check_equal(len(set(pairs(rows))), 9, "by cursor, of one filter")
+    rows, _ = by_cursor(node, "/api/v1/clients/c3/subscriptions", 1)
+    check_equal(len(set(pairs(rows))), 3, "by cursor, of one client")
+    refused(node, "/api/v1/clients/nobody/subscriptions", "no such client", 404,
+            code="CLIENTID_NOT_FOUND")
+    refused(node, "/api/v1/subscriptions?qos=3", "qos: expected 0, 1 or 2")
+    refused(node, "/api/v1/subscriptions?qos=-1", "qos: expected 0, 1 or 2")
+    refused(node, "/api/v1/subscriptions?match_topic=x", "no such parameter")
+    refused(node, "/api/v1/clients/c1/subscriptions?qos=1", "no such parameter")
+    refused(node, "/api/v1/subscriptions", "other methods", 405, "POST", code="METHOD_NOT_ALLOWED")
+
+
+@case
+def a_client_with_thousands_of_filters_is_listed_whole():
+    node = Node().start()
+    client = joined(node, "greedy")
+    other = joined(node, "other").subscribed("f/1", "f/2500")
+    for first in range(0, 2500, 500):
+        client.subscribed(*[f"f/{i}" for i in range(first, first + 500)])
+    for path in ("/api/v1/subscriptions?clientid=greedy&", "/api/v1/clients/greedy/subscriptions?"):
+        rows = node.api(path + "limit=10000")["data"]
+        check_equal(pairs(rows), sorted(("greedy", f"f/{i}") for i in range(2500)), path)
+    rows, _ = by_cursor(node, "/api/v1/subscriptions", 600, clientid="greedy")
+    check_equal((len(rows), len(set(pairs(rows)))), (2500, 2500), "by cursor")
+    check_equal(len(subscriptions(node, limit=10000)), 2502, "all")
+    other.ping()
+
+
+# ---- publishing ---------------------------------------------------------------------------------
+
+
+def publish(node, **message):
+    return asked(node, "/api/v1/publish", "POST", json.dumps(message))
+
+
+@case
+def a_message_arrives_as_it_was_asked_for():
+    node = Node().start()
+    client = joined(node).subscribed("a/#", options=2 | 8)
+    success = (200, {"reason_code": 0, "message": "success"})
+    check_equal(publish(node, topic="a/b", payload="hällo", qos=1), success, "plain")
+    client.take("a/b", "hällo".encode(), qos=1, retain=False)
+    check_equal(publish(node, topic="a/0", payload="x"), success, "QoS 0")
+    client.expect_publish("a/0", "x", qos=0)
+    check_equal(publish(node, topic="a/2", payload="", qos=2), success, "QoS 2, empty")
+    client.take("a/2", b"", qos=2)
+    raw = bytes(range(256))
+    check_equal(publish(node, topic="a/bin", payload=base64.b64encode(raw).decode(),
+                        payload_encoding="base64"), success, "base64")
+    client.expect_publish("a/bin", raw)
+    check_equal(publish(node, topic="a/nul", payload="\0x"), success, "a NUL in JSON")
+    client.expect_publish("a/nul", b"\0x")
+    big = base64.b64encode(raw * 600).decode()
+    check_equal(publish(node, topic="a/big", payload=big, payload_encoding="base64", qos=1),
+                success, "large")
+    client.take("a/big", raw * 600)
+    check_equal(publish(node, topic="nobody", payload="x", qos=1),
+                (202, {"reason_code": 16, "message": "no matching subscribers"}), "nobody")
+    properties = {"payload_format_indicator": 1, "message_expiry_interval": 100,
+                  "response_topic": "r", "correlation_data": "c", "content_type": "text/plain",
+                  "user_properties": {"k": "v", "k2": "ä"}}
+    check_equal(publish(node, topic="a/p", payload="x", qos=1, properties=properties), success,
+                "properties")
+    got = client.take("a/p", "x").properties
+    check_equal((got["payload_format"], got["response_topic"], got["correlation_data"],
+                 got["content_type"], sorted(got["user_property"])),
+                (1, "r", b"c", "text/plain", [("k", "v"), ("k2", "ä")]), "properties")
+    check(90 <= got["message_expiry"] <= 100, "expiry")
+    received = node.api("/api/v1/status")["messages"]["received"]
+    check_equal((received["qos1"], received["qos2"]), (4, 1), "received, counted as any message")
+
+
+@case
+def a_retained_message_is_kept_for_who_comes_later():
+    node = Node().start()
+    check_equal(publish(node, topic="kept", payload="x", qos=1, retain=True)[0], 202, "kept")
+    node.kill9()
+    node.start()
+    joined(node).subscribed("kept", qos=1).take("kept", "x", retain=True)
+    check_equal(publish(node, topic="kept", payload="", qos=1, retain=True)[0], 200, "cleared")
+    joined(node).subscribed("kept").expect_nothing()
+
+
+@case
+def what_was_answered_survives_a_crash():
+    node = Node(settings={"node.shards": 3}).start()
+    with joined(node, "away", expiry=1000) as client:
+        client.subscribed("t/#", qos=2)
+    for i in range(20):
+        check_equal(publish(node, topic=f"t/{i}", payload=str(i), qos=1 + i % 2)[0], 200, "publish")
+    node.kill9()
+    node.start()
+    client = joined(node, "away", expiry=1000)
+    got = [client.take().payload for _ in range(20)]
+    check_equal(sorted(map(int, got)), list(range(20)), "what came")
+
+
+@case
+def messages_of_one_topic_stay_in_order():
+    node = Node(settings={"node.shards": 3}).start()
+    client = joined(node).subscribed("t", qos=1)
+    for i in range(50):
+        check_equal(publish(node, topic="t", payload=str(i), qos=1)[0], 200, "publish")
+    check_equal([int(client.take().payload) for _ in range(50)], list(range(50)), "order")
+
+
+@case
+def a_message_goes_to_other_nodes_before_it_is_answered():
+    cluster = Cluster(2)
+    cluster.start()
+    with joined(cluster[1], "away", expiry=1000) as client:
+        client.subscribed("far", qos=1)
+    check_equal(publish(cluster[0], topic="far", payload="x", qos=1)[0], 200, "publish")
+    cluster[1].kill9()
+    cluster[1].start()
+    joined(cluster[1], "away", expiry=1000).take("far", "x")
+
+
+@case
+def a_node_stops_while_a_message_waits_for_another():
+    cluster = Cluster(2)
+    cluster.start()
+    joined(cluster[1], "there", expiry=1000).subscribed("far", qos=1)
+    cluster[1].pause()
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(
+        publish(cluster[0], topic="far", payload="x", qos=1)))
+    asking.start()
+    time.sleep(0.3)
+    cluster[0].terminate()
+    cluster[0].wait_end(patient(20))
+    asking.join()
+    cluster[1].cont()
+    check(answers[0][0] in (200, 503), f"{answers}")
+
+
+@case
+def what_is_no_message_is_refused():
+    node = Node(settings={"mqtt.topic_levels_max": 3}).start()
+    listener = joined(node).subscribed("#", "$SYS/x", "$share/g/x")
+    path = "/api/v1/publish"
+    for body, part in {
+            b"": "not JSON", b"{": "not JSON", b"[]": "expected a JSON object", b"1": "not JSON",
+            b'{"topic": "a", "topic": "b", "payload": ""}': "not JSON",
+            b'{"topic": "\xff", "payload": ""}': "not JSON", b"[" * 5000: "not JSON",
+            b'{"topic": "a", "payload": ""} x': "not JSON", b'{"": 1}': ": there is no such key"
+            }.items():
+        refused(node, path, part, method="POST", body=body)
+    good = {"topic": "a", "payload": "x"}
+    for change, part in (
+            ({"topic": None}, "topic: expected"), ({"topic": 1}, "topic: expected"),
+            ({"topic": ""}, "topic: empty"), ({"topic": "a/#"}, "topic: empty"),
+            ({"topic": "+"}, "wildcard"), ({"topic": "a\0b"}, "topic:"),
+            ({"topic": "x" * 65536}, "too long"), ({"topic": "\ud800"}, "not JSON"),
+            ({"topic": "1/2/3/4"}, "0x90"), ({"topic": "$SYS/x"}, "0x87"),
+            ({"topic": "$share/g/x"}, "0x87"), ({"payload": None}, "payload: expected"),
+            ({"payload": {}}, "payload: expected"), ({"payload_encoding": "hex"}, "plain or base64"),
+            ({"payload_encoding": 1}, "plain or base64"),
+            ({"payload_encoding": "base64"}, "payload: not base64"),
+            ({"payload": "eA=", "payload_encoding": "base64"}, "payload: not base64"),
+            ({"qos": 3}, "qos:"), ({"qos": -1}, "qos:"), ({"qos": "1"}, "qos:"),
+            ({"qos": 1.0}, "qos:"), ({"qos": True}, "qos:"), ({"retain": 1}, "retain:"),
+            ({"retained": True}, "retained: there is no such key"),
+            ({"properties": 1}, "properties: expected"),
+            ({"properties": {"x": 1}}, "properties.x: there is no such key"),
+            ({"properties": {"payload_format_indicator": 2}}, "expected 0 or 1"),
+            ({"properties": {"message_expiry_interval": 4294967296}}, "expected seconds"),
+            ({"properties": {"message_expiry_interval": -1}}, "expected seconds"),
+            ({"properties": {"response_topic": "a/#"}}, "response_topic"),
+            ({"properties": {"content_type": 1}}, "content_type: expected a string"),
+            ({"properties": {"content_type": "a\0b"}}, "properties: "),
+            ({"properties": {"correlation_data": "x" * 65536}}, "correlation_data"),
+            ({"properties": {"user_properties": []}}, "user_properties"),
+            ({"properties": {"user_properties": {"a": 1}}}, "user_properties"),
+            ({"properties": {"user_properties": {"a": "\0"}}}, "properties: "),
+            ({"payload": "/w==", "payload_encoding": "base64",
+              "properties": {"payload_format_indicator": 1}}, "0x99")):
+        body = {key: value for key, value in {**good, **change}.items() if value is not None}
+        refused(node, path, part, method="POST", body=json.dumps(body))
+    refused(node, path + "?qos=1", "no such parameter", method="POST", body=json.dumps(good))
+    refused(node, path, "other methods", 405, code="METHOD_NOT_ALLOWED")
+    huge = json.dumps({"topic": "a", "payload": "x" * 262144})
+    check_equal(node.http(path, "POST", huge)[0], 413, "a body that is too large")
+    listener.expect_nothing()
+    no_retain = Node(settings={"mqtt.retain_available": "false"}).start()
+    refused(no_retain, path, "0x9a", method="POST", body=json.dumps({**good, "retain": True}))
+
+
+@case
+def messages_are_refused_when_there_is_no_room_for_them():
+    node = Node(settings={"storage.map_size": "40MiB", "storage.reserve": "16MiB",
+                          "storage.ballast": 0}).start()
+    with joined(node, "away", expiry=1000) as client:
+        client.subscribed("t", qos=1)
+    payload = "x" * 200000
+    for i in range(200):
+        status, answer = publish(node, topic="t", payload=payload, qos=1)
+        if status != 200:
+            break
+    check_equal((status, answer["code"]), (503, "NO_ROOM"), f"after {i} messages")
+    check("0x97" in answer["message"], answer["message"])
 
 
 # ---- what is no request -------------------------------------------------------------------------

@@ -131,6 +131,100 @@ START_TEST(who_is_away_is_shown_with_what_waits_for_him)
 }
 END_TEST
 
+/* ---- subscriptions --------------------------------------------------------------------------- */
+
+static int shown;
+
+static bool on_subscription(const gv_subscription_view_t *subscription, void *arg)
+{
+    int *left = arg;
+    if (left != NULL && (*left)-- == 0) {
+        return false;
+    }
+    shown++;
+    seen[number_of(subscription->client_id)]++;
+    return true;
+}
+
+static void list_subscriptions(const char *client_id, const char *filter, uint32_t visits_max)
+{
+    const gv_subscription_query_t query = {.client_id = gv_bytes_text(client_id),
+                                           .filter = gv_bytes_text(filter)};
+    memset(seen, 0, sizeof(seen));
+    shown = 0;
+    for (uint16_t i = 0; i < house.shard_count; i++) {
+        uint64_t cursor = 0;
+        bool is_end = false;
+        for (int slices = 0; !is_end; slices++) {
+            int left = stop_before;
+            ck_assert_int_lt(slices, 10000);
+            is_end = gv_shard_list_subscriptions(house.shards[i], &query, &cursor, visits_max,
+                                                 on_subscription, stop_before > 0 ? &left : NULL);
+        }
+    }
+}
+
+/* Whatever the slices are. */
+static void check_subscriptions(const char *client_id, const char *filter, int expected)
+{
+    for (uint32_t visits_max = 1; visits_max <= 1000; visits_max = visits_max * 3 + 1) {
+        for (stop_before = 0; stop_before < 3; stop_before++) {
+            list_subscriptions(client_id, filter, visits_max);
+            ck_assert_int_eq(shown, expected);
+        }
+    }
+}
+
+START_TEST(each_subscription_is_shown_once_however_thin_the_slices)
+{
+    for (size_t i = 0; i < house.guest_count; i++) {
+        char own[16];
+        (void)snprintf(own, sizeof(own), "own/%zu", i);
+        guest_subscribe(house.guests[i], "all", 0);
+        guest_subscribe(house.guests[i], own, 1);
+    }
+    for (int i = 0; i < 20; i++) {
+        char more[16];
+        (void)snprintf(more, sizeof(more), "more/%d", i);
+        guest_subscribe(house.guests[0], more, 1);
+    }
+    check_subscriptions("", "", 2 * GUESTS + 20);
+    ck_assert_int_eq(seen[0], 22);
+    ck_assert_int_eq(seen[GUESTS - 1], 2);
+    check_subscriptions("", "all", GUESTS);
+    check_each_seen(1);
+    check_subscriptions("guest0", "", 22);
+    ck_assert_int_eq(seen[0], 22);
+    check_subscriptions("guest1", "", 2);
+    check_subscriptions("guest0", "all", 1);
+    check_subscriptions("guest0", "own/1", 0);
+    check_subscriptions("nobody", "", 0);
+    check_subscriptions("", "nothing", 0);
+}
+END_TEST
+
+START_TEST(a_cursor_from_anywhere_ends_somewhere)
+{
+    guest_subscribe(house.guests[0], "a", 0);
+    static const uint64_t cursors[] = {
+        1, UINT32_MAX, (uint64_t)1 << 32, (uint64_t)1 << 63, (uint64_t)1 << 63 | 5, UINT64_MAX};
+    const gv_subscription_query_t queries[] = {
+        {.client_id = {.size = 0}},
+        {.client_id = GV_BYTES_LITERAL("guest0")},
+        {.filter = GV_BYTES_LITERAL("a")},
+    };
+    for (size_t i = 0; i < sizeof(cursors) / sizeof(cursors[0]); i++) {
+        for (size_t j = 0; j < sizeof(queries) / sizeof(queries[0]); j++) {
+            uint64_t cursor = cursors[i];
+            shown = 0;
+            ck_assert(gv_shard_list_subscriptions(house.shards[0], &queries[j], &cursor, 1000,
+                                                  on_subscription, NULL));
+            ck_assert_int_le(shown, 1);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("listing");
@@ -138,6 +232,8 @@ int main(void)
     tcase_add_test(tc, each_session_is_shown_once_however_thin_the_slices);
     tcase_add_test(tc, a_shard_without_sessions_ends_at_once_wherever_one_begins);
     tcase_add_test(tc, who_is_away_is_shown_with_what_waits_for_him);
+    tcase_add_test(tc, each_subscription_is_shown_once_however_thin_the_slices);
+    tcase_add_test(tc, a_cursor_from_anywhere_ends_somewhere);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
