@@ -6,9 +6,8 @@ import time
 
 from client import Client, end_streams, streams
 from harness import Failure, case_of, check, main
-from rig import cluster, eventually, figure, wait_tables, wait_whole
+from rig import MIB, Levels, cluster, eventually, figure, wait_tables, wait_whole
 
-MIB = 1 << 20
 PAYLOAD = b"x" * 16_000
 
 
@@ -123,32 +122,11 @@ def node_that_stops_at_qos_1():
     node_that_stops(1)
 
 
-# Buffers and parcels that a node has made stay with it for the next time, up to a number of them.
-POOLED_KINDS = ("output", "parcels")
-POOLED_MORE = 4 * MIB
-# Of any other kind; $SYS topics, for one, are not always the same text.
-KIND_MORE = 16 * 1024
 # Resident memory holds what the allocator has not given back: at least an eighth of
 # node.memory_max, and what came and went between two looks of the node at itself.
 MEMORY_MAX = 256 * MIB
 RESIDENT_MORE = 96 * MIB
 ROUND_MORE = 512 * 1024
-
-
-class Levels:
-    """What a node counts itself, by kind, compared with what it did at first."""
-
-    def __init__(self, node):
-        self.node = node
-        self._first = self._kinds()
-
-    def _kinds(self):
-        return self.node.api("/api/v1/status")["memory"]["by_kind"]
-
-    def above(self):
-        """Kinds of which there is more than before: {kind: (bytes at first, bytes now)}."""
-        return {kind: (self._first[kind], now) for kind, now in self._kinds().items()
-                if now > self._first[kind] + (POOLED_MORE if kind in POOLED_KINDS else KIND_MORE)}
 
 
 def flood_and_end(nodes):
@@ -181,9 +159,7 @@ def memory_comes_back():
             sent = flood_and_end(nodes)
             check(sent > 100, f"{sent} messages are no flood")
             for level in levels:
-                eventually(lambda level=level: not level.above(), 10,
-                           lambda level=level: f"{level.node} uses what it did before: "
-                                               f"{level.above()} after {number + 1} rounds")
+                level.wait_back(f"after {number + 1} rounds")
             for node, of_node in sizes.items():
                 of_node.append(node.memory_bytes())
         figure("resident after each round: " + "; ".join(

@@ -22,6 +22,7 @@ import netns  # noqa: E402
 DEAD_AFTER_MS = int(2500 * max(1, PATIENCE / 2.5))
 SETTINGS = {**SUBACK_WAITS, "cluster.dead_after_ms": DEAD_AFTER_MS}
 
+MIB = 1 << 20
 LONG = os.environ.get("GRAPEVINE_LONG", "") not in ("", "0")
 
 
@@ -184,6 +185,39 @@ def wait_tables(members, seconds=10):
     begun = time.monotonic()
     eventually(same, seconds, lambda: f"equal tables: {describe(members)}")
     return time.monotonic() - begun
+
+
+# ---- memory -------------------------------------------------------------------------------------
+
+# Buffers and parcels that a node has made stay with it for the next time, up to a number of them.
+POOLED_KINDS = ("output", "parcels")
+POOLED_MORE = 4 * MIB
+# Of any other kind; $SYS topics, for one, come with time, and are not always the same text.
+KIND_MORE = 64 * 1024
+
+
+class Levels:
+    """What a node counts itself, by kind, compared with what it did at first."""
+
+    def __init__(self, node):
+        self.node = node
+        self._first = self._kinds()
+
+    def _kinds(self):
+        return self.node.api("/api/v1/status")["memory"]["by_kind"]
+
+    def above(self):
+        """Kinds of which there is more than before: {kind: (bytes at first, bytes now)}."""
+        return {kind: (self._first[kind], now) for kind, now in self._kinds().items()
+                if now > self._first[kind] + (POOLED_MORE if kind in POOLED_KINDS else KIND_MORE)}
+
+    def wait_back(self, when, seconds=10):
+        """Until there is as much as at first, or less."""
+        eventually(lambda: not self.above(), seconds,
+                   lambda: f"{self.node} uses what it did before, {when}: {self.above()}")
+
+
+# ---- views --------------------------------------------------------------------------------------
 
 
 class Watcher:

@@ -5,7 +5,7 @@ import time
 
 from client import Client
 from harness import case_of, check, main
-from rig import cluster, eventually, figure, wait_routes, wait_tables
+from rig import Levels, cluster, eventually, figure, wait_routes, wait_tables
 
 COUNT = 100_000
 CLIENTS = 10
@@ -93,11 +93,14 @@ def a_hundred_thousand_subscriptions_replicate():
 
 @case_of(seconds=180)
 def memory_does_not_grow_with_churn():
-    """20,000 subscriptions come and go ten times: the remote node's memory settles."""
+    """
+    20,000 subscriptions come and go ten times: a remote node uses what it did after the first time,
+    by its own account.  What the allocator has kept for the next time is bounded.
+    """
     with cluster() as nodes:
         n1, n2, _ = nodes
-        sizes = []
-        for _ in range(10):
+        sizes, level = [], None
+        for number in range(10):
             client = Client(n1)
             names = [f"churn/{i}/x" for i in range(20_000)]
             pending = [client.subscribe_later(names[at:at + PER_PACKET])
@@ -107,9 +110,11 @@ def memory_does_not_grow_with_churn():
             wait_routes([n2], {"n1": len(names)}, 20)
             client.close()
             wait_routes([n2], {"n1": 0}, 20)
+            level = level or Levels(n2)
+            level.wait_back(f"after {number + 1} rounds")
             sizes.append(n2.memory_bytes())
         figure("n2 after each round: " + " ".join(f"{s / 1e6:.1f}" for s in sizes) + " MB")
-        check(sizes[-1] < 1.25 * sizes[3], f"{sizes[3]} bytes after four rounds, {sizes[-1]} after ten")
+        check(sizes[-1] < 2 * sizes[3], f"{sizes[3]} bytes after four rounds, {sizes[-1]} after ten")
 
 
 if __name__ == "__main__":
