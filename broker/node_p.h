@@ -14,6 +14,7 @@
 #include "broker/admin/drain.h"
 #include "broker/admin/members.h"
 #include "broker/admin/publish.h"
+#include "broker/admin/retained_list.h"
 #include "broker/admin/routes.h"
 #include "broker/admin/subscription_list.h"
 #include "broker/auth/auth.h"
@@ -79,6 +80,7 @@ struct gv_node {
     gv_members_ops_t members_ops;
     gv_walk_host_t walk_host;
     gv_publish_ops_t publish_ops;
+    gv_retained_source_t retained_source;
     gv_list_t publishes; /* messages from the admin port that are not safe yet */
     uint32_t publish_count;
     char *drain_reference; /* while draining; or NULL */

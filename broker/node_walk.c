@@ -50,4 +50,6 @@ void gv__node_walk_init(gv_node_t *node)
         .hash_seed = node->hash_seed,
         .shard_count = node->shard_count,
     };
+    node->retained_source =
+        (gv_retained_source_t){.host = &node->walk_host, .publish = &node->publish_ops};
 }

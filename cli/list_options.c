@@ -70,7 +70,12 @@ void gv_list_arguments_deinit(gv_list_arguments_t *arguments)
 
 void gv_list_print_more(const json_t *answer, gv_text_t *out)
 {
-    if (json_is_true(gv_json_at(answer, "meta.hasnext"))) {
+    if (!json_is_true(gv_json_at(answer, "meta.hasnext"))) {
+        return;
+    }
+    if (json_is_string(gv_json_at(answer, "meta.cursor"))) {
         gv_text_add(out, "there are more: --cursor %s\n", gv_json_text(answer, "meta.cursor"));
+    } else {
+        gv_text_add(out, "there are more: --page %lld\n", gv_json_number(answer, "meta.page") + 1);
     }
 }

@@ -114,3 +114,6 @@ GV_LOOP_ONLY void gv_admin_answer_error(gv_admin_call_t *call, unsigned status, 
  * bytes written as \xNN.  Never NULL.
  */
 GV_MUST_USE json_t *gv_admin_json_text(gv_bytes_t text);
+
+/* A time of day [ms] as EMQX writes it, RFC 3339 with milliseconds; null when it is none. */
+GV_MUST_USE json_t *gv_admin_json_time(uint64_t ms);

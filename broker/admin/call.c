@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "broker/admin/url.h"
@@ -242,4 +243,18 @@ json_t *gv_admin_json_text(gv_bytes_t text)
     }
     GV_ASSERT(string != NULL);
     return string;
+}
+
+json_t *gv_admin_json_time(uint64_t ms)
+{
+    struct tm parts;
+    time_t seconds = (time_t)(ms / 1000);
+    char date[32];
+    char text[40];
+    if (gmtime_r(&seconds, &parts) == NULL ||
+        strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &parts) == 0) {
+        return json_null();
+    }
+    (void)snprintf(text, sizeof(text), "%s.%03uZ", date, (unsigned)(ms % 1000));
+    return json_string(text);
 }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/admin/clients.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -35,20 +33,6 @@ static void add_peer(json_t *object, const char *peer)
     add(object, "port", has_port ? json_integer((json_int_t)port) : json_null());
 }
 
-static json_t *time_text(uint64_t ms)
-{
-    struct tm parts;
-    time_t seconds = (time_t)(ms / 1000);
-    char date[32];
-    char text[40];
-    if (gmtime_r(&seconds, &parts) == NULL ||
-        strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &parts) == 0) {
-        return json_null();
-    }
-    (void)snprintf(text, sizeof(text), "%s.%03uZ", date, (unsigned)(ms % 1000));
-    return json_string(text);
-}
-
 static json_t *if_connected(const gv_session_view_t *session, unsigned value)
 {
     return session->is_connected ? json_integer(value) : json_null();
@@ -69,7 +53,7 @@ json_t *gv_client_json(const gv_session_view_t *session, const char *node)
     add(object, "keepalive", if_connected(session, session->keep_alive_s));
     add(object, "expiry_interval", json_integer(session->expiry_s));
     add(object, "disconnected_at",
-        session->is_connected ? json_null() : time_text(session->left_ms));
+        session->is_connected ? json_null() : gv_admin_json_time(session->left_ms));
     add(object, "subscriptions_cnt", json_integer(session->subscriptions));
     add(object, "mqueue_len", json_integer((json_int_t)session->queued));
     add(object, "inflight_cnt", json_integer(session->inflight));

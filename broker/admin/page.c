@@ -64,7 +64,7 @@ const char *gv_page_parse(const char *limit, const char *page, const char *curso
         return "page: expected a number from 1 on";
     }
     if ((number - 1) * out->limit > GV_PAGE_SKIP_MAX) {
-        return "page: too far behind the first 1000000; go on by meta.cursor";
+        return "page: too far behind the first 1000000; go on by meta.cursor, or ask for less";
     }
     out->page = (uint32_t)number;
     out->skip = (uint32_t)(number - 1) * out->limit;
@@ -77,10 +77,10 @@ const char *gv_page_of(const gv_admin_call_t *call, uint16_t shard_count, gv_pag
                          gv_admin_query(call, "cursor"), shard_count, out);
 }
 
-json_t *gv_page_meta(const gv_page_t *page, const gv_place_in_list_t *next, uint64_t count)
+json_t *gv_page_meta(const gv_page_t *page, bool has_next, const gv_place_in_list_t *next,
+                     uint64_t count)
 {
-    json_t *meta =
-        json_pack("{s:I, s:b}", "limit", (json_int_t)page->limit, "hasnext", next != NULL);
+    json_t *meta = json_pack("{s:I, s:b}", "limit", (json_int_t)page->limit, "hasnext", has_next);
     GV_ASSERT(meta != NULL);
     if (page->page != 0) {
         (void)json_object_set_new(meta, "page", json_integer(page->page));

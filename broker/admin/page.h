@@ -39,16 +39,17 @@ typedef struct gv_page {
 GV_MUST_USE const char *gv_page_parse(const char *limit, const char *page, const char *cursor,
                                       uint16_t shard_count, gv_page_t *out);
 
-/* The same, from a request's limit, page and cursor. */
+/* The same, from a request's limit, page and cursor; it may have fewer. */
 GV_MUST_USE const char *gv_page_of(const gv_admin_call_t *call, uint16_t shard_count,
                                    gv_page_t *out);
 
 /*
- * The answer's "meta".  `next` is NULL when there is no more; `count` is UINT64_MAX when nobody
- * knows how many there are without counting, and is left out then, as EMQX does.
+ * The answer's "meta".  `next` is where a cursor would go on, NULL if there is nowhere to or the
+ * list has none; `count` is UINT64_MAX when nobody knows how many there are without counting, and
+ * is left out then, as EMQX does.
  */
-GV_MUST_USE json_t *gv_page_meta(const gv_page_t *page, const gv_place_in_list_t *next,
-                                 uint64_t count);
+GV_MUST_USE json_t *gv_page_meta(const gv_page_t *page, bool has_next,
+                                 const gv_place_in_list_t *next, uint64_t count);
 
 /* A whole number without sign, up to max.  False: it is none. */
 GV_MUST_USE bool gv_parse_number(const char *text, uint64_t max, uint64_t *out);

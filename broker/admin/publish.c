@@ -285,10 +285,8 @@ static GV_LOOP_ONLY void answer_reason(gv_admin_call_t *call, gv_mqtt_reason_t r
                           message);
 }
 
-static void on_done(gv_err_t err, gv_mqtt_reason_t reason, void *arg)
+void gv_publish_answer(gv_admin_call_t *call, gv_err_t err, gv_mqtt_reason_t reason)
 {
-    gv_admin_call_t *call = arg;
-    gv_loop_assert_current(gv_loop_current());
     if (err == GV_ERR_BUSY) {
         gv_admin_answer_error(call, 503, "BUSY", "too many messages wait to be safe");
     } else if (err != GV_OK) {
@@ -296,6 +294,12 @@ static void on_done(gv_err_t err, gv_mqtt_reason_t reason, void *arg)
     } else {
         answer_reason(call, reason);
     }
+}
+
+static void on_done(gv_err_t err, gv_mqtt_reason_t reason, void *arg)
+{
+    gv_loop_assert_current(gv_loop_current());
+    gv_publish_answer(arg, err, reason);
 }
 
 static void on_publish(gv_admin_call_t *call, void *arg)

@@ -48,5 +48,8 @@ typedef struct gv_publish_ops {
     void *arg;
 } gv_publish_ops_t;
 
+/* Answers a call with what gv_publish_done_cb_t was told. */
+GV_LOOP_ONLY void gv_publish_answer(gv_admin_call_t *call, gv_err_t err, gv_mqtt_reason_t reason);
+
 /* `ops` is borrowed for the life of the server. */
 GV_LOOP_ONLY void gv_admin_add_publish_routes(gv_admin_t *admin, const gv_publish_ops_t *ops);

@@ -64,7 +64,9 @@ void gv_walk_answer_page(gv_walk_t *walk)
     for (size_t i = 0; i < walk->row_count; i++) {
         (void)json_array_append_new(data, walk->kind->row(walk, walk->rows[i]));
     }
-    json_t *meta = gv_page_meta(&walk->page, walk->has_next ? &walk->at : NULL, walk->count);
+    json_t *meta =
+        gv_page_meta(&walk->page, walk->has_next,
+                     walk->has_next && !walk->kind->has_no_cursor ? &walk->at : NULL, walk->count);
     gv_admin_answer_json(walk->call, 200, json_pack("{s:o, s:o}", "data", data, "meta", meta));
 }
 

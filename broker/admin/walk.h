@@ -41,6 +41,7 @@ typedef struct gv_walk_kind {
     void (*answer)(gv_walk_t *walk);
     /* Frees what the kind has added, and the walk itself. */
     void (*free)(gv_walk_t *walk);
+    bool has_no_cursor; /* where it goes on is nothing that can be given to others */
 } gv_walk_kind_t;
 
 /* What a walk needs of the node.  Threads: the admin loop. */

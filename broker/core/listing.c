@@ -201,3 +201,49 @@ bool gv_shard_list_subscriptions(gv_shard_t *shard, const gv_subscription_query_
     *cursor = position;
     return is_end;
 }
+
+/* ---- retained messages ----------------------------------------------------------------------- */
+
+typedef struct retained_slice {
+    gv_shard_t *shard;
+    gv_retained_view_cb_t *show;
+    void *arg;
+} retained_slice_t;
+
+static bool show_retained(gv_msgbuf_t *kept, void *arg)
+{
+    const retained_slice_t *slice = arg;
+    gv_publish_t publish = gv_publish_of(kept);
+    gv_retained_view_t view = {
+        .topic = publish.topic,
+        .payload = publish.payload,
+        .props = publish.props,
+        .kept = kept,
+        .qos = publish.qos,
+    };
+    if (publish.expires_at_ms != 0) {
+        view.expires_at_ms = gv__to_realtime(slice->shard, publish.expires_at_ms);
+    }
+    return slice->show(&view, slice->arg);
+}
+
+bool gv_shard_list_retained(gv_shard_t *shard, gv_retained_walk_t *walk, uint32_t visits_max,
+                            gv_retained_view_cb_t *on_message, void *arg)
+{
+    begin(shard);
+    retained_slice_t slice = {.shard = shard, .show = on_message, .arg = arg};
+    return gv_retained_walk_on(&shard->retained, walk, visits_max, show_retained, &slice);
+}
+
+bool gv_shard_show_retained(gv_shard_t *shard, gv_bytes_t topic, gv_retained_view_cb_t *on_message,
+                            void *arg)
+{
+    begin(shard);
+    GV_ASSERT(gv__retained_home(shard, topic) == shard->index);
+    retained_slice_t slice = {.shard = shard, .show = on_message, .arg = arg};
+    gv_msgbuf_t *kept = gv_retained_find(&shard->retained, topic);
+    if (kept != NULL) {
+        (void)show_retained(kept, &slice);
+    }
+    return kept != NULL;
+}

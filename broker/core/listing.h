@@ -75,3 +75,23 @@ typedef bool gv_subscription_view_cb_t(const gv_subscription_view_t *subscriptio
 bool gv_shard_list_subscriptions(gv_shard_t *shard, const gv_subscription_query_t *query,
                                  uint64_t *cursor, uint32_t visits_max,
                                  gv_subscription_view_cb_t *on_subscription, void *arg);
+
+typedef struct gv_retained_view {
+    gv_bytes_t topic;
+    gv_bytes_t payload;
+    gv_bytes_t props;       /* travelling properties, encoded */
+    uint64_t expires_at_ms; /* time of day; 0: never */
+    gv_msgbuf_t *kept;      /* all of it; whoever wants to keep it takes a reference */
+    uint8_t qos;
+} gv_retained_view_t;
+
+/* False: enough; the next slice begins with this one. */
+typedef bool gv_retained_view_cb_t(const gv_retained_view_t *message, void *arg);
+
+/* Shows retained messages of this shard, as retained.h has it. */
+bool gv_shard_list_retained(gv_shard_t *shard, gv_retained_walk_t *walk, uint32_t visits_max,
+                            gv_retained_view_cb_t *on_message, void *arg);
+
+/* Shows the one of this topic, whose home this shard is.  False: there is none. */
+bool gv_shard_show_retained(gv_shard_t *shard, gv_bytes_t topic, gv_retained_view_cb_t *on_message,
+                            void *arg);

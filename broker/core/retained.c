@@ -305,3 +305,147 @@ void gv_retained_match(const gv_retained_t *table, gv_bytes_t filter, gv_retaine
 {
     match(table->_root, true, gv_mqtt_levels(filter), found);
 }
+
+/* ---- a slice at a time ----------------------------------------------------------------------- */
+
+/* What all steps of a slice share. */
+typedef struct slice {
+    gv_retained_walk_t *walk; /* its way is made anew by each slice, ... */
+    const size_t *cursors;    /* ... and this is the old one */
+    uint32_t visits_left;
+    gv_retained_walk_cb_t *on_message;
+    void *arg;
+} slice_t;
+
+/* Where a step is. */
+typedef struct step {
+    gv_mqtt_levels_t filter; /* what is left of it */
+    gv_mqtt_levels_t resume; /* what is left of the way to where the slice before has ended */
+    bool is_resuming;
+    bool is_below; /* a # has been passed: all of it */
+    bool is_root;
+} step_t;
+
+static bool has_more(gv_mqtt_levels_t levels)
+{
+    gv_bytes_t level;
+    return gv_mqtt_levels_next(&levels, &level);
+}
+
+static void push(gv_retained_walk_t *walk, gv_bytes_t level, size_t cursor)
+{
+    size_t size = walk->_path_size + 1 + level.size;
+    if (size > walk->_path_capacity) {
+        walk->_path_capacity = size * 2;
+        walk->_path = gv_xrealloc(walk->_path, walk->_path_capacity);
+    }
+    walk->_path[walk->_path_size] = '/';
+    if (level.size > 0) {
+        memcpy(walk->_path + walk->_path_size + 1, level.data, level.size);
+    }
+    walk->_path_size = size;
+    if (walk->_depth == walk->_depth_capacity) {
+        walk->_depth_capacity = walk->_depth_capacity == 0 ? 16 : walk->_depth_capacity * 2;
+        walk->_cursors =
+            gv_xrealloc(walk->_cursors, walk->_depth_capacity * sizeof(*walk->_cursors));
+    }
+    walk->_cursors[walk->_depth++] = cursor;
+}
+
+static bool walk_node(slice_t *slice, const gv_retained_node_t *node, step_t step);
+
+/* False: the slice is over, and the way leads to where. */
+static bool walk_child(slice_t *slice, const gv_retained_node_t *child, size_t cursor, step_t step)
+{
+    size_t size = slice->walk->_path_size;
+    push(slice->walk, level_of(child), cursor);
+    if (!walk_node(slice, child, step)) {
+        return false;
+    }
+    slice->walk->_path_size = size;
+    slice->walk->_depth--;
+    return true;
+}
+
+/*
+ * All children, or those from the one on in which the slice before has ended.  If that is gone, or
+ * another has taken its place, nothing is skipped.
+ */
+static bool walk_children(slice_t *slice, const gv_retained_node_t *node, step_t step, bool is_root)
+{
+    size_t cursor = 0;
+    gv_bytes_t from = GV_BYTES_EMPTY;
+    bool is_resuming = step.is_resuming;
+    if (is_resuming) {
+        cursor = slice->cursors[slice->walk->_depth];
+        (void)gv_mqtt_levels_next(&step.resume, &from);
+    }
+    size_t before = cursor;
+    for (const gv_retained_node_t *child; (child = gv_map_next(&node->children, &cursor)) != NULL;
+         before = cursor) {
+        /* The last level of the way is of the node itself that is next. */
+        step.is_resuming =
+            is_resuming && has_more(step.resume) && gv_bytes_equal(level_of(child), from);
+        is_resuming = false;
+        if ((!is_root || !is_system(child)) && !walk_child(slice, child, before, step)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A node whose path matches so far: its message, unless it has been passed, then what is below. */
+static bool walk_node(slice_t *slice, const gv_retained_node_t *node, step_t step)
+{
+    bool is_root = step.is_root;
+    step.is_root = false;
+    gv_bytes_t level = GV_BYTES_EMPTY;
+    bool has_level = !step.is_below && gv_mqtt_levels_next(&step.filter, &level);
+    step.is_below |= has_level && gv_bytes_equal(level, GV_BYTES_LITERAL("#"));
+    if (!step.is_resuming) {
+        bool is_match = step.is_below || !has_level;
+        if (slice->visits_left == 0 ||
+            (is_match && node->kept != NULL && !slice->on_message(node->kept, slice->arg))) {
+            return false;
+        }
+        slice->visits_left--;
+    }
+    if (step.is_below || (has_level && gv_bytes_equal(level, GV_BYTES_LITERAL("+")))) {
+        return walk_children(slice, node, step, is_root);
+    }
+    const gv_retained_node_t *child = has_level ? gv_map_find(&node->children, level) : NULL;
+    if (step.is_resuming) {
+        gv_bytes_t from;
+        (void)gv_mqtt_levels_next(&step.resume, &from);
+        step.is_resuming = has_more(step.resume);
+    }
+    return child == NULL || walk_child(slice, child, 0, step);
+}
+
+bool gv_retained_walk_on(const gv_retained_t *table, gv_retained_walk_t *walk, uint32_t visits_max,
+                         gv_retained_walk_cb_t *on_message, void *arg)
+{
+    GV_ASSERT(visits_max > 0);
+    gv_retained_walk_t old = *walk;
+    *walk = (gv_retained_walk_t){.filter = old.filter};
+    slice_t slice = {.walk = walk,
+                     .cursors = old._cursors,
+                     .visits_left = visits_max,
+                     .on_message = on_message,
+                     .arg = arg};
+    step_t step = {
+        .filter = gv_mqtt_levels(walk->filter), .is_root = true, .is_resuming = old._depth > 0};
+    if (step.is_resuming) {
+        step.resume = gv_mqtt_levels(gv_bytes(old._path + 1, old._path_size - 1));
+    }
+    bool is_end = walk_node(&slice, table->_root, step);
+    gv_retained_walk_deinit(&old);
+    return is_end;
+}
+
+void gv_retained_walk_deinit(gv_retained_walk_t *walk)
+{
+    gv_free(walk->_path);
+    gv_free(walk->_cursors);
+    *walk = (gv_retained_walk_t){.filter = GV_BYTES_EMPTY};
+}

@@ -66,3 +66,30 @@ typedef struct gv_retained_found {
 /* Appends references to all messages whose topic matches; '$' topics only by name [MQTT-4.7.2-1].
  */
 void gv_retained_match(const gv_retained_t *table, gv_bytes_t filter, gv_retained_found_t *found);
+
+/*
+ * A walk through what matches a filter, a slice at a time, for somebody who has time: no reference
+ * is held between slices, and what comes or goes meanwhile may be missed or seen twice.
+ */
+typedef struct gv_retained_walk {
+    gv_bytes_t filter; /* valid, and not shared; for all slices */
+    /* The way to the node that is next: */
+    uint8_t *_path; /* its levels, each with a '/' before it */
+    size_t _path_size;
+    size_t _path_capacity;
+    size_t *_cursors; /* for each of them, in the children of the node above it */
+    size_t _depth;
+    size_t _depth_capacity;
+} gv_retained_walk_t;
+
+/* False: enough; the next slice begins with this one. */
+typedef bool gv_retained_walk_cb_t(gv_msgbuf_t *kept, void *arg);
+
+/*
+ * Shows messages, borrowed, after visiting `visits_max` nodes of the trie at most.  True: that was
+ * the last one; the walk begins anew then.  Starts with all zero but the filter.
+ */
+bool gv_retained_walk_on(const gv_retained_t *table, gv_retained_walk_t *walk, uint32_t visits_max,
+                         gv_retained_walk_cb_t *on_message, void *arg);
+
+void gv_retained_walk_deinit(gv_retained_walk_t *walk);

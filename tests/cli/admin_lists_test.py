@@ -113,6 +113,21 @@ def subscriptions_are_shown_in_a_table():
 
 
 @case
+def retained_messages_are_shown_in_a_table():
+    node = Node().start()
+    client = joined(node, "a")
+    for i in range(3):
+        client.publish(f"p/{i}", "x" * (10 + i), 1, retain=True)
+    rows = {row["TOPIC"]: row for row in table(grapevine(node, "retained"))}
+    check_equal(rows["p/2"], {"QOS": "1", "BYTES": "12", "EXPIRES": "-", "TOPIC": "p/2"}, "a row")
+    check_equal(len(rows), 3, "all")
+    check_equal(len(table(grapevine(node, "retained", "p/1"))), 1, "a topic")
+    shown = grapevine(node, "retained", "p/#", "--limit", "2").splitlines()
+    check_equal(shown[-1], "there are more: --page 2", "a page")
+    check("topic: expected" in grapevine(node, "retained", "a#", status=1), "no filter")
+
+
+@case
 def help_names_the_arguments():
     node = Node()
     check("grapevine clients [ID] [OPTION]..." in grapevine(node, "clients", "--help"), "clients")

@@ -511,6 +511,129 @@ def messages_are_refused_when_there_is_no_room_for_them():
     check("0x97" in answer["message"], answer["message"])
 
 
+# ---- retained messages --------------------------------------------------------------------------
+
+
+def retained(node, **parameters):
+    return node.api("/api/v1/retained?" + urllib.parse.urlencode(parameters))["data"]
+
+
+def topics(rows):
+    return sorted(row["topic"] for row in rows)
+
+
+def retain(client, *names):
+    for name in names:
+        client.publish(name, name, 1, retain=True)
+
+
+@case
+def a_retained_message_is_shown_with_and_without_its_payload():
+    node = Node("vine1").start()
+    client = joined(node)
+    raw = bytes(range(256))
+    client.publish("a/b", raw, 2, retain=True,
+                   properties={"message_expiry": 1000, "content_type": "x/y",
+                               "response_topic": "r", "user_property": [("k", "v")]})
+    short = {"topic": "a/b", "node": "vine1", "qos": 2, "payload_size": 256}
+    rows = retained(node)
+    check_equal([{**row, "expires_at": None} for row in rows], [{**short, "expires_at": None}],
+                "the list")
+    check(rows[0]["expires_at"].startswith("20"), rows[0]["expires_at"])
+    for path in ("a/b", "a%2Fb", "a%2fb"):
+        one = node.api("/api/v1/retained/" + path)
+        check_equal(base64.b64decode(one.pop("payload")), raw, "payload")
+        check(one.pop("expires_at")[:13] == rows[0]["expires_at"][:13], "expiry")
+        check_equal(one, {**short, "payload_encoding": "base64",
+                          "properties": {"content_type": "x/y", "response_topic": "r",
+                                         "user_properties": {"k": "v"}}}, "one")
+    client.publish("plain", "x", 0, retain=True)
+    wait_for(lambda: "plain" in topics(retained(node)), patient(5), "it is there")
+    one = node.api("/api/v1/retained/plain")
+    check_equal((one["expires_at"], one["qos"], one["properties"]), (None, 0, {}), "a plain one")
+    refused(node, "/api/v1/retained/a", "no message is retained", 404, code="NOT_FOUND")
+
+
+@case
+def retained_messages_are_found_by_a_filter():
+    node = Node(settings={"node.shards": 3}).start()
+    everything = ["a", "a/b", "a/c", "/a", "//", "a/b/c", "b c/d", "ä/ö"]
+    retain(joined(node), *everything)
+    check_equal(topics(retained(node)), sorted(everything), "all, but not $SYS")
+    for topic, found in (("#", everything), ("a/+", ["a/b", "a/c"]), ("a/b", ["a/b"]),
+                         ("+", ["a"]), ("/#", ["/a", "//"]), ("nobody", []), ("nobody/#", []),
+                         ("b c/+", ["b c/d"]), ("ä/#", ["ä/ö"])):
+        check_equal(topics(retained(node, topic=topic)), sorted(found), topic)
+    wait_for(lambda: retained(node, topic="$SYS/#", limit=1), patient(5), "$SYS by name")
+    for path in everything:
+        check_equal(node.api("/api/v1/retained/" + quoted(path))["topic"], path, path)
+    check_equal(node.api("/api/v1/retained//a")["topic"], "/a", "a slash at the front")
+
+
+@case
+def pages_have_each_retained_message_once():
+    node = Node(settings={"node.shards": 3}).start()
+    client = joined(node)
+    names = [f"f/{i % 7}/{i}" for i in range(2500)]
+    for name in names:
+        client.send(mqtt.publish(V5, name, b"x", 0, retain=True))
+    client.ping()
+    wait_for(lambda: len(retained(node, topic="f/#", limit=10000)) == 2500, patient(20), "all")
+    found, page = [], 1
+    while True:
+        answer = node.api(f"/api/v1/retained?topic=f/%23&limit=300&page={page}")
+        found += topics(answer["data"])
+        if not answer["meta"]["hasnext"]:
+            break
+        check("cursor" not in answer["meta"], "there are no cursors here")
+        page += 1
+    check_equal((page, sorted(found)), (9, sorted(names)), "all pages")
+    check_equal(len(retained(node, topic="f/3/+", limit=1000)), 357, "a part")
+
+
+@case
+def a_deleted_message_is_gone_on_all_nodes():
+    cluster = Cluster(2)
+    cluster.start()
+    watcher = joined(cluster[1]).subscribed("a/#", qos=1)
+    retain(joined(cluster[0]), "a/b", "a/c")
+    check_equal(sorted(watcher.take().topic for _ in range(2)), ["a/b", "a/c"], "they are there")
+    check_equal(asked(cluster[0], "/api/v1/retained/a/b", "DELETE"), (204, None), "DELETE")
+    watcher.take("a/b", b"")
+    check_equal(asked(cluster[0], "/api/v1/retained/a/b", "DELETE")[0], 404, "again")
+    for node in cluster:
+        wait_for(lambda: topics(retained(node)) == ["a/c"], patient(5), "what is left")
+    cluster[0].kill9()
+    cluster[0].start()
+    check_equal(topics(retained(cluster[0])), ["a/c"], "after a crash")
+
+
+@case
+def bad_requests_for_retained_messages_are_told_what_is_wrong():
+    node = Node().start()
+    retain(joined(node), "a")
+    for query, part in {"topic=": "topic:", "topic=a%23": "topic:", "topic=a/%23/b": "topic:",
+                        "topic=$share/g/a": "topic:", "topic=%FF": "topic:", "topic=a%00": "topic:",
+                        "cursor=0-0": "no such parameter", "qos=1": "no such parameter",
+                        "page=1000002&limit=1": "page:", "limit=0": "limit:"}.items():
+        refused(node, f"/api/v1/retained?{query}", part)
+    for method in ("GET", "DELETE"):
+        refused(node, "/api/v1/retained/a%23", "topic:", method=method)
+        refused(node, "/api/v1/retained/%2B", "topic:", method=method)
+        refused(node, "/api/v1/retained/%FF", "topic:", method=method)
+        refused(node, "/api/v1/retained/%00", "the path has", method=method)
+        refused(node, "/api/v1/retained/a?x=1", "no such parameter", method=method)
+        refused(node, "/api/v1/retained/" + "x" * 20000, "no message", 404, method,
+                code="NOT_FOUND")
+    refused(node, "/api/v1/retained/a", "other methods", 405, "POST", code="METHOD_NOT_ALLOWED")
+    refused(node, "/api/v1/retained", "other methods", 405, "DELETE", code="METHOD_NOT_ALLOWED")
+    refused(node, "/api/v1/retained/", "no such path", 404, code="NOT_FOUND")
+    wait_for(lambda: retained(node, topic="$SYS/#"), patient(5), "$SYS topics")
+    refused(node, "/api/v1/retained/" + quoted(retained(node, topic="$SYS/#")[0]["topic"]), "0x87",
+            method="DELETE")
+    check_equal(topics(retained(node)), ["a"], "nothing has happened to it")
+
+
 # ---- what is no request -------------------------------------------------------------------------
 
 

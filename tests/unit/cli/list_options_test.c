@@ -79,6 +79,7 @@ START_TEST(a_page_that_is_not_the_last_says_how_to_go_on)
     check_more("{\"meta\": {\"hasnext\": true, \"cursor\": \"1-2\"}}",
                "there are more: --cursor 1-2\n");
     check_more("{\"meta\": {\"hasnext\": false}}", "");
+    check_more("{\"meta\": {\"hasnext\": true, \"page\": 3}}", "there are more: --page 4\n");
     check_more("{}", "");
 }
 END_TEST

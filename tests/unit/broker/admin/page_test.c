@@ -65,7 +65,7 @@ END_TEST
 
 static char *meta_of(const gv_place_in_list_t *next, uint64_t count)
 {
-    json_t *meta = gv_page_meta(&page, next, count);
+    json_t *meta = gv_page_meta(&page, next != NULL, next, count);
     char *text = json_dumps(meta, JSON_SORT_KEYS | JSON_COMPACT);
     json_decref(meta);
     return text;
