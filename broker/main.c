@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/alloc.h"
 #include "base/io/os.h"
 #include "base/io/tls.h"
@@ -112,6 +114,11 @@ static int check(const gv_options_t *options)
     return err == GV_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static void *json_alloc(size_t size)
+{
+    return gv_xalloc(size);
+}
+
 int main(int argc, char **argv)
 {
     gv_os_hold_signals(); /* until the node can end in order: gv_node_run() */
@@ -119,6 +126,8 @@ int main(int argc, char **argv)
     char *problem = NULL;
     int status = EXIT_SUCCESS;
     gv_tls_count_memory();
+    /* Its texts are freed with gv_free(): what was not counted would be taken off the account. */
+    json_set_alloc_funcs(json_alloc, gv_free);
     if (gv_options_parse(argc, argv, &options, &problem) != GV_OK) {
         (void)fprintf(stderr, "grapevined: %s\n", problem);
         gv_free(problem);

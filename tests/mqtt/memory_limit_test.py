@@ -327,6 +327,24 @@ def large_packets_that_are_half_sent():
     small.stayed_small()
 
 
+@case_of(seconds=60)
+def neither_questions_nor_events_change_the_account():
+    """What is made for an answer, or for an event on $SYS, is freed again, and counted both times."""
+    small = SmallNode()
+    small.client().subscribed("$SYS/brokers/#")
+    with small.client():
+        pass
+    before = small.memory()["by_kind"]["other"]
+    for _ in range(200):
+        small.counters()
+    for _ in range(200):
+        with small.client():
+            pass
+    after = small.memory()["by_kind"]["other"]
+    check(before > 0, "nothing is counted")
+    check(abs(after - before) < 32 * 1024, f"{before} bytes are counted, {after} afterwards")
+
+
 # ---- limits of a kind ------------------------------------------------------------------------------
 
 
