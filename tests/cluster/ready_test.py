@@ -35,11 +35,17 @@ class Publisher:
         self.acknowledged, self.nobody, self.sent = [], [], 0
 
     def live(self, seconds, on_connected):
-        """Publishes until then, whatever becomes of the node."""
+        """
+        Publishes for so long, whatever becomes of the node; where that takes longer to be there, for
+        a while after it is.
+        """
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        came_in, give_up = False, until + patient(5)
+        while time.monotonic() < (until if came_in else give_up):
             try:
                 with Client(self._node, version=5) as client:
+                    if not came_in:
+                        came_in, until = True, max(until, time.monotonic() + seconds / 4)
                     on_connected()
                     self._publish(client, until)
             except (OSError, Failure):
