@@ -15,6 +15,7 @@
 #include "broker/admin/members.h"
 #include "broker/admin/publish.h"
 #include "broker/admin/retained_list.h"
+#include "broker/admin/route_list.h"
 #include "broker/admin/routes.h"
 #include "broker/admin/subscription_list.h"
 #include "broker/auth/auth.h"

@@ -593,6 +593,7 @@ gv_err_t gv__node_admin_open(gv_node_t *node, gv_error_text_t *error)
         gv_admin_add_client_routes(node->admin, &node->walk_host);
         gv_admin_add_subscription_routes(node->admin, &node->walk_host);
         gv_admin_add_publish_routes(node->admin, &node->publish_ops);
+        gv_admin_add_route_routes(node->admin, &node->walk_host);
         gv_admin_add_retained_routes(node->admin, &node->retained_source);
         gv_log_info("admin_listening", "port=%u", gv_admin_port(node->admin));
     }

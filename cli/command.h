@@ -32,6 +32,7 @@ int gv_command_status(int argc, char **argv);
 int gv_command_cluster(int argc, char **argv);
 int gv_command_clients(int argc, char **argv);
 int gv_command_subscriptions(int argc, char **argv);
+int gv_command_routes(int argc, char **argv);
 int gv_command_retained(int argc, char **argv);
 int gv_command_kick(int argc, char **argv);
 int gv_command_drain(int argc, char **argv);

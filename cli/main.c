@@ -13,6 +13,7 @@ static const gv_command_t commands[] = {
     {"cluster", "show how the nodes see each other; join, leave, forget", gv_command_cluster},
     {"clients", "show the sessions of a node, online and offline", gv_command_clients},
     {"subscriptions", "show who has subscribed to what on a node", gv_command_subscriptions},
+    {"routes", "show which nodes messages go to, filter by filter", gv_command_routes},
     {"retained", "show the retained messages of a node", gv_command_retained},
     {"kick", "end the connection and the session of a client", gv_command_kick},
     {"drain", "send the clients of a node elsewhere", gv_command_drain},

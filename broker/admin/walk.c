@@ -13,6 +13,12 @@ void gv_walk_slice(gv_walk_t *walk, gv_shard_t *shard)
     walk->is_shard_done = walk->kind->slice(walk, shard);
 }
 
+void gv_walk_router_slice(gv_walk_t *walk, const gv_router_t *router)
+{
+    walk->slice_bytes = 0;
+    walk->is_shard_done = walk->kind->router_slice(walk, router);
+}
+
 gv_walk_step_t gv_walk_step(gv_walk_t *walk)
 {
     if (walk->skipped < walk->page.skip) {

@@ -35,6 +35,8 @@ typedef struct gv_walk gv_walk_t;
 typedef struct gv_walk_kind {
     /* On the shard's thread: goes on from walk->at.cursor.  True: nothing is left here. */
     bool (*slice)(gv_walk_t *walk, gv_shard_t *shard);
+    /* Instead of it: on the thread of the router's writer, which is asked as one shard would be. */
+    bool (*router_slice)(gv_walk_t *walk, const gv_router_t *router);
     /* A row as JSON; on the admin loop, as are the next two. */
     json_t *(*row)(const gv_walk_t *walk, const void *row);
     /* Answers walk->call; NULL: a page of rows. */
@@ -46,8 +48,13 @@ typedef struct gv_walk_kind {
 
 /* What a walk needs of the node.  Threads: the admin loop. */
 typedef struct gv_walk_host {
-    /* Has gv_walk_slice() called on the thread of shard walk->at.shard, then gv_walk_returned(). */
+    /*
+     * Has gv_walk_slice() called on the thread of shard walk->at.shard, or gv_walk_router_slice()
+     * on that of the router's writer if the kind has such slices; then gv_walk_returned().
+     */
     void (*send)(void *arg, gv_walk_t *walk);
+    /* On the thread of the router's writer: the name of a node by its index, "" if it has none. */
+    void (*node_name)(void *arg, uint8_t index, char *out, size_t out_size);
     /* The counters of a shard. */
     const gv_shard_stats_t *(*stats)(void *arg, uint16_t shard);
     void *arg;
@@ -83,6 +90,7 @@ GV_LOOP_ONLY void gv_walk_begin(gv_walk_t *walk);
 
 /* For the host. */
 void gv_walk_slice(gv_walk_t *walk, gv_shard_t *shard);
+void gv_walk_router_slice(gv_walk_t *walk, const gv_router_t *router);
 GV_LOOP_ONLY void gv_walk_returned(gv_walk_t *walk, bool is_stopping);
 
 /* For a kind that answers with a page, sometimes. */

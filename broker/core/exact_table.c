@@ -102,3 +102,11 @@ void gv_exact_table_sweep(gv_exact_table_t *table, gv_shared_heap_t *heap,
     }
     gv_slot_table_tidy(&table->_filters, heap);
 }
+
+const gv_routes_t *gv_exact_table_next(const gv_exact_table_t *table, size_t *cursor,
+                                       gv_bytes_t *filter_out)
+{
+    const leaf_t *leaf = gv_slot_table_next(&table->_filters, cursor);
+    *filter_out = leaf != NULL ? gv_bytes(leaf->filter, leaf->filter_size) : GV_BYTES_EMPTY;
+    return leaf != NULL ? &leaf->routes : NULL;
+}

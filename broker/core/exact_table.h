@@ -38,6 +38,13 @@ gv_routes_t *gv_exact_table_find_or_add(gv_exact_table_t *table, gv_shared_heap_
 void gv_exact_table_remove(gv_exact_table_t *table, gv_shared_heap_t *heap, gv_bytes_t filter,
                            uint64_t hash);
 
+/*
+ * The next filter and its routes, or NULL; the cursor starts with 0.  Filters may come and go
+ * meanwhile: of those, and of all when the table grows or shrinks, some are missed or seen twice.
+ */
+const gv_routes_t *gv_exact_table_next(const gv_exact_table_t *table, size_t *cursor,
+                                       gv_bytes_t *filter_out);
+
 /* Called for the routes of each filter; may change them.  Filters left empty are taken out. */
 typedef void gv_routes_sweep_cb_t(gv_routes_t *routes, void *arg);
 

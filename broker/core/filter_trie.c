@@ -7,7 +7,7 @@
 
 /*
  * Parts of this file: levels of a filter and nodes; the writer's way down and up again; sweeping;
- * the readers' walk.
+ * looking at all; the readers' walk.
  */
 
 typedef struct gv_filter_node {
@@ -283,6 +283,109 @@ void gv_filter_trie_sweep(gv_filter_trie_t *trie, gv_shared_heap_t *heap,
 {
     sweep_t sweep = {.heap = heap, .visit = visit, .arg = arg};
     sweep_node(trie->_root, &sweep);
+}
+
+/* ---- looking at all, a slice at a time --------------------------------------------------------
+ */
+
+/* In a trail: the child for the level `+`, which comes last. */
+#define CURSOR_PLUS SIZE_MAX
+
+typedef struct slice {
+    gv_filter_trie_walk_t *walk;
+    const gv_trail_t *old; /* what the trail was before this slice */
+    uint32_t visits_left;
+    gv_filter_trie_cb_t *on_filter;
+    void *arg;
+} slice_t;
+
+static bool show_below(slice_t *slice, const node_t *node)
+{
+    const gv_bytes_t rest = GV_BYTES_LITERAL("#");
+    gv_trail_t *trail = &slice->walk->_trail;
+    gv_trail_push(trail, rest, 0);
+    bool is_taken = slice->on_filter(gv_trail_text(trail), &node->below, slice->arg);
+    gv_trail_pop(trail, rest);
+    return is_taken;
+}
+
+/* The two filters of a node.  False: the slice is over. */
+static bool show(slice_t *slice, const node_t *node)
+{
+    gv_filter_trie_walk_t *walk = slice->walk;
+    if (slice->visits_left == 0 ||
+        (!walk->_is_here_over && !gv_routes_are_empty(&node->here) &&
+         !slice->on_filter(gv_trail_text(&walk->_trail), &node->here, slice->arg))) {
+        return false;
+    }
+    walk->_is_here_over = !gv_routes_are_empty(&node->below) && !show_below(slice, node);
+    slice->visits_left -= walk->_is_here_over ? 0 : 1;
+    return !walk->_is_here_over;
+}
+
+/* `resume`: what is left of the old trail; nothing is left at the node that is next. */
+static bool walk_node(slice_t *slice, const node_t *node, level_iterator_t resume);
+
+static bool walk_child(slice_t *slice, const node_t *child, size_t cursor, level_iterator_t resume)
+{
+    gv_bytes_t level = gv_bytes(child->level, child->level_size);
+    gv_trail_push(&slice->walk->_trail, level, cursor);
+    if (!walk_node(slice, child, resume)) {
+        return false;
+    }
+    gv_trail_pop(&slice->walk->_trail, level);
+    return true;
+}
+
+static bool walk_node(slice_t *slice, const node_t *node, level_iterator_t resume)
+{
+    static const level_iterator_t nothing = {.pos = NULL};
+    size_t cursor = 0;
+    gv_bytes_t from = GV_BYTES_EMPTY;
+    bool is_resuming = next_level(&resume, &from);
+    if (is_resuming) {
+        cursor = gv_trail_cursor(slice->old, gv_trail_depth(&slice->walk->_trail));
+    } else if (!show(slice, node)) {
+        return false;
+    }
+    bool is_in_plus = cursor == CURSOR_PLUS;
+    size_t before = cursor;
+    const node_t *child;
+    while (cursor != CURSOR_PLUS &&
+           (child = gv_slot_table_next(&node->children, &cursor)) != NULL) {
+        /* If the one where the slice before has ended is gone, nothing is skipped. */
+        bool is_way = is_resuming && node_is(child, &from);
+        is_resuming = false;
+        if (!walk_child(slice, child, before, is_way ? resume : nothing)) {
+            return false;
+        }
+        before = cursor;
+    }
+    child = plus_of(node);
+    return child == NULL || walk_child(slice, child, CURSOR_PLUS, is_in_plus ? resume : nothing);
+}
+
+bool gv_filter_trie_walk_on(const gv_filter_trie_t *trie, gv_filter_trie_walk_t *walk,
+                            uint32_t visits_max, gv_filter_trie_cb_t *on_filter, void *arg)
+{
+    GV_ASSERT(visits_max > 0);
+    gv_trail_t old = walk->_trail;
+    walk->_trail = (gv_trail_t){._text = NULL};
+    slice_t slice = {
+        .walk = walk, .old = &old, .visits_left = visits_max, .on_filter = on_filter, .arg = arg};
+    level_iterator_t resume = {.pos = NULL};
+    if (gv_trail_depth(&old) > 0) {
+        resume = levels_of(gv_trail_text(&old));
+    }
+    bool is_end = walk_node(&slice, trie->_root, resume);
+    gv_trail_deinit(&old);
+    return is_end;
+}
+
+void gv_filter_trie_walk_deinit(gv_filter_trie_walk_t *walk)
+{
+    gv_trail_deinit(&walk->_trail);
+    walk->_is_here_over = false;
 }
 
 /* ---- the readers' walk ----------------------------------------------------------------------- */

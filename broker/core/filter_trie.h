@@ -30,6 +30,7 @@
 #include "broker/core/exact_table.h"
 #include "broker/core/routes.h"
 #include "broker/core/shared_heap.h"
+#include "broker/core/trail.h"
 
 typedef struct gv_filter_node gv_filter_node_t;
 
@@ -64,3 +65,24 @@ void gv_filter_trie_prune(gv_filter_trie_t *trie, gv_shared_heap_t *heap, gv_byt
 /* As gv_exact_table_sweep(). */
 void gv_filter_trie_sweep(gv_filter_trie_t *trie, gv_shared_heap_t *heap,
                           gv_routes_sweep_cb_t *visit, void *arg);
+
+/*
+ * A walk through all filters, a slice at a time; filters may come and go between slices, and some
+ * of those may be missed or seen twice.  Starts with all zero.
+ */
+typedef struct gv_filter_trie_walk {
+    gv_trail_t _trail;  /* to the node that is next */
+    bool _is_here_over; /* of its two filters the first one has been shown */
+} gv_filter_trie_walk_t;
+
+/* False: enough; the next slice begins with this one. */
+typedef bool gv_filter_trie_cb_t(gv_bytes_t filter, const gv_routes_t *routes, void *arg);
+
+/*
+ * Shows filters that have routes, after visiting `visits_max` nodes at most.  True: that was the
+ * last one.
+ */
+bool gv_filter_trie_walk_on(const gv_filter_trie_t *trie, gv_filter_trie_walk_t *walk,
+                            uint32_t visits_max, gv_filter_trie_cb_t *on_filter, void *arg);
+
+void gv_filter_trie_walk_deinit(gv_filter_trie_walk_t *walk);

@@ -310,8 +310,8 @@ void gv_retained_match(const gv_retained_t *table, gv_bytes_t filter, gv_retaine
 
 /* What all steps of a slice share. */
 typedef struct slice {
-    gv_retained_walk_t *walk; /* its way is made anew by each slice, ... */
-    const size_t *cursors;    /* ... and this is the old one */
+    gv_trail_t *trail;     /* made anew by each slice, ... */
+    const gv_trail_t *old; /* ... from this one */
     uint32_t visits_left;
     gv_retained_walk_cb_t *on_message;
     void *arg;
@@ -332,38 +332,16 @@ static bool has_more(gv_mqtt_levels_t levels)
     return gv_mqtt_levels_next(&levels, &level);
 }
 
-static void push(gv_retained_walk_t *walk, gv_bytes_t level, size_t cursor)
-{
-    size_t size = walk->_path_size + 1 + level.size;
-    if (size > walk->_path_capacity) {
-        walk->_path_capacity = size * 2;
-        walk->_path = gv_xrealloc(walk->_path, walk->_path_capacity);
-    }
-    walk->_path[walk->_path_size] = '/';
-    if (level.size > 0) {
-        memcpy(walk->_path + walk->_path_size + 1, level.data, level.size);
-    }
-    walk->_path_size = size;
-    if (walk->_depth == walk->_depth_capacity) {
-        walk->_depth_capacity = walk->_depth_capacity == 0 ? 16 : walk->_depth_capacity * 2;
-        walk->_cursors =
-            gv_xrealloc(walk->_cursors, walk->_depth_capacity * sizeof(*walk->_cursors));
-    }
-    walk->_cursors[walk->_depth++] = cursor;
-}
-
 static bool walk_node(slice_t *slice, const gv_retained_node_t *node, step_t step);
 
-/* False: the slice is over, and the way leads to where. */
+/* False: the slice is over, and the trail leads to where. */
 static bool walk_child(slice_t *slice, const gv_retained_node_t *child, size_t cursor, step_t step)
 {
-    size_t size = slice->walk->_path_size;
-    push(slice->walk, level_of(child), cursor);
+    gv_trail_push(slice->trail, level_of(child), cursor);
     if (!walk_node(slice, child, step)) {
         return false;
     }
-    slice->walk->_path_size = size;
-    slice->walk->_depth--;
+    gv_trail_pop(slice->trail, level_of(child));
     return true;
 }
 
@@ -377,7 +355,7 @@ static bool walk_children(slice_t *slice, const gv_retained_node_t *node, step_t
     gv_bytes_t from = GV_BYTES_EMPTY;
     bool is_resuming = step.is_resuming;
     if (is_resuming) {
-        cursor = slice->cursors[slice->walk->_depth];
+        cursor = gv_trail_cursor(slice->old, gv_trail_depth(slice->trail));
         (void)gv_mqtt_levels_next(&step.resume, &from);
     }
     size_t before = cursor;
@@ -426,26 +404,25 @@ bool gv_retained_walk_on(const gv_retained_t *table, gv_retained_walk_t *walk, u
                          gv_retained_walk_cb_t *on_message, void *arg)
 {
     GV_ASSERT(visits_max > 0);
-    gv_retained_walk_t old = *walk;
-    *walk = (gv_retained_walk_t){.filter = old.filter};
-    slice_t slice = {.walk = walk,
-                     .cursors = old._cursors,
+    gv_trail_t old = walk->_trail;
+    walk->_trail = (gv_trail_t){._text = NULL};
+    slice_t slice = {.trail = &walk->_trail,
+                     .old = &old,
                      .visits_left = visits_max,
                      .on_message = on_message,
                      .arg = arg};
-    step_t step = {
-        .filter = gv_mqtt_levels(walk->filter), .is_root = true, .is_resuming = old._depth > 0};
+    step_t step = {.filter = gv_mqtt_levels(walk->filter),
+                   .is_root = true,
+                   .is_resuming = gv_trail_depth(&old) > 0};
     if (step.is_resuming) {
-        step.resume = gv_mqtt_levels(gv_bytes(old._path + 1, old._path_size - 1));
+        step.resume = gv_mqtt_levels(gv_trail_text(&old));
     }
     bool is_end = walk_node(&slice, table->_root, step);
-    gv_retained_walk_deinit(&old);
+    gv_trail_deinit(&old);
     return is_end;
 }
 
 void gv_retained_walk_deinit(gv_retained_walk_t *walk)
 {
-    gv_free(walk->_path);
-    gv_free(walk->_cursors);
-    *walk = (gv_retained_walk_t){.filter = GV_BYTES_EMPTY};
+    gv_trail_deinit(&walk->_trail);
 }

@@ -16,6 +16,7 @@
 
 #include "base/map.h"
 #include "broker/core/message.h"
+#include "broker/core/trail.h"
 
 typedef struct gv_retained_node gv_retained_node_t;
 
@@ -73,13 +74,7 @@ void gv_retained_match(const gv_retained_t *table, gv_bytes_t filter, gv_retaine
  */
 typedef struct gv_retained_walk {
     gv_bytes_t filter; /* valid, and not shared; for all slices */
-    /* The way to the node that is next: */
-    uint8_t *_path; /* its levels, each with a '/' before it */
-    size_t _path_size;
-    size_t _path_capacity;
-    size_t *_cursors; /* for each of them, in the children of the node above it */
-    size_t _depth;
-    size_t _depth_capacity;
+    gv_trail_t _trail; /* to the node that is next */
 } gv_retained_walk_t;
 
 /* False: enough; the next slice begins with this one. */

@@ -16,8 +16,8 @@
 #include "broker/core/slot_table.h"
 
 /*
- * Parts of this file: filters and where they live; the writer's changes, plain and shared; the
- * readers' calls.
+ * Parts of this file: filters and where they live; the writer's changes, plain and shared; looking
+ * at all routes; the readers' calls.
  */
 
 enum {
@@ -361,6 +361,117 @@ gv_router_counters_t gv_router_counters(const gv_router_t *router)
     gv_router_counters_t counters = router->counters;
     counters.memory_bytes = sizeof(*router) + router->heap.bytes;
     return counters;
+}
+
+/* ---- looking at all -------------------------------------------------------------------------- */
+
+/* The tables in the order in which they are walked through. */
+typedef enum table {
+    TABLE_EXACT,
+    TABLE_GROUPS,
+    TABLE_TRIE,
+    TABLE_END,
+} table_t;
+
+struct gv_router_walk {
+    table_t table;
+    size_t cursor; /* of the first two */
+    gv_filter_trie_walk_t trie;
+};
+
+/* Who looks. */
+typedef struct looker {
+    gv_route_view_cb_t *on_route;
+    void *arg;
+} looker_t;
+
+static bool show_routes(gv_bytes_t filter, const gv_routes_t *routes, void *arg)
+{
+    const looker_t *looker = arg;
+    gv_route_view_t view = {.filter = filter};
+    gv_routes_targets(routes, &view.shards, &view.nodes);
+    /* A filter that only leads to groups is shown as these. */
+    return (view.shards | view.nodes) == 0 || looker->on_route(&view, looker->arg);
+}
+
+static bool show_group(const gv_share_group_t *group, const looker_t *looker)
+{
+    gv_route_view_t view = {.filter = gv_share_group_text(group)};
+    gv_share_group_targets(group, &view.shards, &view.nodes);
+    return looker->on_route(&view, looker->arg);
+}
+
+/* Shows the next filter of a table, *is_end if there is none.  False: enough. */
+static bool show_next(const gv_router_t *router, table_t table, size_t *cursor, looker_t *looker,
+                      bool *is_end)
+{
+    if (table == TABLE_GROUPS) {
+        const gv_share_group_t *group = gv_slot_table_next(&router->groups, cursor);
+        *is_end = group == NULL;
+        return *is_end || show_group(group, looker);
+    }
+    gv_bytes_t filter;
+    const gv_routes_t *routes = gv_exact_table_next(&router->exact, cursor, &filter);
+    *is_end = routes == NULL;
+    return *is_end || show_routes(filter, routes, looker);
+}
+
+bool gv_router_walk_on(const gv_router_t *router, gv_router_walk_t *walk, uint32_t visits_max,
+                       gv_route_view_cb_t *on_route, void *arg)
+{
+    GV_ASSERT(visits_max > 0);
+    looker_t looker = {.on_route = on_route, .arg = arg};
+    for (uint32_t i = 0; i < visits_max && walk->table < TABLE_TRIE; i++) {
+        size_t cursor = walk->cursor;
+        bool is_end;
+        if (!show_next(router, walk->table, &cursor, &looker, &is_end)) {
+            return false;
+        }
+        walk->cursor = is_end ? 0 : cursor;
+        walk->table += is_end;
+    }
+    if (walk->table == TABLE_TRIE &&
+        gv_filter_trie_walk_on(&router->trie, &walk->trie, visits_max, show_routes, &looker)) {
+        walk->table = TABLE_END;
+    }
+    return walk->table == TABLE_END;
+}
+
+void gv_router_walk_new(gv_router_walk_t **walk_out)
+{
+    *walk_out = GV_NEW(gv_router_walk_t);
+}
+
+void gv_router_walk_free(gv_router_walk_t **walkp)
+{
+    gv_router_walk_t *walk = *walkp;
+    *walkp = NULL;
+    if (walk != NULL) {
+        gv_filter_trie_walk_deinit(&walk->trie);
+        gv_free(walk);
+    }
+}
+
+bool gv_router_show(const gv_router_t *router, gv_bytes_t filter, gv_route_view_cb_t *on_route,
+                    void *arg)
+{
+    looker_t looker = {.on_route = on_route, .arg = arg};
+    parsed_filter_t parsed;
+    if (parse_filter(filter, &parsed) != GV_OK) {
+        return false;
+    }
+    if (parsed.is_shared) {
+        const gv_share_group_t *group = find_group(router, filter);
+        if (group != NULL) {
+            (void)show_group(group, &looker);
+        }
+        return group != NULL;
+    }
+    const gv_routes_t *routes = find_routes(router, &parsed);
+    if (routes != NULL) {
+        (void)show_routes(filter, routes, &looker);
+    }
+    return routes != NULL;
 }
 
 /* ---- readers --------------------------------------------------------------------------------- */

@@ -133,6 +133,34 @@ typedef struct gv_router_counters {
 /* Writer's thread only; others get them by a letter. */
 gv_router_counters_t gv_router_counters(const gv_router_t *router);
 
+/* One filter, and where messages for it go. */
+typedef struct gv_route_view {
+    gv_bytes_t filter; /* of a group "$share/GROUP/FILTER" */
+    uint64_t shards;   /* bits: shards of this node */
+    uint64_t nodes;    /* bits: other nodes */
+} gv_route_view_t;
+
+/* False: enough; the next slice begins with this one.  Borrowed for the call. */
+typedef bool gv_route_view_cb_t(const gv_route_view_t *route, void *arg);
+
+/* A walk through all routes, a slice at a time. */
+typedef struct gv_router_walk gv_router_walk_t;
+
+void gv_router_walk_new(gv_router_walk_t **walk_out);
+void gv_router_walk_free(gv_router_walk_t **walkp);
+
+/*
+ * Shows filters, after visiting `visits_max` places at most.  What comes or goes between two slices
+ * may be missed or seen twice, and more when a table grows or shrinks.  True: that was the last
+ * one.  The writer's thread only.
+ */
+bool gv_router_walk_on(const gv_router_t *router, gv_router_walk_t *walk, uint32_t visits_max,
+                       gv_route_view_cb_t *on_route, void *arg);
+
+/* Shows one filter.  False: nobody has it.  The writer's thread only. */
+bool gv_router_show(const gv_router_t *router, gv_bytes_t filter, gv_route_view_cb_t *on_route,
+                    void *arg);
+
 /* ---- readers --------------------------------------------------------------------------------- */
 
 /* A local shard that wants the message, and for which of its filters. */

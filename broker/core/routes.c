@@ -239,6 +239,14 @@ uint32_t gv_routes_lasting_shard_count(const gv_routes_t *routes)
     return (uint32_t)bit_count(draft.lasting_shards);
 }
 
+void gv_routes_targets(const gv_routes_t *routes, uint64_t *shards_out, uint64_t *nodes_out)
+{
+    draft_t draft;
+    draft_begin(&draft, routes);
+    *shards_out = draft.shards;
+    *nodes_out = draft.nodes;
+}
+
 /* ---- collecting ------------------------------------------------------------------------------ */
 
 void gv__routes_collect_set(uint64_t word, const gv_collector_t *collector)

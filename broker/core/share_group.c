@@ -127,6 +127,19 @@ gv_share_unset_t gv_share_group_unset(gv_share_group_t *group, gv_shared_heap_t 
     return GV_SHARE_UNSET_REMOVED;
 }
 
+void gv_share_group_targets(const gv_share_group_t *group, uint64_t *shards_out,
+                            uint64_t *nodes_out)
+{
+    const gv_share_members_t *members = load_members(group, memory_order_relaxed);
+    *shards_out = 0;
+    *nodes_out = 0;
+    for (size_t i = 0; members != NULL && i < members->count; i++) {
+        const member_t *member = &members->member[i];
+        uint64_t bit = (uint64_t)1 << member->index;
+        *(member->kind == GV_ROUTE_NODE ? nodes_out : shards_out) |= bit;
+    }
+}
+
 gv_router_local_t gv_share_group_local(const gv_share_group_t *group)
 {
     const gv_share_members_t *members = load_members(group, memory_order_relaxed);

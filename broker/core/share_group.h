@@ -56,6 +56,10 @@ typedef enum gv_share_unset {
 gv_share_unset_t gv_share_group_unset(gv_share_group_t *group, gv_shared_heap_t *heap,
                                       gv_route_kind_t kind, uint8_t index);
 
+/* The targets, as bits: shards of this node, and other nodes. */
+void gv_share_group_targets(const gv_share_group_t *group, uint64_t *shards_out,
+                            uint64_t *nodes_out);
+
 gv_router_local_t gv_share_group_local(const gv_share_group_t *group);
 
 /* Adds the chosen target to `out`; false: none is eligible.  See gv_router_match(). */

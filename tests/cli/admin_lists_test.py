@@ -128,6 +128,18 @@ def retained_messages_are_shown_in_a_table():
 
 
 @case
+def routes_are_shown_in_a_table():
+    node = Node("vine", settings={"node.shards": 1}).start()
+    joined(node, "a").subscribed("p/+", "p/1", "$share/g/q")
+    rows = {row["FILTER"]: row for row in table(grapevine(node, "routes"))}
+    check_equal(rows["p/+"], {"NODES": "vine", "SHARDS": "0", "FILTER": "p/+"}, "a row")
+    check_equal(sorted(rows), ["$share/g/q", "p/+", "p/1"], "all")
+    check_equal(len(table(grapevine(node, "routes", "p/+"))), 1, "a filter")
+    check_equal(len(table(grapevine(node, "routes", "--match", "p/1"))), 2, "a topic")
+    check("there are more: --page 2" in grapevine(node, "routes", "--limit", "2"), "a page")
+
+
+@case
 def help_names_the_arguments():
     node = Node()
     check("grapevine clients [ID] [OPTION]..." in grapevine(node, "clients", "--help"), "clients")

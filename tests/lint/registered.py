@@ -69,6 +69,7 @@ UNTESTED = {
     "cli/passwd.c": AS_COMMAND,
     "cli/pub.c": AS_COMMAND,
     "cli/retained.c": AS_LISTS,
+    "cli/routes.c": AS_LISTS,
     "cli/runner.c": AS_COMMAND,
     "cli/status.c": AS_COMMAND,
     "cli/store.c": "tests/cli/store_test.py runs it on data directories of a node",

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator sees and does over HTTP: clients, subscriptions, messages."""
+"""What an operator sees and does over HTTP: clients, subscriptions, messages, routes."""
 
 import base64
 import json
@@ -632,6 +632,69 @@ def bad_requests_for_retained_messages_are_told_what_is_wrong():
     refused(node, "/api/v1/retained/" + quoted(retained(node, topic="$SYS/#")[0]["topic"]), "0x87",
             method="DELETE")
     check_equal(topics(retained(node)), ["a"], "nothing has happened to it")
+
+
+# ---- routes -------------------------------------------------------------------------------------
+
+
+def routes(node, **parameters):
+    """By filter: the names of the nodes."""
+    rows = node.api("/api/v1/routes?" + urllib.parse.urlencode(parameters))["data"]
+    by_topic = {row["topic"]: sorted(row["nodes"]) for row in rows}
+    check_equal(len(by_topic), len(rows), "each filter is there once")
+    return by_topic
+
+
+@case
+def routes_name_the_nodes_and_shards_that_want_a_topic():
+    cluster = Cluster(2, settings={"node.shards": 3})
+    cluster.start()
+    a, b = cluster[0], cluster[1]
+    joined(a, "a").subscribed("both/+", "here", "$share/g/both/+")
+    joined(b, "b").subscribed("both/+", "there/#", "$share/g/both/+")
+    check_equal(routes(a), {"both/+": [str(a), str(b)], "here": [str(a)], "there/#": [str(b)],
+                            "$share/g/both/+": [str(a), str(b)]}, "as the first one sees it")
+    check_equal(routes(b), routes(a), "as the second one sees it")
+    rows = {row["topic"]: row for row in a.api("/api/v1/routes")["data"]}
+    check_equal((len(rows["here"]["shards"]), rows["there/#"]["shards"]), (1, []), "shards of this")
+    check_equal((rows["here"]["share"], rows["$share/g/both/+"]["share"]), (None, "g"), "groups")
+    check_equal(sorted(routes(a, topic="both/+")), ["both/+"], "a filter")
+    check_equal(sorted(routes(a, topic="$share/g/both/+")), ["$share/g/both/+"], "a group")
+    check_equal(routes(a, topic="both/x"), {}, "a filter is a name here")
+    check_equal(sorted(routes(a, match_topic="both/x")), ["$share/g/both/+", "both/+"], "a match")
+    check_equal(sorted(routes(a, match_topic="there")), ["there/#"], "another")
+    joined(b, "b", clean=True)
+    wait_for(lambda: sorted(routes(a)) == ["$share/g/both/+", "both/+", "here"], patient(10), "gone")
+
+
+@case
+def pages_have_each_route_once():
+    node = Node(settings={"node.shards": 3}).start()
+    client, filters = joined(node), []
+    for i in range(2400):
+        filters.append((f"w/{i}/+", f"x/{i}", f"$share/g{i}/x")[i % 3])
+    for first in range(0, 2400, 400):
+        client.subscribed(*filters[first:first + 400])
+    found, page = [], 1
+    while True:
+        answer = node.api(f"/api/v1/routes?limit=700&page={page}")
+        found += topics(answer["data"])
+        if not answer["meta"]["hasnext"]:
+            break
+        page += 1
+    check_equal((page, sorted(found)), (4, sorted(filters)), "all pages")
+    check_equal(len(routes(node, match_topic="x", limit=10000)), 800, "groups of one topic")
+
+
+@case
+def bad_requests_for_routes_are_told_what_is_wrong():
+    node = Node().start()
+    for query, part in {"topic=a%23": "topic:", "topic=a%00": "topic:", "topic=$share/g": "topic:",
+                        "match_topic=a/%23": "match_topic:", "match_topic=%FF": "match_topic:",
+                        "cursor=0-0": "no such parameter", "limit=0": "limit:"}.items():
+        refused(node, f"/api/v1/routes?{query}", part)
+    refused(node, "/api/v1/routes", "other methods", 405, "DELETE", code="METHOD_NOT_ALLOWED")
+    check_equal(routes(node), {}, "no routes")
 
 
 # ---- what is no request -------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <check.h>
 
@@ -171,6 +172,93 @@ START_TEST(a_sweep_takes_out_what_it_empties)
 }
 END_TEST
 
+/* ---- looking at all ------------------------------------------------------------------------- */
+
+static struct {
+    const char *const *filters;
+    size_t count;
+    int seen[16];
+    int left; /* that are taken in this slice; below 0: any number */
+} look;
+
+static bool on_filter(gv_bytes_t filter, const gv_routes_t *routes, void *arg)
+{
+    ck_assert_ptr_eq(arg, &look);
+    ck_assert(!gv_routes_are_empty(routes));
+    if (look.left-- == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < look.count; i++) {
+        if (gv_bytes_equal(filter, gv_bytes_text(look.filters[i]))) {
+            look.seen[i]++;
+            return true;
+        }
+    }
+    ck_abort_msg("%.*s was never added", (int)filter.size, (const char *)filter.data);
+    return true;
+}
+
+START_TEST(a_walk_shows_each_filter_once_however_thin_the_slices)
+{
+    static const char *const filters[] = {"+",  "+/+", "+/#", "a/+",   "a/+/b", "a/b/#", "#",
+                                          "/+", "+/",  "/#",  "+/+/+", "b/+",   "c/+",   "d/#"};
+    look.filters = filters;
+    look.count = sizeof(filters) / sizeof(filters[0]);
+    for (uint8_t i = 0; i < look.count; i++) {
+        add(filters[i], i);
+    }
+    for (uint32_t visits_max = 1; visits_max < 100; visits_max = visits_max * 3) {
+        for (int taken = -1; taken < 4; taken++) {
+            if (taken == 0) {
+                continue; /* that would never end */
+            }
+            memset(look.seen, 0, sizeof(look.seen));
+            gv_filter_trie_walk_t walk = {._is_here_over = false};
+            int slices = 0;
+            do {
+                ck_assert_int_lt(slices++, 1000);
+                look.left = taken;
+            } while (!gv_filter_trie_walk_on(&trie, &walk, visits_max, on_filter, &look));
+            gv_filter_trie_walk_deinit(&walk);
+            for (size_t i = 0; i < look.count; i++) {
+                ck_assert_msg(look.seen[i] == 1, "%s: %d times", filters[i], look.seen[i]);
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(a_walk_misses_nothing_that_stays_when_others_go)
+{
+    static const char *const filters[] = {"+/1", "+/2", "a/+",   "b/+",   "c/+",   "d/+",
+                                          "e/+", "f/+", "a/b/#", "a/c/#", "a/d/#", "a/e/#"};
+    look.filters = filters;
+    look.count = sizeof(filters) / sizeof(filters[0]);
+    for (size_t gone = 0; gone < look.count; gone++) {
+        for (int after = 0; after < 20; after++) {
+            for (uint8_t i = 0; i < look.count; i++) {
+                add(filters[i], i);
+            }
+            memset(look.seen, 0, sizeof(look.seen));
+            look.left = -1;
+            gv_filter_trie_walk_t walk = {._is_here_over = false};
+            bool is_end = false;
+            for (int slice = 0; !is_end; slice++) {
+                if (slice == after) {
+                    take_out(filters[gone], (uint8_t)gone);
+                }
+                is_end = gv_filter_trie_walk_on(&trie, &walk, 1, on_filter, &look);
+            }
+            gv_filter_trie_walk_deinit(&walk);
+            for (size_t i = 0; i < look.count; i++) {
+                ck_assert_msg(i == gone || look.seen[i] >= 1, "%s, when %s goes after %d",
+                              filters[i], filters[gone], after);
+            }
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("filter_trie");
@@ -182,6 +270,8 @@ int main(void)
     tcase_add_test(tc, a_topic_without_match_ends_the_walk_early);
     tcase_add_test(tc, all_ways_that_match_are_walked_once);
     tcase_add_test(tc, a_sweep_takes_out_what_it_empties);
+    tcase_add_test(tc, a_walk_shows_each_filter_once_however_thin_the_slices);
+    tcase_add_test(tc, a_walk_misses_nothing_that_stays_when_others_go);
 
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);

@@ -593,6 +593,94 @@ START_TEST(an_index_out_of_range_aborts)
 }
 END_TEST
 
+/* ---- looking at all ------------------------------------------------------------------------- */
+
+static char shown[4096];
+static int shown_left; /* below 0: any number */
+
+static bool on_route(const gv_route_view_t *route, void *arg)
+{
+    (void)arg;
+    if (shown_left-- == 0) {
+        return false;
+    }
+    size_t size = strlen(shown);
+    (void)snprintf(shown + size, sizeof(shown) - size, "[%.*s %llx %llx]", (int)route->filter.size,
+                   (const char *)route->filter.data, (unsigned long long)route->shards,
+                   (unsigned long long)route->nodes);
+    return true;
+}
+
+static size_t walk_all(uint32_t visits_max, int taken)
+{
+    shown[0] = '\0';
+    gv_router_walk_t *walk = NULL;
+    gv_router_walk_new(&walk);
+    int slices = 0;
+    do {
+        ck_assert_int_lt(slices++, 1000);
+        shown_left = taken;
+    } while (!gv_router_walk_on(router, walk, visits_max, on_route, NULL));
+    gv_router_walk_free(&walk);
+    ck_assert_ptr_null(walk);
+    return strlen(shown);
+}
+
+START_TEST(a_walk_shows_filters_and_groups_with_all_their_targets)
+{
+    ck_assert_uint_eq(walk_all(1, -1), 0);
+    set_shard("a/b", 0, 1);
+    set_shard("a/b", 2, 1);
+    set_node("a/b", 5, 1);
+    set_node("far", 63, 1);
+    set_shard("a/+", 1, 7);
+    set_shard("#", 0, 8);
+    set_weighted_shard("$share/g/a/b", 3, 9, 1);
+    set_node("$share/g/a/b", 1, 0);
+    set_weighted_shard("$share/g/only/+", 0, 9, 1);
+    static const char *const expected[] = {
+        "[a/b 5 20]", "[far 0 8000000000000000]", "[a/+ 2 0]",
+        "[# 1 0]",    "[$share/g/a/b 8 2]",       "[$share/g/only/+ 1 0]",
+    };
+    size_t size = 0;
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        size += strlen(expected[i]);
+    }
+    for (uint32_t visits_max = 1; visits_max < 50; visits_max = visits_max * 2 + 1) {
+        for (int taken = -1; taken < 3; taken += taken == -1 ? 2 : 1) {
+            ck_assert_uint_eq(walk_all(visits_max, taken), size);
+            for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+                ck_assert_msg(strstr(shown, expected[i]) != NULL, "%s in %s", expected[i], shown);
+            }
+        }
+    }
+}
+END_TEST
+
+static bool shows(const char *filter, const char *expected)
+{
+    shown[0] = '\0';
+    shown_left = -1;
+    bool is_there = gv_router_show(router, gv_bytes_text(filter), on_route, NULL);
+    return is_there && strcmp(shown, expected) == 0;
+}
+
+START_TEST(one_filter_is_shown_by_its_text)
+{
+    set_shard("a/b", 0, 1);
+    set_shard("a/+", 1, 7);
+    set_weighted_shard("$share/g/a/b", 3, 9, 1);
+    ck_assert(shows("a/b", "[a/b 1 0]"));
+    ck_assert(shows("a/+", "[a/+ 2 0]"));
+    ck_assert(shows("$share/g/a/b", "[$share/g/a/b 8 0]"));
+    ck_assert(!shows("a", ""));
+    ck_assert(!shows("$share/h/a/b", ""));
+    ck_assert(!shows("$share/g", ""));
+    ck_assert(unset_shard("a/b", 0));
+    ck_assert(shows("a/b", "")); /* it leads to the group only */
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("router");
@@ -622,6 +710,8 @@ int main(void)
     tcase_add_test(tc, the_version_grows_with_each_change);
     tcase_add_test(tc, memory_comes_back);
     tcase_add_test(tc, a_forgotten_node_leaves_nothing_behind);
+    tcase_add_test(tc, a_walk_shows_filters_and_groups_with_all_their_targets);
+    tcase_add_test(tc, one_filter_is_shown_by_its_text);
     tcase_add_test_raise_signal(tc, an_index_out_of_range_aborts, SIGABRT);
 
     Suite *suite = suite_create("broker/core");
