@@ -189,9 +189,9 @@ def wait_tables(members, seconds=10):
 
 # ---- memory -------------------------------------------------------------------------------------
 
-# Buffers and parcels that a node has made stay with it for the next time, up to a number of them.
-POOLED_KINDS = ("output", "parcels")
-POOLED_MORE = 4 * MIB
+# Buffers and parcels that a node has made stay with it for the next time, up to a number of them;
+# among the others are the buffers of links, which stay as large as they were once needed.
+KINDS_MORE = {"output": 4 * MIB, "parcels": 4 * MIB, "other": 256 * 1024}
 # Of any other kind; $SYS topics, for one, come with time, and are not always the same text.
 KIND_MORE = 64 * 1024
 
@@ -209,7 +209,7 @@ class Levels:
     def above(self):
         """Kinds of which there is more than before: {kind: (bytes at first, bytes now)}."""
         return {kind: (self._first[kind], now) for kind, now in self._kinds().items()
-                if now > self._first[kind] + (POOLED_MORE if kind in POOLED_KINDS else KIND_MORE)}
+                if now > self._first[kind] + KINDS_MORE.get(kind, KIND_MORE)}
 
     def wait_back(self, when, seconds=10):
         """Until there is as much as at first, or less."""
