@@ -48,8 +48,9 @@ LONG = ("ledger_test.py", "bad_input_test.py", "bad_inputs_test.py", "partition_
         "full_disk_test.py", "power_test.py", "memory_limit_test.py", "overload_test.py",
         "recovery_test.py", "many_sessions_test.py", "scale_test.py")
 
-# Of what computes while system tests wait: the unit tests, and the next build.
+# Of what computes while system tests wait: the next build, and the unit tests.
 NICENESS = 10
+UNITS_NICENESS = 5
 
 # What fails beside others on a small, busy machine is tried again by itself: so often in all.
 TRIES_MAX = 3
@@ -306,7 +307,7 @@ def ctest(preset, areas, totals):
     if not numbers:
         return []
     what = f"ctest {preset} ({', '.join(a for a in CTEST_AREAS if a in areas)})"
-    tests, output = ctest_run(preset, list(numbers.values()), JOBS, NICENESS)
+    tests, output = ctest_run(preset, list(numbers.values()), JOBS, UNITS_NICENESS)
     if not tests:
         totals.add(what, Sum(0, 1, 0), [f"{what}: did not come to its end"], began, output)
         return []
