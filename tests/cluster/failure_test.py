@@ -228,7 +228,11 @@ def one_killed_again_and_again():
         # Requests to the admin port come and go.
         eventually(lambda: n1.descriptor_count() <= descriptors + 1, 10,
                    lambda: f"{descriptors} descriptors again, not {n1.descriptor_count()}")
-        end_streams(between, "one killed ten times", pause_max=2)
+        # A busy machine may have been so late that these two have missed each other as well, once.
+        # What was on its way then at QoS 0 is gone; ten lives of a third are no reason for more.
+        cuts = n1.log().count("link to 'n2' is down") + n2.log().count("link to 'n1' is down")
+        check(cuts <= 2, f"n1 and n2 have lost each other {cuts} times")
+        end_streams(between, "one killed ten times", pause_max=2, may_lose_qos_0=cuts > 0)
 
 
 if __name__ == "__main__":
