@@ -17,6 +17,7 @@
 #include "proto/segment.h"
 
 #include "storage/identity.h"
+#include "storage/link_store.h"
 #include "storage/lmdb_store_p.h"
 #include "storage/lmdb_verify_p.h"
 #include "storage/records.h"
@@ -229,6 +230,14 @@ static gv_err_t on_retained(const gv_stored_retained_t *retained, void *arg)
     return GV_OK;
 }
 
+static gv_err_t on_link(const uint8_t *node_id, uint64_t applied, void *arg)
+{
+    (void)node_id;
+    (void)applied;
+    (void)arg;
+    return GV_OK;
+}
+
 /* Who waits for what, and where each session stands. */
 static bool are_items_sound(const gv_segment_view_t *segment)
 {
@@ -336,8 +345,9 @@ static gv_err_t check_table(check_t *check)
         return gv_store_scan(check->store, check->table, on_segment, check);
     case GV_TABLE_QUEUE_INDEX:
     case GV_TABLE_OUTBOX:
-    case GV_TABLE_LINKS:
         return gv_store_scan(check->store, check->table, on_any_record, check);
+    case GV_TABLE_LINKS:
+        return gv_link_record_scan(check->store, on_link, check);
     }
     return GV_OK;
 }

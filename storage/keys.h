@@ -21,6 +21,7 @@
  *                                                        (proto/segment.h), not a record
  *   outbox         peer's node id, number u64,           messages that wait for that node
  *                  count u32
+ *   links          peer's node id                        its numbered messages are applied up to
  *
  * A session gets a number (u64) when it is made, and the other tables begin their keys with it:
  * what belongs to a session stands together and keys stay short.
@@ -28,7 +29,6 @@
  * Reserved; nothing writes them yet.
  *
  *   queue_index    session u64                           checkpoint of its index into the log
- *   links          peer's node id                        "applied up to", "acknowledged up to"
  */
 
 #include <stddef.h>

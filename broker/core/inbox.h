@@ -18,8 +18,8 @@
  * A batch that fails takes with it all that were submitted after it; the cursors are then where
  * they were, and the sender, which is refused, begins there.
  *
- * Sans-I/O; belongs to the hub (hub.h).  Threads: the cluster loop's.  Memory: a few dozen bytes for
- * each node, and 32 for each message that is pending.
+ * Sans-I/O; belongs to the hub (hub.h).  Threads: the cluster loop's.  Memory: a few dozen bytes
+ * for each node, and 32 for each message that is pending.
  */
 
 #include "cluster/core/core.h"

@@ -7,6 +7,7 @@
 #include "proto/segment.h"
 
 #include "storage/identity.h"
+#include "storage/link_store.h"
 #include "storage/records.h"
 #include "storage/session_store.h"
 
@@ -180,6 +181,8 @@ START_TEST(a_check_tells_of_damaged_and_stray_records_and_changes_nothing)
     gv_batch_put(batch, GV_TABLE_SESSIONS, text("torn"), text("no record at all"));
     gv_batch_put(batch, GV_TABLE_RETAINED, text("topic"), GV_BYTES_EMPTY);
     gv_batch_put(batch, GV_TABLE_OUTBOX, text("peer"), text("x"));
+    gv_batch_put(batch, GV_TABLE_LINKS, text("sixteen bytes id"), text("x"));
+    gv_link_record_put(batch, (const uint8_t *)"a sound node id.", 7);
     put_subscription(batch, 1, "mine");
     put_subscription(batch, 77, "nobody's");
     gv_will_put(batch, &(gv_stored_will_t){.uid = 78, .topic = text("will")});
@@ -191,13 +194,14 @@ START_TEST(a_check_tells_of_damaged_and_stray_records_and_changes_nothing)
     for (int round = 0; round < 2; round++) {
         found_t found;
         gv_inspect_t inspect = check(&dir, &found);
-        ck_assert_uint_eq(inspect.damaged, 4);
+        ck_assert_uint_eq(inspect.damaged, 5);
         ck_assert_uint_eq(inspect.stray, 3);
-        ck_assert_uint_eq(found.count, 7);
+        ck_assert_uint_eq(found.count, 8);
         assert_found(&found, "sessions torn: damaged");
         assert_found(&found, "sessions 1: the number of two sessions");
         assert_found(&found, "retained topic: damaged");
         assert_found(&found, "outbox peer: damaged");
+        assert_found(&found, "links sixteen bytes id: damaged");
         assert_found(&found, "subscriptions 77 nobody\\x27s: of a session that is not there");
         assert_found(&found, "wills 78 will: of a session that is not there");
         assert_found(&found, "inflight 79 : of a session that is not there");
