@@ -19,7 +19,7 @@
  * they were, and the sender, which is refused, begins there.
  *
  * Sans-I/O; belongs to the hub (hub.h).  Threads: the cluster loop's.  Memory: a few dozen bytes
- * for each node, and 32 for each message that is pending.
+ * for each node, also in each batch on its way, and 16 for each message that is pending.
  */
 
 #include "cluster/core/core.h"
@@ -67,7 +67,10 @@ void gv_inbox_join(gv_inbox_t *inbox, uint64_t join);
 /* Submits the turn's cursors.  At the end of each turn. */
 void gv_inbox_turn_end(gv_inbox_t *inbox);
 
-/* The node has been forgotten: its cursor goes. */
+/*
+ * The node has been forgotten: its cursor goes, with this turn's batch, or the next one that comes
+ * through.  What is pending is answered all the same.
+ */
 void gv_inbox_forget(gv_inbox_t *inbox, const gv_node_id_t *node);
 
 /* The store is being closed: nothing is asked of it after, and what comes is refused. */
