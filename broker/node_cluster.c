@@ -165,10 +165,12 @@ static void new_hub(gv_node_t *node)
         .router = node->router,
         .nodes_alive = &node->nodes_alive,
         .nodes_away = &node->nodes_away,
+        .nodes_full = &node->nodes_full,
         .store = node->store,
         .store_post = gv_store_post_to_loop,
         .store_post_arg = node->cluster_loop,
         .outbox_bytes_max = node->config->cluster.outbox_bytes_max,
+        .run = node->boot_id,
         .ports =
             {
                 .arg = node,

@@ -70,6 +70,7 @@ struct gv_node {
     gv_router_t *router;
     _Atomic uint64_t nodes_alive;
     _Atomic uint64_t nodes_away;
+    _Atomic uint64_t nodes_full;
 
     gv_loop_t *main_loop;
     gv_admin_t *admin;

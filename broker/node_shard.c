@@ -112,7 +112,7 @@ gv_err_t gv__node_load(gv_node_t *node, gv_error_text_t *error)
                          &node->restored);
     }
     if (err == GV_OK) {
-        err = gv_hub_restore_outbox(node->hub);
+        err = gv_hub_restore(node->hub);
     }
     if (err != GV_OK) {
         (void)snprintf(error->text, sizeof(error->text), "cannot read the store in '%s': %s",
@@ -261,6 +261,7 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
         .router = node->router,
         .nodes_alive = &node->nodes_alive,
         .nodes_away = &node->nodes_away,
+        .nodes_full = &node->nodes_full,
         .connects = &node->connects,
         .retained_total = &node->retained_total,
         .memory = &node->memory,

@@ -354,6 +354,8 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
     ADD("forwarded_total", "messages given to other nodes", false, gv_counter_get(&hub->forwarded));
     ADD("forward_received_total", "messages taken from other nodes", false,
         gv_counter_get(&hub->received));
+    ADD("forward_received_again_total", "of these, that were known already", false,
+        gv_counter_get(&hub->received_again));
     ADD("forward_gone_total", "messages for nodes that were gone", false,
         gv_counter_get(&hub->forward_gone));
     ADD("forward_in_doubt_total",

@@ -230,10 +230,10 @@ static gv_err_t on_retained(const gv_stored_retained_t *retained, void *arg)
     return GV_OK;
 }
 
-static gv_err_t on_link(const uint8_t *node_id, uint64_t applied, void *arg)
+static gv_err_t on_link(const uint8_t *node_id, const gv_link_cursor_t *cursor, void *arg)
 {
     (void)node_id;
-    (void)applied;
+    (void)cursor;
     (void)arg;
     return GV_OK;
 }
@@ -345,6 +345,7 @@ static gv_err_t check_table(check_t *check)
         return gv_store_scan(check->store, check->table, on_segment, check);
     case GV_TABLE_QUEUE_INDEX:
     case GV_TABLE_OUTBOX:
+    case GV_TABLE_EXACT:
         return gv_store_scan(check->store, check->table, on_any_record, check);
     case GV_TABLE_LINKS:
         return gv_link_record_scan(check->store, on_link, check);

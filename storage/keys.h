@@ -19,8 +19,8 @@
  *   queue_log      segment number u64                    messages with the sessions that wait for
  *                                                        them, and acknowledgements: a segment
  *                                                        (proto/segment.h), not a record
- *   outbox         peer's node id, number u64,           messages that wait for that node
- *                  count u32
+ *   outbox, exact  peer's node id, number u64,           messages that wait for that node
+ *                  count u32, run u64
  *   links          peer's node id                        its numbered messages are applied up to
  *
  * A session gets a number (u64) when it is made, and the other tables begin their keys with it:
@@ -52,7 +52,8 @@
     X(GV_TABLE_QUEUE_LOG,     6, "queue_log")       \
     X(GV_TABLE_QUEUE_INDEX,   7, "queue_index")     \
     X(GV_TABLE_OUTBOX,        8, "outbox")          \
-    X(GV_TABLE_LINKS,         9, "links")
+    X(GV_TABLE_LINKS,         9, "links")           \
+    X(GV_TABLE_EXACT,        10, "exact")
 /* clang-format on */
 
 typedef enum gv_table {
@@ -61,7 +62,7 @@ typedef enum gv_table {
 #undef X
 } gv_table_t;
 
-#define GV_TABLE_COUNT 10
+#define GV_TABLE_COUNT 11
 
 /* Longest key [bytes]: what LMDB takes, as distributions build it. */
 #define GV_KEY_SIZE_MAX 511

@@ -3,11 +3,12 @@
 
 #include "proto/record.pb-c.h"
 
-void gv_link_record_put(gv_batch_t *batch, const uint8_t *node_id, uint64_t applied)
+void gv_link_record_put(gv_batch_t *batch, const uint8_t *node_id, const gv_link_cursor_t *cursor)
 {
-    GV_ASSERT(applied > 0);
+    GV_ASSERT(cursor->number > 0);
     Gv__Record__Link record = GV__RECORD__LINK__INIT;
-    record.applied = applied;
+    record.run = cursor->run;
+    record.applied = cursor->number;
     gv_record_put(batch, GV_TABLE_LINKS, gv_bytes(node_id, GV_NODE_ID_SIZE), &record.base);
 }
 
@@ -25,19 +26,20 @@ typedef struct scan {
 static gv_err_t on_scanned(gv_bytes_t key, gv_bytes_t value, void *arg)
 {
     const scan_t *scan = arg;
-    uint64_t applied = 0;
+    gv_link_cursor_t cursor = {.number = 0};
     ProtobufCMessage *unpacked = NULL;
     if (key.size == GV_NODE_ID_SIZE &&
         gv_record_unpack(GV_TABLE_LINKS, key, value, &gv__record__link__descriptor, &unpacked) ==
             GV_OK) {
-        applied = ((const Gv__Record__Link *)unpacked)->applied;
+        const Gv__Record__Link *record = (const Gv__Record__Link *)unpacked;
+        cursor = (gv_link_cursor_t){.run = record->run, .number = record->applied};
     }
     gv_record_free(&unpacked);
-    if (applied == 0) {
+    if (cursor.number == 0) {
         gv_store_note_damaged(scan->store, GV_TABLE_LINKS, key);
         return GV_OK;
     }
-    return scan->on_record(key.data, applied, scan->arg);
+    return scan->on_record(key.data, &cursor, scan->arg);
 }
 
 gv_err_t gv_link_record_scan(gv_store_t *store, gv_link_record_cb_t *on_record, void *arg)

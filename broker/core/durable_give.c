@@ -210,7 +210,7 @@ void gv__loan_answered(gv_shard_t *shard, uint16_t by, const gv_entry_t *entry)
     gv_taken_t taken = GV_TAKEN_FOR_GOOD;
     if ((entry->flags & GV_ENTRY_JOINED) != 0) {
         taken = GV_TAKEN_DURABLY;
-        gv_journal_join(shard->journal, gv__join_of(by, entry->join)); /* they wait for us */
+        gv_journal_join(shard->journal, gv_join_of(by, entry->join), 2); /* they wait for us */
     } else if ((entry->flags & GV_ENTRY_DEFERRED) != 0) {
         taken = GV_TAKEN_LENT;
     } else if ((entry->flags & GV_ENTRY_NO_MATCH) != 0) {

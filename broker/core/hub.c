@@ -43,6 +43,8 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
         .post = options->store_post,
         .post_arg = options->store_post_arg,
         .bytes_max = options->outbox_bytes_max,
+        .nodes_full = options->nodes_full,
+        .run = options->run,
         .ports =
             {
                 .arg = hub,
@@ -53,6 +55,14 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
             },
     };
     gv_outbox_new(&outbox, &hub->outbox);
+    gv_inbox_options_t inbox = {
+        .store = options->store,
+        .post = options->store_post,
+        .post_arg = options->store_post_arg,
+        .answered = gv__hub_settled,
+        .arg = hub,
+    };
+    gv_inbox_new(&inbox, &hub->inbox);
     *hub_out = hub;
 }
 
@@ -79,6 +89,7 @@ void gv_hub_free(gv_hub_t **hubp)
     }
     gv_matches_deinit(&hub->matches);
     gv_outbox_free(&hub->outbox);
+    gv_inbox_free(&hub->inbox);
     gv__hub_forward_deinit(hub);
     gv_free(hub->restored);
     gv_free(hub);
@@ -88,6 +99,7 @@ void gv_hub_turn_end(gv_hub_t *hub)
 {
     gv__hub_tell_applied(hub);
     gv_outbox_turn_end(hub->outbox);
+    gv_inbox_turn_end(hub->inbox);
     gv_office_send(&hub->office);
     bool is_full = gv_office_is_full(&hub->office);
     if (hub->has_cluster && is_full != hub->is_credit_paused) {
@@ -99,6 +111,7 @@ void gv_hub_turn_end(gv_hub_t *hub)
 void gv_hub_finish(gv_hub_t *hub)
 {
     gv_outbox_finish(hub->outbox);
+    gv_inbox_finish(hub->inbox);
 }
 
 const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub)
@@ -111,9 +124,10 @@ const gv_outbox_t *gv_hub_outbox(const gv_hub_t *hub)
     return hub->outbox;
 }
 
-gv_err_t gv_hub_restore_outbox(gv_hub_t *hub)
+gv_err_t gv_hub_restore(gv_hub_t *hub)
 {
-    return gv_outbox_load(hub->outbox);
+    gv_err_t err = gv_outbox_load(hub->outbox);
+    return err == GV_OK ? gv_inbox_load(hub->inbox) : err;
 }
 
 static void gauge(gv_counter_t *counter, uint64_t value)
@@ -286,11 +300,13 @@ void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t
 
 void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event)
 {
-    gv_node_id_t id = {0};
-    if (event != GV_NODE_FORGOTTEN) {
-        id = hub->cluster.node_id(hub->cluster.arg, node);
+    gv_node_id_t *id = &hub->node_ids[node];
+    if (event == GV_NODE_FORGOTTEN) {
+        gv_inbox_forget(hub->inbox, id);
+    } else {
+        *id = hub->cluster.node_id(hub->cluster.arg, node);
     }
-    gv_outbox_on_node(hub->outbox, node, &id, event);
+    gv_outbox_on_node(hub->outbox, node, id, event);
     set_bit(hub->nodes_away, node, event == GV_NODE_HIDDEN);
     set_bit(hub->nodes_alive, node, event == GV_NODE_ROUTABLE);
 }

@@ -14,7 +14,8 @@
  *     shards --- messages --> hub ---> cluster (publish) ... confirmed ---> CONFIRM to the shard
  *     cluster - deliver ----> hub ---> shards ... back ---> cluster (applied, refused, returned)
  *
- * What a node that is away has not got waits in the outbox (outbox.h).
+ * What a node that is away has not got waits in the outbox (outbox.h), and so does what must not
+ * come twice even when nodes fail; the inbox (inbox.h) knows which of that has come.
  *
  * Sans-I/O as the shards are.  Without a cluster the ops are NULL and parcels come back at once.
  *
@@ -48,8 +49,9 @@ typedef struct gv_hub_stats {
     gv_counter_t routes; /* gauges: what the router holds */
     gv_counter_t filters;
     gv_counter_t router_bytes;
-    gv_counter_t forwarded; /* messages given to the cluster, once per message */
-    gv_counter_t received;  /* messages from other nodes */
+    gv_counter_t forwarded;      /* messages given to the cluster, once per message */
+    gv_counter_t received;       /* messages from other nodes */
+    gv_counter_t received_again; /* of them, known from before a node failed, and left out */
     gv_counter_t barriers_late;
     gv_counter_t forward_gone;          /* messages for nodes that were gone */
     gv_counter_t forward_in_doubt;      /* refused: QoS 2, and the node has died with it */
@@ -66,10 +68,12 @@ typedef struct gv_hub_options {
     gv_router_t *router;
     _Atomic uint64_t *nodes_alive; /* written here only, a bit each: where messages can go */
     _Atomic uint64_t *nodes_away;  /* the same: known, and not there now */
+    _Atomic uint64_t *nodes_full;  /* the same: too much waits for them (outbox.h) */
     gv_store_t *store;             /* for what waits for nodes that are away */
     gv_store_post_t *store_post;   /* to the hub's thread */
     void *store_post_arg;
     uint64_t outbox_bytes_max;
+    uint64_t run;     /* of the process: random, another one each time */
     gv_ports_t ports; /* post, read_begin, read_end, monotonic_ms and realtime_ms are used */
 } gv_hub_options_t;
 
@@ -83,8 +87,11 @@ void gv_hub_connect(gv_hub_t *hub, void *const *shards, const gv_hub_cluster_t *
 void gv_hub_restore_route(gv_hub_t *hub, uint16_t shard, gv_bytes_t filter, uint32_t slot,
                           uint32_t weight);
 
-/* Before the loops run: what waits on disk for other nodes.  Results as gv_store_scan(). */
-GV_MUST_USE gv_err_t gv_hub_restore_outbox(gv_hub_t *hub);
+/*
+ * Before the loops run: what waits on disk for other nodes, and how far their messages have come
+ * here.  Results as gv_store_scan().
+ */
+GV_MUST_USE gv_err_t gv_hub_restore(gv_hub_t *hub);
 
 /* On the cluster loop, when the cluster has just started: announces what was restored. */
 void gv_hub_announce_restored(gv_hub_t *hub);

@@ -42,17 +42,17 @@ static bool is_outgoing(const gv_ticket_t *ticket)
     return ticket->shard == GV_HUB_INDEX && ticket->number == OF_OUTGOING;
 }
 
-/* The cluster's name for an outgoing message, and back.  0 is none: generations begin with 1. */
+/* What others call an entry, and back.  0 is none: generations begin with 1. */
 static uint64_t token_of(const gv_ticket_t *ticket)
 {
-    return is_outgoing(ticket) ? (uint64_t)ticket->generation << 32 | ticket->client : 0;
+    return (uint64_t)ticket->generation << 32 | ticket->client;
 }
 
-static gv_ticket_t ticket_of_token(uint64_t token)
+static gv_ticket_t ticket_of_token(uint64_t token, uint32_t number)
 {
     return (gv_ticket_t){.client = (uint32_t)token,
                          .generation = (uint32_t)(token >> 32),
-                         .number = OF_OUTGOING,
+                         .number = number,
                          .shard = GV_HUB_INDEX};
 }
 
@@ -241,13 +241,32 @@ static uint64_t put_behind(gv_hub_t *hub, const gv_forward_t *message, uint64_t 
     uint64_t others = nodes;
     for (uint64_t left = message->qos > 0 ? nodes : 0; left != 0; left &= left - 1) {
         gv_node_index_t node = (gv_node_index_t)__builtin_ctzll(left);
-        if (gv_outbox_is_open(hub->outbox, node)) {
+        uint64_t bit = (uint64_t)1 << node;
+        if (message->qos == 2 && gv_outbox_is_open(hub->outbox, node, GV_OUTBOX_EXACT)) {
+            gv_outbox_put_exact(hub->outbox, node, message, NULL, token);
+            others &= ~bit;
+        } else if (gv_outbox_is_open(hub->outbox, node, GV_OUTBOX_SPOOL)) {
             gv_outbox_put(hub->outbox, node, message, token);
-            others &= ~((uint64_t)1 << node);
+            others &= ~bit;
         }
     }
     return others;
 }
+
+/* What must not come twice: it is on our disk first. */
+static void put_exact(gv_hub_t *hub, const gv_entry_t *entry, uint64_t nodes,
+                      const gv_forward_t *message, uint64_t token)
+{
+    gv_outbox_join_t join = {.join = gv_join_of(entry->ticket.shard, entry->join),
+                             .parts = 1 + (uint32_t)__builtin_popcountll(nodes)};
+    for (uint64_t left = nodes; left != 0; left &= left - 1) {
+        gv_node_index_t node = (gv_node_index_t)__builtin_ctzll(left);
+        gv_outbox_put_exact(hub->outbox, node, message, &join, token);
+    }
+}
+
+/* There is one more answer to come than who waits has counted. */
+static void one_more(gv_hub_t *hub, const gv_ticket_t *ticket);
 
 static void forward(gv_hub_t *hub, gv_entry_t *entry)
 {
@@ -267,7 +286,8 @@ static void forward(gv_hub_t *hub, gv_entry_t *entry)
     for (size_t i = 0; i < shares->count; i++) {
         with_shares |= (uint64_t)1 << shares->nodes[i];
     }
-    uint64_t plain = put_behind(hub, &message, head.nodes & ~with_shares, token);
+    put_exact(hub, entry, head.exact, &message, token);
+    uint64_t plain = put_behind(hub, &message, head.nodes & ~with_shares & ~head.exact, token);
     if (plain != 0) {
         hub->cluster.publish(hub->cluster.arg, &message, plain, token);
     }
@@ -280,6 +300,11 @@ static void forward(gv_hub_t *hub, gv_entry_t *entry)
             if (shares->nodes[i] == node) {
                 own[message.shared_count++] = shares->filters[i];
             }
+        }
+        message.is_for_groups = (head.exact & (uint64_t)1 << node) != 0;
+        if (message.is_for_groups) {
+            gv_ticket_t ticket = ticket_of_token(token, OF_OUTGOING);
+            one_more(hub, &ticket); /* besides what goes to the others there */
         }
         hub->cluster.publish(hub->cluster.arg, &message, (uint64_t)1 << node, token);
     }
@@ -375,7 +400,7 @@ void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
     gv_counter_add(&hub->stats.forward_gone, result == GV_FORWARD_GONE || is_in_doubt);
     gv_counter_add(&hub->stats.forward_full, result == GV_FORWARD_FULL);
     gv_counter_add(&hub->stats.forward_no_room, result == GV_FORWARD_REFUSED);
-    gv_ticket_t ticket = ticket_of_token(token);
+    gv_ticket_t ticket = ticket_of_token(token, OF_OUTGOING);
     if (result == GV_FORWARD_GONE || is_in_doubt) {
         on_gone(hub, &ticket, node, lost, is_in_doubt);
         return;
@@ -396,28 +421,41 @@ void gv__hub_send_again(void *arg, const gv_forward_t *message, gv_node_index_t 
 
 void gv__hub_answer(void *arg, uint64_t token, bool is_refused)
 {
-    gv_ticket_t ticket = ticket_of_token(token);
+    gv_ticket_t ticket = ticket_of_token(token, OF_OUTGOING);
     answered(arg, &ticket, is_refused ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
 }
 
 /* ---- from other nodes ------------------------------------------------------------------------ */
 
+/* What a shard gets of a message from another node, and how. */
+typedef struct gift {
+    gv_publish_t *publish;
+    gv_ticket_t ticket;
+    bool wants_confirm;
+    bool is_exact; /* durable only together with the sender's cursor (inbox.h) */
+} gift_t;
+
 /* One entry for a shard; false when there is no memory for it. */
-static bool give(gv_hub_t *hub, uint16_t shard, gv_publish_t *publish, gv_entry_kind_t kind,
-                 const gv_ticket_t *ticket, bool wants_confirm)
+static bool give(gv_hub_t *hub, uint16_t shard, const gift_t *gift, gv_entry_kind_t kind)
 {
     size_t count = 0;
     for (size_t i = 0; kind == GV_ENTRY_SLOTS && i < hub->matches.hit_count; i++) {
         count += hub->matches.hits[i].shard == shard;
     }
-    gv_entry_t *entry = gv_office_append(&hub->office, shard, publish, count * sizeof(uint32_t));
+    gv_entry_t *entry =
+        gv_office_append(&hub->office, shard, gift->publish, count * sizeof(uint32_t));
     if (entry == NULL) {
         return false;
     }
     entry->kind = (uint8_t)kind;
     entry->slot_count = (uint32_t)count;
-    entry->ticket = *ticket;
-    entry->flags |= wants_confirm ? GV_ENTRY_WANTS_CONFIRM : 0;
+    entry->ticket = gift->ticket;
+    entry->flags |= gift->wants_confirm ? GV_ENTRY_WANTS_CONFIRM : 0;
+    if (gift->is_exact) {
+        entry->flags |= GV_ENTRY_JOINED;
+        entry->join = ++hub->next_join;
+        gv_inbox_join(hub->inbox, gv_join_of(GV_HUB_INDEX, entry->join));
+    }
     uint32_t *slots = gv_parcel_extra(entry);
     for (size_t i = 0; count > 0 && i < hub->matches.hit_count; i++) {
         if (hub->matches.hits[i].shard == shard) {
@@ -466,45 +504,103 @@ static void add_groups(gv_hub_t *hub, const gv_publish_t *publish, const gv_forw
     }
 }
 
+/* Gives it to the shards where there is somebody, and to that which keeps retained messages. */
+static uint32_t give_all(gv_hub_t *hub, const gift_t *gift, bool is_retained, bool *has_failed)
+{
+    uint32_t given = 0;
+    uint32_t wanted = 0;
+    for (uint64_t left = hub->matches.shards; left != 0; left &= left - 1) {
+        wanted++;
+        given += give(hub, (uint16_t)__builtin_ctzll(left), gift, GV_ENTRY_SLOTS);
+    }
+    if (is_retained) {
+        uint64_t hash = gv_bytes_hash(gift->publish->topic, hub->hash_seed);
+        wanted++;
+        given += give(hub, (uint16_t)(hash % hub->shard_count), gift, GV_ENTRY_RETAIN);
+    }
+    *has_failed = given < wanted;
+    return given;
+}
+
+static void deliver(gv_hub_t *hub, uint32_t index, const gv_forward_t *message,
+                    gv_publish_t *publish)
+{
+    gv_pending_t *pending = &hub->incoming.items[index];
+    gift_t gift = {.publish = publish,
+                   .ticket = ticket_of(&hub->incoming, index, OF_INCOMING),
+                   .wants_confirm = pending->delivery.seq != 0,
+                   .is_exact = message->exact.number != 0 && pending->delivery.seq != 0};
+    hub->ports.read_begin(hub->ports.arg);
+    if (message->is_for_groups) {
+        gv_matches_clear(&hub->matches);
+    } else {
+        gv_router_match_local(hub->router, publish->topic, &hub->matches);
+    }
+    add_groups(hub, publish, message, pending);
+    hub->ports.read_end(hub->ports.arg);
+
+    bool has_failed = false;
+    uint32_t given = give_all(hub, &gift, publish->retain && !message->is_for_groups, &has_failed);
+    pending->reason = has_failed ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS;
+    pending->missing = gift.wants_confirm ? given : 0;
+    if (pending->missing == 0) {
+        apply_later(hub, index);
+    }
+}
+
+/*
+ * A message that must not come twice.  It goes to all or to nobody: with a buffer of its own it
+ * needs no memory in any parcel that might not be had.
+ */
+static void deliver_exact(gv_hub_t *hub, uint32_t index, const gv_forward_t *message,
+                          gv_publish_t *publish)
+{
+    gv_pending_t *pending = &hub->incoming.items[index];
+    gv_ticket_t ticket = ticket_of(&hub->incoming, index, OF_INCOMING);
+    gv_msgbuf_t *kept = NULL;
+    gv_inbox_verdict_t verdict = GV_INBOX_REFUSED;
+    if (gv_publish_keep(publish, &kept) == GV_OK) {
+        gv_msgbuf_unref(&kept);
+        verdict = gv_inbox_judge(hub->inbox, &hub->node_ids[pending->delivery.from],
+                                 &message->exact, token_of(&ticket));
+    }
+    switch (verdict) {
+    case GV_INBOX_NEW:
+        deliver(hub, index, message, publish);
+        return;
+    case GV_INBOX_PENDING:
+        pending->missing = 1;
+        break;
+    case GV_INBOX_REFUSED:
+        pending->reason = GV_MQTT_QUOTA_EXCEEDED;
+        break;
+    case GV_INBOX_KNOWN:
+        break;
+    }
+    gv_counter_add(&hub->stats.received_again, verdict != GV_INBOX_REFUSED);
+    if (pending->missing == 0) {
+        apply_later(hub, index);
+    }
+}
+
+void gv__hub_settled(void *arg, uint64_t token, bool is_refused)
+{
+    gv_ticket_t ticket = ticket_of_token(token, OF_INCOMING);
+    answered(arg, &ticket, is_refused ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
+}
+
 void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message)
 {
     gv_publish_t publish = publish_of(hub, message);
     gv_counter_add(&hub->stats.received, 1);
     uint32_t index = gv_pending_take(&hub->incoming);
-    gv_pending_t *pending = &hub->incoming.items[index];
-    pending->delivery = *delivery;
-    gv_ticket_t ticket = ticket_of(&hub->incoming, index, OF_INCOMING);
-    bool wants_confirm = delivery->seq != 0;
-
-    hub->ports.read_begin(hub->ports.arg);
-    if (message->is_for_groups) {
-        gv_matches_clear(&hub->matches);
+    hub->incoming.items[index].delivery = *delivery;
+    if (message->exact.number != 0 && delivery->seq != 0) {
+        deliver_exact(hub, index, message, &publish);
     } else {
-        gv_router_match_local(hub->router, publish.topic, &hub->matches);
-    }
-    add_groups(hub, &publish, message, pending);
-    hub->ports.read_end(hub->ports.arg);
-
-    bool has_failed = false;
-    uint32_t given = 0;
-    for (uint64_t left = hub->matches.shards; left != 0; left &= left - 1) {
-        uint16_t shard = (uint16_t)__builtin_ctzll(left);
-        bool is_given = give(hub, shard, &publish, GV_ENTRY_SLOTS, &ticket, wants_confirm);
-        given += is_given;
-        has_failed |= !is_given;
-    }
-    if (publish.retain && !message->is_for_groups) {
-        uint16_t home = (uint16_t)(gv_bytes_hash(publish.topic, hub->hash_seed) % hub->shard_count);
-        bool is_given = give(hub, home, &publish, GV_ENTRY_RETAIN, &ticket, wants_confirm);
-        given += is_given;
-        has_failed |= !is_given;
+        deliver(hub, index, message, &publish);
     }
     gv_publish_done(&publish);
-    pending->reason = has_failed ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS;
-    pending->missing = wants_confirm ? given : 0;
-    if (pending->missing == 0) {
-        apply_later(hub, index);
-    }
 }
 
 /* ---- groups ---------------------------------------------------------------------------------- */
@@ -543,7 +639,8 @@ static void give_here(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filter,
 {
     gv_matches_t *matches = &hub->matches;
     if (gv_router_pick_share(hub->router, filter, 0, gv_rng_u32(&hub->rng), matches)) {
-        if (!give(hub, matches->hits[0].shard, publish, GV_ENTRY_SLOTS, ticket, true)) {
+        gift_t gift = {.publish = publish, .ticket = *ticket, .wants_confirm = true};
+        if (!give(hub, matches->hits[0].shard, &gift, GV_ENTRY_SLOTS)) {
             answered(hub, ticket, GV_MQTT_QUOTA_EXCEEDED);
         }
         return;
@@ -573,7 +670,8 @@ static void give_anywhere(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filte
         gv_counter_add(&hub->stats.shares_without_member, 1);
         answered(hub, ticket, GV_MQTT_SUCCESS);
     } else if (matches->hit_count > 0) {
-        if (!give(hub, matches->hits[0].shard, publish, GV_ENTRY_SLOTS, ticket, true)) {
+        gift_t gift = {.publish = publish, .ticket = *ticket, .wants_confirm = true};
+        if (!give(hub, matches->hits[0].shard, &gift, GV_ENTRY_SLOTS)) {
             answered(hub, ticket, GV_MQTT_QUOTA_EXCEEDED);
         }
     } else {

@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "broker/core/hub.h"
+#include "broker/core/inbox.h"
 #include "broker/core/office.h"
 #include "broker/core/pending.h"
 
@@ -26,6 +27,9 @@ struct gv_hub {
     _Atomic uint64_t *nodes_alive;
     _Atomic uint64_t *nodes_away;
     gv_outbox_t *outbox;
+    gv_inbox_t *inbox;
+    gv_node_id_t node_ids[GV_NODES_MAX];
+    uint32_t next_join; /* with the shards that get a message of an exact box */
     gv_hub_cluster_t cluster;
     bool has_cluster;
     bool is_credit_paused;
@@ -59,6 +63,9 @@ static inline uint16_t gv__hub_own_desk(const gv_hub_t *hub)
 void gv__hub_send_again(void *arg, const gv_forward_t *message, gv_node_index_t node,
                         uint64_t token);
 void gv__hub_answer(void *arg, uint64_t token, bool is_refused);
+
+/* Port of the inbox. */
+void gv__hub_settled(void *arg, uint64_t token, bool is_refused);
 
 /* Tells the cluster what is done. */
 void gv__hub_tell_applied(gv_hub_t *hub);

@@ -17,17 +17,17 @@
 /* Another node, with what is known of it or on its way. */
 typedef struct origin {
     gv_node_id_t id;
-    uint64_t durable;   /* the cursor; 0: none */
-    uint64_t submitted; /* where it will be when all is well; >= durable */
-    uint64_t since;     /* it was forgotten before this turn; what older ones say is not for it */
-    bool is_moved;      /* by the open turn */
-    bool has_old;       /* it was forgotten, and a record may be there still */
+    gv_link_cursor_t durable;   /* number 0: none */
+    gv_link_cursor_t submitted; /* where it will be when all is well */
+    uint64_t since; /* it was forgotten before this turn; what older ones say is not for it */
+    bool is_moved;  /* by the open turn */
+    bool has_old;   /* it was forgotten, and a record may be there still */
 } origin_t;
 
-/* Where a turn moves a cursor; 0: it goes. */
+/* Where a turn moves a cursor; number 0: it goes. */
 typedef struct move {
     gv_node_id_t id;
-    uint64_t number;
+    gv_link_cursor_t to;
 } move_t;
 
 /* One batch, from the first that is new to the disk's answer. */
@@ -82,12 +82,18 @@ static origin_t *origin_for(gv_inbox_t *inbox, const gv_node_id_t *id)
     return origin;
 }
 
+/* Whether messages up to this one have been counted by the cursor; those of one run only can be. */
+static bool has_passed(const gv_link_cursor_t *cursor, uint64_t run, uint64_t number)
+{
+    return cursor->run == run && number <= cursor->number;
+}
+
 /* Of which nothing is on the disk, or on its way there. */
 static void drop_empty_origins(gv_inbox_t *inbox)
 {
     for (size_t i = inbox->origin_count; i-- > 0;) {
         const origin_t *origin = &inbox->origins[i];
-        if (origin->submitted == 0 && !origin->has_old) {
+        if (origin->submitted.number == 0 && !origin->has_old) {
             inbox->origins[i] = inbox->origins[--inbox->origin_count];
         }
     }
@@ -135,14 +141,16 @@ static void turn_free(turn_t *turn)
 }
 
 /* The first turn that brings the cursor so far. */
-static turn_t *turn_with(const gv_inbox_t *inbox, const origin_t *origin, uint64_t number)
+static turn_t *turn_with(const gv_inbox_t *inbox, const origin_t *origin,
+                         const gv_forward_exact_t *exact)
 {
     gv_list_foreach (&inbox->submitted, link) {
         turn_t *turn = gv_container_of(link, turn_t, link);
         bool is_for_it = turn->number >= origin->since && !turn->is_doomed;
         for (size_t i = 0; is_for_it && i < turn->move_count; i++) {
             const move_t *move = &turn->moves[i];
-            if (move->number >= number && memcmp(&move->id, &origin->id, sizeof(move->id)) == 0) {
+            if (has_passed(&move->to, exact->run, exact->number) &&
+                memcmp(&move->id, &origin->id, sizeof(move->id)) == 0) {
                 return turn;
             }
         }
@@ -186,7 +194,7 @@ static void take_moves(gv_inbox_t *inbox, const turn_t *turn)
     for (size_t i = 0; i < turn->move_count; i++) {
         origin_t *origin = find_origin(inbox, &turn->moves[i].id);
         if (origin != NULL && turn->number >= origin->since) {
-            origin->durable = turn->moves[i].number;
+            origin->durable = turn->moves[i].to;
             origin->has_old = false; /* it is gone, or written over */
         }
     }
@@ -242,27 +250,30 @@ static void on_stored(gv_err_t result, void *arg)
 
 /* ---- verdicts -------------------------------------------------------------------------------- */
 
-gv_inbox_verdict_t gv_inbox_judge(gv_inbox_t *inbox, const gv_node_id_t *from, uint64_t number,
-                                  uint64_t previous, uint64_t token)
+gv_inbox_verdict_t gv_inbox_judge(gv_inbox_t *inbox, const gv_node_id_t *from,
+                                  const gv_forward_exact_t *exact, uint64_t token)
 {
-    if (inbox->is_finished || previous >= number) {
+    if (inbox->is_finished || exact->previous >= exact->number) {
         return GV_INBOX_REFUSED;
     }
-    const origin_t *origin = find_origin(inbox, from);
-    uint64_t submitted = origin != NULL ? origin->submitted : 0;
-    if (origin != NULL && number <= origin->durable) {
+    static const origin_t unknown;
+    const origin_t *found = find_origin(inbox, from);
+    const origin_t *origin = found != NULL ? found : &unknown;
+    if (has_passed(&origin->durable, exact->run, exact->number)) {
         return GV_INBOX_KNOWN;
     }
-    if (origin != NULL && number <= submitted) {
-        add_pending(turn_with(inbox, origin, number), token);
+    if (has_passed(&origin->submitted, exact->run, exact->number)) {
+        add_pending(turn_with(inbox, origin, exact), token);
         return GV_INBOX_PENDING;
     }
-    if (previous > submitted || (inbox->open != NULL && inbox->open->is_doomed)) {
+    bool is_next =
+        exact->previous == 0 || has_passed(&origin->submitted, exact->run, exact->previous);
+    if (!is_next || (inbox->open != NULL && inbox->open->is_doomed)) {
         return GV_INBOX_REFUSED;
     }
     (void)open_turn(inbox);
     origin_t *moved = origin_for(inbox, from);
-    moved->submitted = number;
+    moved->submitted = (gv_link_cursor_t){.run = exact->run, .number = exact->number};
     moved->is_moved = true;
     return GV_INBOX_NEW;
 }
@@ -287,8 +298,8 @@ void gv_inbox_forget(gv_inbox_t *inbox, const gv_node_id_t *node)
      * not come back with it.  A deletion that fails is not tried at once: a disk that fails would
      * be kept busy with it.
      */
-    origin->durable = 0;
-    origin->submitted = 0;
+    origin->durable = (gv_link_cursor_t){.number = 0};
+    origin->submitted = origin->durable;
     origin->since = open_turn(inbox)->number;
     origin->is_moved = false;
     origin->has_old = true;
@@ -300,8 +311,8 @@ void gv_inbox_forget(gv_inbox_t *inbox, const gv_node_id_t *node)
 static bool write_cursor(turn_t *turn, const origin_t *origin)
 {
     if (origin->is_moved) {
-        gv_link_record_put(turn->batch, origin->id.bytes, origin->submitted);
-    } else if (origin->has_old && origin->submitted == 0) {
+        gv_link_record_put(turn->batch, origin->id.bytes, &origin->submitted);
+    } else if (origin->has_old && origin->submitted.number == 0) {
         gv_link_record_delete(turn->batch, origin->id.bytes);
     } else {
         return false;
@@ -315,8 +326,7 @@ static void write_cursors(gv_inbox_t *inbox, turn_t *turn)
     for (size_t i = 0; i < inbox->origin_count; i++) {
         origin_t *origin = &inbox->origins[i];
         if (write_cursor(turn, origin)) {
-            turn->moves[turn->move_count++] =
-                (move_t){.id = origin->id, .number = origin->submitted};
+            turn->moves[turn->move_count++] = (move_t){.id = origin->id, .to = origin->submitted};
         }
         origin->is_moved = false;
     }
@@ -356,13 +366,13 @@ void gv_inbox_new(const gv_inbox_options_t *options, gv_inbox_t **inbox_out)
     *inbox_out = inbox;
 }
 
-static gv_err_t take_record(const uint8_t *node_id, uint64_t applied, void *arg)
+static gv_err_t take_record(const uint8_t *node_id, const gv_link_cursor_t *cursor, void *arg)
 {
     gv_node_id_t id;
     memcpy(id.bytes, node_id, sizeof(id.bytes));
     origin_t *origin = origin_for(arg, &id);
-    origin->durable = applied;
-    origin->submitted = applied;
+    origin->durable = *cursor;
+    origin->submitted = *cursor;
     return GV_OK;
 }
 

@@ -55,8 +55,8 @@ GV_MUST_USE gv_err_t gv_inbox_load(gv_inbox_t *inbox);
  * A message with this number has come from that node; 0 < number, previous < number (0: none; a
  * message whose sender lies about that is refused).  The token is for PENDING only.
  */
-gv_inbox_verdict_t gv_inbox_judge(gv_inbox_t *inbox, const gv_node_id_t *from, uint64_t number,
-                                  uint64_t previous, uint64_t token);
+gv_inbox_verdict_t gv_inbox_judge(gv_inbox_t *inbox, const gv_node_id_t *from,
+                                  const gv_forward_exact_t *exact, uint64_t token);
 
 /*
  * What was new goes to a shard, whose open part names the same join, of two parts.  In the turn of

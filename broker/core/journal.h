@@ -148,8 +148,11 @@ void gv_journal_unmark(gv_journal_t *journal, const gv_durable_t *durable, uint6
 /* The session is being freed: forgets what is dirty, and that it waits. */
 void gv_journal_forget(gv_durable_t *durable);
 
-/* The open part is durable together with the one of another shard that names the same join. */
-void gv_journal_join(gv_journal_t *journal, uint64_t join);
+/*
+ * The open part is durable together with the others, of other shards or of the outbox, that name
+ * the same join.  With it there are `parts`.
+ */
+void gv_journal_join(gv_journal_t *journal, uint64_t join, uint32_t parts);
 
 /* ---- what happens when the open part is durable ---- */
 

@@ -306,10 +306,10 @@ void gv_journal_forget(gv_durable_t *durable)
     }
 }
 
-void gv_journal_join(gv_journal_t *journal, uint64_t join)
+void gv_journal_join(gv_journal_t *journal, uint64_t join, uint32_t parts)
 {
     gv_part_t *part = gv__part_open(journal);
-    gv_batch_join(part->batch, join, 2);
+    gv_batch_join(part->batch, join, parts);
     part->is_joined = true;
     part->is_urgent = true;
 }

@@ -2,36 +2,47 @@
 #pragma once
 
 /*
- * gv_outbox: messages of QoS > 0 that wait on the disk for nodes that are away.
- *
- * A message for a node that is dead, or has stopped, is written here if somebody who stays is
- * subscribed there, and its publisher is answered when it is durable.  When the node is back its
- * messages go out first, in order, and each leaves the disk when that node has confirmed it.
+ * gv_outbox: messages of QoS > 0 that are on the disk for other nodes.
  *
  *     put() -> gathered in the turn -> one record for all of them -> durable: answered
  *                                          |
- *     node is back:                     handed to the cluster, record by record -> confirmed:
- * deleted
+ *     node is there:  handed to the cluster, record by record, in order -> confirmed: deleted
  *
- * Until all of a node's records have been handed over, its box is open: whatever else of QoS > 0
- * there is for that node has to come this way too, so that nothing overtakes (P3).  While the node
- * is there, what comes last waits in memory for that and not for the disk.
+ * A node has two boxes.
  *
- * Exactly once holds as long as this node and the other do not fail in the middle: what was handed
- * over and not confirmed by then is sent once more.
+ * The *spool* has what could not be delivered because the node is dead, or has stopped, if somebody
+ * who stays is subscribed there.  What was handed over and not confirmed when either node fails is
+ * sent once more.  Until all of its records have been handed over, the box is open: whatever else
+ * of QoS 1 there is for that node has to come this way too, so that nothing overtakes (P3).  While
+ * the node is there, what comes last waits in memory for that and not for the disk.
+ *
+ * The *exact* box has the QoS 2 messages of persistent publishers, whether the node is there or
+ * not: written in one transaction with the publisher's packet id (gv_batch_join()), before they go
+ * anywhere.  Each is sent with its number and the run of the process that has numbered it, which
+ * are the same when it is sent again, also after a restart; by them the other node, which has on
+ * its own disk how far it has come, knows what it has already (inbox.h).  So they come exactly
+ * once, whoever fails when (P2).
  *
  * Sans-I/O; belongs to the hub (hub.h).  Threads: the cluster loop's.  Memory: about 100 bytes per
- * record; the messages of the last turns, and of GV_OUTBOX_WINDOW records on their way.
+ * record; the messages of the last turns, at most about 4 MiB for each box, and of the records that
+ * are on their way.
  */
 
 #include "base/stats.h"
 #include "cluster/core/core.h"
+#include "storage/outbox_store.h"
 #include "storage/store.h"
 
 typedef struct gv_outbox gv_outbox_t;
 
-/* Records of a node that are handed over and not confirmed, or being read. */
+/* Records of a spool that are handed over and not confirmed, or being read. */
 #define GV_OUTBOX_WINDOW 4U
+
+/* What a message that is put exactly once is joined with. */
+typedef struct gv_outbox_join {
+    uint64_t join;
+    uint32_t parts;
+} gv_outbox_join_t;
 
 typedef struct gv_outbox_ports {
     void *arg;
@@ -57,7 +68,13 @@ typedef struct gv_outbox_options {
     gv_store_t *store;
     gv_store_post_t *post; /* to the cluster loop's thread */
     void *post_arg;
-    uint64_t bytes_max; /* waiting for one node; more is refused */
+    uint64_t bytes_max; /* waiting in a box; more is refused */
+    /*
+     * Nodes whose exact box is full, a bit each; written here only.  What comes in spite of it is
+     * still taken: it may be part of a join.
+     */
+    _Atomic uint64_t *nodes_full;
+    uint64_t run; /* of the process: random, another one each time */
     gv_outbox_ports_t ports;
 } gv_outbox_options_t;
 
@@ -73,12 +90,22 @@ GV_MUST_USE gv_err_t gv_outbox_load(gv_outbox_t *outbox);
 void gv_outbox_on_node(gv_outbox_t *outbox, gv_node_index_t node, const gv_node_id_t *id,
                        gv_node_event_t event);
 
-/* Messages for this node have to be put. */
-bool gv_outbox_is_open(const gv_outbox_t *outbox, gv_node_index_t node);
+/* Messages for this node have to be put into that box: something there is not handed over. */
+bool gv_outbox_is_open(const gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind);
 
-/* The message, without its shared subscriptions; the token is not 0 if somebody waits. */
+/*
+ * The message, without its shared subscriptions, into the spool; the token is not 0 if somebody
+ * waits.
+ */
 void gv_outbox_put(gv_outbox_t *outbox, gv_node_index_t node, const gv_forward_t *message,
                    uint64_t token);
+
+/*
+ * The same into the exact box.  It is answered when it and all it is joined with is durable; `join`
+ * NULL: with nothing.
+ */
+void gv_outbox_put_exact(gv_outbox_t *outbox, gv_node_index_t node, const gv_forward_t *message,
+                         const gv_outbox_join_t *join, uint64_t token);
 
 /* Tokens of messages that were handed over; and what became of them. */
 #define GV_OUTBOX_TOKEN ((uint64_t)1 << 63)

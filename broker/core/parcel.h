@@ -108,6 +108,7 @@ typedef struct gv_entry_suback {
 
 typedef struct gv_entry_nodes {
     uint64_t nodes; /* bitmap of node indices */
+    uint64_t exact; /* those of them for which it goes to the disk, as one part each of the join */
     uint32_t share_count;
     uint32_t _reserved;
     /* then, per share: uint8_t node, uint16_t size, filter text "$share/group/filter" */
@@ -153,6 +154,12 @@ size_t gv_parcel_entry_size(const gv_publish_t *publish, size_t extra_size);
  * goes by reference.
  */
 gv_entry_t *gv_parcel_append(gv_parcel_t *parcel, const gv_publish_t *publish, size_t extra_size);
+
+/* A join's name on the whole node: numbered by the shard, or the hub, that the message came to. */
+static inline uint64_t gv_join_of(uint16_t owner, uint32_t join)
+{
+    return (uint64_t)(owner + 1) << 32 | join;
+}
 
 static inline void *gv_parcel_extra(gv_entry_t *entry)
 {

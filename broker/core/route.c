@@ -244,8 +244,20 @@ static void set_wish(gv_shard_t *shard, passage_t *passage, gv_entry_t *entry)
     if (passage->wish == GV_ROUTE_JOINED) {
         entry->flags |= GV_ENTRY_JOINED;
         entry->join = ++shard->next_join;
-        gv_journal_join(shard->journal, gv__join_of(shard->index, entry->join));
+        gv_journal_join(shard->journal, gv_join_of(shard->index, entry->join), 2);
     }
+}
+
+/*
+ * For sessions that stay on other nodes such a message is on this node's disk, in the same way,
+ * before it goes anywhere: the hub has a part for each of these nodes (outbox.h).
+ */
+static void join_outbox(gv_shard_t *shard, gv_entry_t *entry, uint64_t exact)
+{
+    entry->flags |= GV_ENTRY_JOINED;
+    entry->join = ++shard->next_join;
+    uint32_t parts = 1 + (uint32_t)__builtin_popcountll(exact);
+    gv_journal_join(shard->journal, gv_join_of(shard->index, entry->join), parts);
 }
 
 /* Its receivers there get nothing: the publisher is not told that they did. */
@@ -279,7 +291,7 @@ static void send_to_shard(gv_shard_t *shard, uint16_t to, passage_t *passage)
     set_wish(shard, passage, entry);
 }
 
-static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, passage_t *passage)
+static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, uint64_t exact, passage_t *passage)
 {
     const gv_matches_t *matches = &shard->matches;
     size_t extra = sizeof(gv_entry_nodes_t);
@@ -295,7 +307,8 @@ static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, passage_t *passage)
     }
     entry->kind = GV_ENTRY_NODES;
     entry->ticket = *passage->ticket;
-    gv_entry_nodes_t head = {.nodes = nodes, .share_count = (uint32_t)matches->node_share_count};
+    gv_entry_nodes_t head = {
+        .nodes = nodes, .exact = exact, .share_count = (uint32_t)matches->node_share_count};
     gv_writer_t w = gv_writer(gv_parcel_extra(entry), extra);
     gv_writer_put(&w, gv_bytes(&head, sizeof(head)));
     for (size_t i = 0; i < matches->node_share_count; i++) {
@@ -307,6 +320,9 @@ static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, passage_t *passage)
     if (passage->wish != GV_ROUTE_PLAIN) {
         entry->flags |= GV_ENTRY_WANTS_CONFIRM;
         passage->routed.missing = (uint16_t)(passage->routed.missing + __builtin_popcountll(nodes));
+    }
+    if (exact != 0) {
+        join_outbox(shard, entry, exact);
     }
 }
 
@@ -403,9 +419,18 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
     uint64_t nodes = (matches->nodes & alive) | (matches->lasting_nodes & away);
     passage.routed.has_matched =
         matches->hit_count > 0 || nodes != 0 || matches->node_share_count > 0;
+    uint64_t lasting = matches->lasting_nodes;
     if (publish->retain) {
         /* All nodes keep retained messages, whoever subscribes there. */
         nodes = alive | away;
+        lasting = nodes;
+    }
+    uint64_t exact = wish == GV_ROUTE_JOINED ? nodes & lasting : 0;
+    if ((exact & atomic_load_explicit(shard->nodes_full, memory_order_relaxed)) != 0) {
+        gv_counter_add(&shard->stats.dropped_store_full, 1);
+        passage.routed.has_failed = true;
+        gv_publish_done(publish);
+        return passage.routed;
     }
     bool goes_to_nodes = nodes != 0 || matches->node_share_count > 0;
     if ((matches->shards & ~own) != 0 || goes_to_nodes || publish->retain) {
@@ -415,7 +440,7 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
         send_to_shard(shard, (uint16_t)__builtin_ctzll(left), &passage);
     }
     if (goes_to_nodes) {
-        send_to_nodes(shard, nodes, &passage);
+        send_to_nodes(shard, nodes, exact, &passage);
     }
     if (publish->retain) {
         keep_retained(shard, &passage);
@@ -432,7 +457,7 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
 void gv__take_join(gv_shard_t *shard, const gv_entry_t *entry)
 {
     if ((entry->flags & GV_ENTRY_JOINED) != 0) {
-        gv_journal_join(shard->journal, gv__join_of(entry->ticket.shard, entry->join));
+        gv_journal_join(shard->journal, gv_join_of(entry->ticket.shard, entry->join), 2);
     }
 }
 
@@ -486,7 +511,7 @@ static void take_loan(gv_shard_t *shard, gv_entry_t *entry)
     case GV_TAKEN_DURABLY:
         entry->join = ++shard->next_join;
         entry->flags |= GV_ENTRY_JOINED;
-        gv_journal_join(shard->journal, gv__join_of(shard->index, entry->join));
+        gv_journal_join(shard->journal, gv_join_of(shard->index, entry->join), 2);
         break;
     case GV_TAKEN_FOR_GOOD:
         break;
@@ -553,7 +578,7 @@ bool gv__pass_to_shard(gv_shard_t *shard, gv_publish_t *publish, uint16_t to, ui
     entry->ticket = (gv_ticket_t){.client = UINT32_MAX, .shard = shard->index};
     entry->flags |= GV_ENTRY_JOINED;
     entry->join = ++shard->next_join;
-    gv_journal_join(shard->journal, gv__join_of(shard->index, entry->join));
+    gv_journal_join(shard->journal, gv_join_of(shard->index, entry->join), 2);
     return true;
 }
 

@@ -96,6 +96,7 @@ typedef struct gv_shard_options {
     const gv_router_t *router;
     const _Atomic uint64_t *nodes_alive; /* bitmap of node indices that may be routed to */
     const _Atomic uint64_t *nodes_away;  /* of nodes that are known and not there (outbox.h) */
+    const _Atomic uint64_t *nodes_full;  /* of nodes for which too much waits */
     gv_bucket_t *connects;               /* of limits->connects: one for all shards of the node */
     gv_retained_total_t *retained_total; /* the same; NULL: a node without limits of them */
     gv_memory_t *memory;                 /* of the node, with a part per shard; NULL: no limit */

@@ -131,6 +131,7 @@ struct gv_shard {
     const gv_router_t *router;
     const _Atomic uint64_t *nodes_alive;
     const _Atomic uint64_t *nodes_away;
+    const _Atomic uint64_t *nodes_full;
     gv_bucket_t *connects;
     gv_memory_t *memory;     /* NULL: there is always enough */
     uint8_t memory_state;    /* gv_memory_state_t at this shard's last look */
@@ -537,12 +538,6 @@ typedef enum gv_route_wish {
  */
 gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
                       gv_route_wish_t wish);
-
-/* A join's name on the whole node: numbered by the shard that the publisher is on. */
-static inline uint64_t gv__join_of(uint16_t shard, uint32_t join)
-{
-    return (uint64_t)(shard + 1) << 32 | join;
-}
 
 /* If the entry is joined, the open part of the journal is. */
 void gv__take_join(gv_shard_t *shard, const gv_entry_t *entry);

@@ -178,6 +178,17 @@ typedef struct gv_uid {
 #define GV_FORWARD_NO_EXPIRY  UINT64_MAX
 #define GV_FORWARD_SHARED_MAX 1024U
 
+/*
+ * What a message is called on the sender's disk, if it is there and must not come twice; all 0: it
+ * is not.  The hosts' business (broker/core/inbox.h).
+ */
+typedef struct gv_forward_exact {
+    uint64_t run;      /* of the process that has numbered it: random */
+    uint64_t number;   /* from 1 */
+    uint64_t previous; /* was sent before it and is not known to be settled; 0: none, always for
+                          the first one of a run */
+} gv_forward_exact_t;
+
 /* A publish between nodes.  All views are borrowed for the length of the call it is passed to. */
 typedef struct gv_forward {
     gv_bytes_t topic;
@@ -189,7 +200,8 @@ typedef struct gv_forward {
     size_t shared_count; /* at most GV_FORWARD_SHARED_MAX */
     gv_uid_t uid;
     uint64_t expiry_ms; /* what is left of it now, or GV_FORWARD_NO_EXPIRY */
-    uint8_t qos;        /* of the publish, 0..2; above 0 it travels reliably */
+    gv_forward_exact_t exact;
+    uint8_t qos; /* of the publish, 0..2; above 0 it travels reliably */
     bool retain;
     bool is_for_groups; /* for members of `shared` only: it goes on from one to another */
 } gv_forward_t;

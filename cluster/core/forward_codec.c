@@ -170,11 +170,19 @@ enum {
     MESSAGE_QOS = TAG(9, WIRE_VARINT),
     MESSAGE_RETAIN = TAG(10, WIRE_VARINT),
     MESSAGE_FOR_GROUPS = TAG(11, WIRE_VARINT),
+    MESSAGE_EXACT_RUN = TAG(12, WIRE_FIXED64),
+    MESSAGE_EXACT_NUMBER = TAG(13, WIRE_VARINT),
+    MESSAGE_EXACT_PREVIOUS = TAG(14, WIRE_VARINT),
 };
 
 static size_t bytes_size(gv_bytes_t bytes)
 {
     return bytes.size == 0 ? 0 : 1 + varint_size(bytes.size) + bytes.size;
+}
+
+static size_t number_size(uint64_t number)
+{
+    return number == 0 ? 0 : 1 + varint_size(number);
 }
 
 size_t gv_forward_size(const gv_forward_t *msg)
@@ -185,10 +193,12 @@ size_t gv_forward_size(const gv_forward_t *msg)
         size += 1 + varint_size(msg->shared[i].size) + msg->shared[i].size;
     }
     size += msg->uid.boot_id == 0 ? 0 : 9;
-    size += msg->uid.seq == 0 ? 0 : 1 + varint_size(msg->uid.seq);
+    size += number_size(msg->uid.seq);
     size += msg->qos == 0 ? 0 : 2;
     size += msg->retain ? 2 : 0;
     size += msg->is_for_groups ? 2 : 0;
+    size += msg->exact.run == 0 ? 0 : 9;
+    size += number_size(msg->exact.number) + number_size(msg->exact.previous);
     return size;
 }
 
@@ -209,6 +219,9 @@ void gv_forward_encode(const gv_forward_t *msg, uint8_t *out, size_t size)
     put_number(&w, 9, msg->qos);
     put_number(&w, 10, msg->retain ? 1 : 0);
     put_number(&w, 11, msg->is_for_groups ? 1 : 0);
+    put_fixed64(&w, 12, msg->exact.run);
+    put_number(&w, 13, msg->exact.number);
+    put_number(&w, 14, msg->exact.previous);
     GV_ASSERT(!w.failed);
     GV_ASSERT(gv_writer_left(&w) == 0);
 }
@@ -259,6 +272,15 @@ gv_err_t gv_forward_decode(gv_bytes_t body, gv_bytes_t *shared, gv_forward_t *ms
             break;
         case MESSAGE_FOR_GROUPS:
             msg.is_for_groups = field.number != 0;
+            break;
+        case MESSAGE_EXACT_RUN:
+            msg.exact.run = field.number;
+            break;
+        case MESSAGE_EXACT_NUMBER:
+            msg.exact.number = field.number;
+            break;
+        case MESSAGE_EXACT_PREVIOUS:
+            msg.exact.previous = field.number;
             break;
         default:
             break; /* from a newer peer */

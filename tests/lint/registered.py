@@ -26,6 +26,8 @@ UNTESTED = {
     "broker/core/client.c": IN_HOUSE,
     "broker/core/hub_forward.c": "broker/core/hub.h: tests/unit/broker/core/hub_test.c",
     "broker/core/office.c": IN_HOUSE,
+    "broker/core/outbox_send.c": "broker/core/outbox.h: tests/unit/broker/core/outbox_test.c",
+    "broker/core/outbox_write.c": "broker/core/outbox.h: tests/unit/broker/core/outbox_test.c",
     "broker/core/journal.c": IN_DURABLE,
     "broker/core/journal_clean.c": IN_DURABLE,
     "broker/core/journal_done.c": IN_DURABLE,
@@ -82,6 +84,8 @@ UNTESTED = {
 # test: what it tests, when that is not the unit of its name.
 FURTHER_TESTS = {
     "tests/unit/broker/core/durable_storm_test.c": "persistent sessions on a node that crashes",
+    "tests/unit/broker/core/hub_exact_test.c": "what goes over two nodes and must not come twice",
+    "tests/unit/broker/core/outbox_exact_test.c": "outbox.c and inbox.c together, when nodes fail",
     "tests/unit/broker/core/router_model_test.c": "broker/core/router.c, against a list of routes",
     "tests/unit/broker/core/shard_storm_test.c": "shards and hub together, with letters in any order",
     "tests/unit/broker/router_concurrency_test.c": "broker/core/router.c, with the threads of base/io",

@@ -182,7 +182,8 @@ START_TEST(a_check_tells_of_damaged_and_stray_records_and_changes_nothing)
     gv_batch_put(batch, GV_TABLE_RETAINED, text("topic"), GV_BYTES_EMPTY);
     gv_batch_put(batch, GV_TABLE_OUTBOX, text("peer"), text("x"));
     gv_batch_put(batch, GV_TABLE_LINKS, text("sixteen bytes id"), text("x"));
-    gv_link_record_put(batch, (const uint8_t *)"a sound node id.", 7);
+    gv_link_record_put(batch, (const uint8_t *)"a sound node id.",
+                       &(gv_link_cursor_t){.run = 1, .number = 7});
     put_subscription(batch, 1, "mine");
     put_subscription(batch, 77, "nobody's");
     gv_will_put(batch, &(gv_stored_will_t){.uid = 78, .topic = text("will")});

@@ -30,7 +30,8 @@ static void put(const uint8_t *node_id, uint64_t applied)
 {
     gv_batch_t *batch = NULL;
     gv_batch_new(&batch);
-    gv_link_record_put(batch, node_id, applied);
+    gv_link_cursor_t cursor = {.run = applied + 1, .number = applied};
+    gv_link_record_put(batch, node_id, &cursor);
     ck_assert_int_eq(gv_store_write(store, &batch), GV_OK);
 }
 
@@ -41,12 +42,13 @@ typedef struct seen {
     gv_err_t answer;
 } seen_t;
 
-static gv_err_t on_record(const uint8_t *node_id, uint64_t applied, void *arg)
+static gv_err_t on_record(const uint8_t *node_id, const gv_link_cursor_t *cursor, void *arg)
 {
     seen_t *seen = arg;
     ck_assert_uint_lt(seen->count, 4);
     memcpy(seen->ids[seen->count], node_id, GV_NODE_ID_SIZE);
-    seen->applied[seen->count++] = applied;
+    ck_assert_uint_eq(cursor->run, cursor->number + 1);
+    seen->applied[seen->count++] = cursor->number;
     return seen->answer;
 }
 

@@ -78,6 +78,7 @@ struct house {
     bool is_store_slow; /* then they do not */
     _Atomic uint64_t nodes_alive;
     _Atomic uint64_t nodes_away;
+    _Atomic uint64_t nodes_full;
     uint16_t shard_count;
     uint16_t next_shard_count; /* from the next start on; 0: as before */
     size_t image_bytes_max;
@@ -410,6 +411,7 @@ static inline void house_boot(house_t *house)
         .router = house->router,
         .nodes_alive = &house->nodes_alive,
         .nodes_away = &house->nodes_away,
+        .nodes_full = &house->nodes_full,
         .store = house->store,
         .store_post = house_store_post,
         .store_post_arg = house,
@@ -428,6 +430,7 @@ static inline void house_boot(house_t *house)
             .router = house->router,
             .nodes_alive = &house->nodes_alive,
             .nodes_away = &house->nodes_away,
+            .nodes_full = &house->nodes_full,
             .connects = &house->connects,
             .memory = &house->memory,
             .wheel = house->wheel,

@@ -46,6 +46,7 @@ typedef struct part {
 
 static gv_store_t *store;
 static gv_inbox_t *inbox;
+static uint64_t run; /* of the senders' processes */
 static gv_store_lane_t lanes[SHARDS];
 static part_t *open_parts[SHARDS];
 static part_t *parts[PARTS_MAX];
@@ -105,6 +106,7 @@ static void open_store(uint64_t seed, gv_store_sync_t sync)
 
 static void set_up(void)
 {
+    run = 7;
     open_store(1, GV_STORE_SYNC_COMMIT);
 }
 
@@ -247,11 +249,12 @@ static void crash(gv_mem_crash_t how)
     start();
 }
 
-static gv_err_t take_cursor(const uint8_t *node_id, uint64_t applied, void *arg)
+static gv_err_t take_cursor(const uint8_t *node_id, const gv_link_cursor_t *cursor, void *arg)
 {
     uint64_t *cursors = arg; /* by the first byte of the node's id */
     SURE(node_id[0] < 16, "not one of ours");
-    cursors[node_id[0]] = applied;
+    SURE(cursor->run == run, "of another run");
+    cursors[node_id[0]] = cursor->number;
     return GV_OK;
 }
 
@@ -278,9 +281,16 @@ static size_t rows_on_disk(void)
     return count;
 }
 
+static gv_inbox_verdict_t judge_of(const gv_node_id_t *node, uint64_t number, uint64_t previous,
+                                   uint64_t token)
+{
+    gv_forward_exact_t exact = {.run = run, .number = number, .previous = previous};
+    return gv_inbox_judge(inbox, node, &exact, token);
+}
+
 static gv_inbox_verdict_t judge(uint64_t number, uint64_t previous, uint64_t token)
 {
-    return gv_inbox_judge(inbox, &node_a, number, previous, token);
+    return judge_of(&node_a, number, previous, token);
 }
 
 /* A new message, for one shard. */
@@ -307,7 +317,7 @@ START_TEST(a_message_is_new_then_pending_then_known)
     ck_assert_int_eq(judge(5, 0, 0), GV_INBOX_KNOWN);
     ck_assert_int_eq(judge(1, 0, 0), GV_INBOX_KNOWN);
     ck_assert_uint_eq(cursor_of(&node_a), 5);
-    ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, 5, 0, 0), GV_INBOX_NEW);
+    ck_assert_int_eq(judge_of(&node_b, 5, 0, 0), GV_INBOX_NEW);
     ck_assert_uint_eq(cursor_of(&node_b), 0);
     settle();
     ck_assert_uint_eq(cursor_of(&node_b), 5);
@@ -329,6 +339,28 @@ START_TEST(a_sender_that_lies_is_refused)
 }
 END_TEST
 
+START_TEST(a_new_run_counts_from_the_beginning)
+{
+    ck_assert_int_eq(judge(8, 0, 0), GV_INBOX_NEW);
+    settle();
+    run = 3;
+    ck_assert_int_eq(judge(2, 1, 0), GV_INBOX_REFUSED); /* the first one has not come */
+    ck_assert_int_eq(judge(1, 0, 0), GV_INBOX_NEW);
+    ck_assert_int_eq(judge(2, 1, 0), GV_INBOX_NEW);
+    ck_assert_int_eq(judge(2, 1, 1), GV_INBOX_PENDING);
+    run = 7; /* nobody has heard of the new one's durability, and the old cursor holds */
+    ck_assert_int_eq(judge(8, 0, 0), GV_INBOX_KNOWN);
+    run = 3;
+    settle();
+    ck_assert_int_eq(answers[1], 1);
+    ck_assert_int_eq(judge(2, 0, 0), GV_INBOX_KNOWN);
+    crash(GV_MEM_CRASH_POWER);
+    ck_assert_uint_eq(cursor_of(&node_a), 2);
+    ck_assert_int_eq(judge(1, 0, 0), GV_INBOX_KNOWN);
+    ck_assert_int_eq(judge(3, 2, 0), GV_INBOX_NEW);
+}
+END_TEST
+
 START_TEST(what_was_sent_before_must_have_come)
 {
     ck_assert_int_eq(judge(5, 4, 0), GV_INBOX_REFUSED);
@@ -341,7 +373,7 @@ START_TEST(what_was_sent_before_must_have_come)
     ck_assert_int_eq(judge(12, 11, 0), GV_INBOX_REFUSED);
     ck_assert_int_eq(judge(12, 9, 0), GV_INBOX_NEW);
     ck_assert_int_eq(judge(20, 0, 0), GV_INBOX_NEW); /* all before it are settled */
-    ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, 12, 9, 0), GV_INBOX_REFUSED);
+    ck_assert_int_eq(judge_of(&node_b, 12, 9, 0), GV_INBOX_REFUSED);
 }
 END_TEST
 
@@ -413,9 +445,9 @@ START_TEST(those_that_came_after_fail_with_it)
     take(2, 1, 1, 2);
     turn_end();
     take(3, 2, 1, 3);
-    ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, 1, 0, 0), GV_INBOX_NEW);
+    ck_assert_int_eq(judge_of(&node_b, 1, 0, 0), GV_INBOX_NEW);
     turn_end();
-    ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, 1, 0, 4), GV_INBOX_PENDING);
+    ck_assert_int_eq(judge_of(&node_b, 1, 0, 4), GV_INBOX_PENDING);
     settle();
     ck_assert_int_eq(shard_answers[1], -1);
     ck_assert_int_eq(shard_answers[2], -1);
@@ -522,7 +554,7 @@ START_TEST(a_turn_is_one_batch_and_one_record_for_each_node)
 {
     for (uint64_t number = 1; number <= 100; number++) {
         ck_assert_int_eq(judge(number, number - 1, 0), GV_INBOX_NEW);
-        ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, number, 0, 0), GV_INBOX_NEW);
+        ck_assert_int_eq(judge_of(&node_b, number, 0, 0), GV_INBOX_NEW);
     }
     settle();
     ck_assert_uint_eq(gv_counter_get(&gv_store_stats(store)->batches), 1);
@@ -570,13 +602,13 @@ START_TEST(a_cursor_that_is_damaged_is_not_there)
     ck_assert_int_eq(judge(3, 0, 0), GV_INBOX_NEW);
     settle();
     ck_assert(gv_mem_store_damage(store, GV_TABLE_LINKS));
-    ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, 4, 0, 0), GV_INBOX_NEW);
+    ck_assert_int_eq(judge_of(&node_b, 4, 0, 0), GV_INBOX_NEW);
     settle();
     stop();
     start();
     ck_assert_uint_eq(atomic_load(&gv_store_stats(store)->damaged), 1);
     ck_assert_int_eq(judge(3, 0, 0), GV_INBOX_NEW);
-    ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, 4, 0, 0), GV_INBOX_KNOWN);
+    ck_assert_int_eq(judge_of(&node_b, 4, 0, 0), GV_INBOX_KNOWN);
 }
 END_TEST
 
@@ -585,7 +617,7 @@ END_TEST
 START_TEST(a_node_that_is_forgotten_begins_anew)
 {
     ck_assert_int_eq(judge(5, 0, 0), GV_INBOX_NEW);
-    ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, 6, 0, 0), GV_INBOX_NEW);
+    ck_assert_int_eq(judge_of(&node_b, 6, 0, 0), GV_INBOX_NEW);
     settle();
     gv_inbox_forget(inbox, &node_a);
     ck_assert_int_eq(judge(4, 3, 0), GV_INBOX_REFUSED);
@@ -663,7 +695,7 @@ START_TEST(a_deletion_that_fails_goes_with_the_next_batch)
     gv_mem_store_set_fault(store, GV_OK, 0);
     settle();
     ck_assert_uint_eq(cursor_of(&node_a), 5);
-    ck_assert_int_eq(gv_inbox_judge(inbox, &node_b, 1, 0, 0), GV_INBOX_NEW);
+    ck_assert_int_eq(judge_of(&node_b, 1, 0, 0), GV_INBOX_NEW);
     settle();
     ck_assert_uint_eq(cursor_of(&node_a), 0);
     ck_assert_uint_eq(cursor_of(&node_b), 1);
@@ -867,8 +899,7 @@ static void receive(sender_t *sender)
     uint64_t token = sender->link[sender->link_first++];
     const transit_t *transit = &model.transits[token];
     const message_t *message = &sender->messages[transit->message];
-    gv_inbox_verdict_t verdict =
-        gv_inbox_judge(inbox, &sender->id, message->number, transit->previous, token);
+    gv_inbox_verdict_t verdict = judge_of(&sender->id, message->number, transit->previous, token);
     model.seen[verdict]++;
     if (verdict == GV_INBOX_NEW) {
         for (unsigned shard = 0; shard < SHARDS; shard++) {
@@ -1127,6 +1158,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, a_message_is_new_then_pending_then_known);
     tcase_add_test(tcase, a_sender_that_lies_is_refused);
+    tcase_add_test(tcase, a_new_run_counts_from_the_beginning);
     tcase_add_test(tcase, what_was_sent_before_must_have_come);
     tcase_add_test(tcase, a_disk_that_fails_leaves_the_cursors_where_they_were);
     tcase_add_test(tcase, so_does_a_disk_that_is_full);

@@ -31,6 +31,7 @@ static handed_t handed[MESSAGES_MAX];
 static size_t handed_count;
 static int answers[MESSAGES_MAX]; /* by token: 0 none, 1 durable, -1 refused */
 static uint64_t now_ms;
+static _Atomic uint64_t nodes_full;
 static const gv_node_id_t peer_id = {.bytes = {7}};
 
 static void on_post(void *arg, gv_letter_t *letter)
@@ -74,6 +75,8 @@ static void start(uint64_t bytes_max)
         .store = store,
         .post = on_post,
         .bytes_max = bytes_max,
+        .nodes_full = &nodes_full,
+        .run = 1,
         .ports = {.publish = on_publish,
                   .answered = on_answered,
                   .monotonic_ms = on_now,
@@ -195,7 +198,7 @@ START_TEST(messages_wait_on_disk_and_go_in_order)
 {
     see(GV_NODE_HIDDEN);
     put_some(1, 10);
-    ck_assert(gv_outbox_is_open(outbox, PEER));
+    ck_assert(gv_outbox_is_open(outbox, PEER, GV_OUTBOX_SPOOL));
     ck_assert_int_eq(answers[1], 0); /* nothing is durable yet */
     settle();
     put_some(11, 5);
@@ -213,7 +216,8 @@ START_TEST(messages_wait_on_disk_and_go_in_order)
     see(GV_NODE_ROUTABLE);
     settle();
     assert_handed(1, 15);
-    ck_assert(!gv_outbox_is_open(outbox, PEER)); /* what comes now is behind it anyway */
+    ck_assert(
+        !gv_outbox_is_open(outbox, PEER, GV_OUTBOX_SPOOL)); /* what comes now is behind it anyway */
     ck_assert_uint_eq(on_disk(), 15);
     confirm(15, GV_FORWARD_APPLIED);
     settle();
@@ -233,7 +237,7 @@ START_TEST(what_is_durable_survives_a_crash)
     ck_assert_int_eq(answers[4], 0); /* and nobody was told that it would */
     ck_assert_uint_eq(gv_counter_get(&gv_outbox_stats(outbox)->messages), 3);
     see(GV_NODE_HIDDEN);
-    ck_assert(gv_outbox_is_open(outbox, PEER));
+    ck_assert(gv_outbox_is_open(outbox, PEER, GV_OUTBOX_SPOOL));
     see(GV_NODE_ROUTABLE);
     settle();
     assert_handed(1, 3);
@@ -255,7 +259,7 @@ START_TEST(what_was_not_confirmed_goes_once_more)
     see(GV_NODE_HIDDEN);
     settle();
     ck_assert_uint_eq(handed_count, 0);
-    ck_assert(gv_outbox_is_open(outbox, PEER));
+    ck_assert(gv_outbox_is_open(outbox, PEER, GV_OUTBOX_SPOOL));
     see(GV_NODE_ROUTABLE);
     settle();
     assert_handed(3, 4);
@@ -292,7 +296,7 @@ START_TEST(what_comes_last_is_not_written_when_its_turn_comes_soon)
     see(GV_NODE_ROUTABLE);
     put_some(3, 2);
     gv_outbox_turn_end(outbox); /* asks for the record */
-    ck_assert(gv_outbox_is_open(outbox, PEER));
+    ck_assert(gv_outbox_is_open(outbox, PEER, GV_OUTBOX_SPOOL));
     put_some(5, 1);
     settle();
     assert_handed(1, 5);
@@ -355,7 +359,7 @@ START_TEST(with_a_node_that_is_forgotten_goes_what_waits_for_it)
     settle();
     ck_assert_int_eq(answers[4], 1);
     ck_assert_uint_eq(on_disk(), 0);
-    ck_assert(!gv_outbox_is_open(outbox, PEER));
+    ck_assert(!gv_outbox_is_open(outbox, PEER, GV_OUTBOX_SPOOL));
 }
 END_TEST
 
@@ -373,13 +377,15 @@ static void live(uint64_t seed)
     unsigned newest = 0; /* handed over since the node came, or we */
     bool is_up = false;
     see(GV_NODE_HIDDEN);
-    for (int step = 0; step < 3000 || gv_outbox_is_open(outbox, PEER) || handed_count > 0; step++) {
+    for (int step = 0;
+         step < 3000 || gv_outbox_is_open(outbox, PEER, GV_OUTBOX_SPOOL) || handed_count > 0;
+         step++) {
         bool is_over = step >= 3000;
         uint32_t what = gv_rng_below(&rng, 100);
         size_t before = handed_count;
         if (what < 30 && !is_over && next < MESSAGES_MAX) {
             /* As the hub does it. */
-            if (is_up && !gv_outbox_is_open(outbox, PEER)) {
+            if (is_up && !gv_outbox_is_open(outbox, PEER, GV_OUTBOX_SPOOL)) {
                 handed[handed_count++] = (handed_t){.number = next, .token = next};
             } else {
                 put(next, GV_FORWARD_NO_EXPIRY);

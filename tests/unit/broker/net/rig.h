@@ -50,6 +50,7 @@ typedef struct rig {
     gv_log_t log;
     _Atomic uint64_t nodes_alive;
     _Atomic uint64_t nodes_away;
+    _Atomic uint64_t nodes_full;
     gv_limits_t limits;
     gv_listener_config_t configs[RIG_LISTENERS_MAX];
     size_t config_count;
@@ -137,6 +138,7 @@ static inline void rig_make_shard(gv_loop_t *loop, void *arg)
         .router = rig.router,
         .nodes_alive = &rig.nodes_alive,
         .nodes_away = &rig.nodes_away,
+        .nodes_full = &rig.nodes_full,
         .wheel = gv_loop_wheel(loop),
         .pool = gv_loop_chunkpool(loop),
         .journal = {.store = rig.stores[index], .post = rig_store_post, .log = &rig.log},
@@ -183,6 +185,7 @@ static inline void rig_make_node(void)
         .router = rig.router,
         .nodes_alive = &rig.nodes_alive,
         .nodes_away = &rig.nodes_away,
+        .nodes_full = &rig.nodes_full,
         .store = rig.stores[0],
         .store_post = rig_store_post,
         .ports = ports,

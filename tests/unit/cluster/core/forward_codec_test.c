@@ -34,6 +34,7 @@ static gv_forward_t example(void)
         .qos = 2,
         .retain = true,
         .is_for_groups = true,
+        .exact = {.run = 0x1122334455667788, .number = 1 << 20, .previous = 77},
     };
     memset(msg.uid.node.bytes, 0xab, GV_NODE_ID_SIZE);
     return msg;
@@ -68,6 +69,9 @@ static void assert_equal(const gv_forward_t *a, const gv_forward_t *b)
     ck_assert_uint_eq(a->qos, b->qos);
     ck_assert_int_eq(a->retain, b->retain);
     ck_assert_int_eq(a->is_for_groups, b->is_for_groups);
+    ck_assert_uint_eq(a->exact.run, b->exact.run);
+    ck_assert_uint_eq(a->exact.number, b->exact.number);
+    ck_assert_uint_eq(a->exact.previous, b->exact.previous);
 }
 
 START_TEST(a_message_comes_back_as_it_was)
@@ -104,6 +108,9 @@ START_TEST(protobuf_c_reads_what_we_write)
     ck_assert_uint_eq(pb->qos, 2);
     ck_assert(pb->retain);
     ck_assert(pb->is_for_groups);
+    ck_assert_uint_eq(pb->exact_run, 0x1122334455667788);
+    ck_assert_uint_eq(pb->exact_number, 1 << 20);
+    ck_assert_uint_eq(pb->exact_previous, 77);
     /* And it is the very encoding protobuf-c would have chosen. */
     ck_assert_uint_eq(gv__forward_message__get_packed_size(pb), bytes.size);
     gv__forward_message__free_unpacked(pb, NULL);
