@@ -30,6 +30,7 @@ typedef struct host {
     gv_store_lane_t lane; /* of the one shard */
     gv_letter_t *letters[LETTERS_MAX];
     size_t letter_count;
+    bool is_dying; /* nobody hears what it says */
 } host_t;
 
 typedef struct item {
@@ -115,6 +116,9 @@ static void on_publish(void *arg, const gv_forward_t *message, gv_node_index_t n
 static void on_answered(void *arg, uint64_t token, bool is_refused)
 {
     (void)arg;
+    if (sender.is_dying) {
+        return;
+    }
     ck_assert(!is_acknowledged[token]);
     is_acknowledged[token] = !is_refused;
     is_sent[token] = !is_refused; /* else it is published again */
@@ -187,6 +191,9 @@ static void see(gv_node_event_t event)
 
 static void answer(size_t index, gv_forward_result_t result)
 {
+    if (receiver.is_dying) {
+        return;
+    }
     answers[answer_count] = arrived[index];
     answers[answer_count++].result = result;
     arrived[index].token = 0;
@@ -299,16 +306,25 @@ static void give_back(void)
     }
 }
 
+/* What the store has posted is taken, so that nothing leaks, and changes nothing. */
+static void die(host_t *host, gv_mem_crash_t how)
+{
+    host->is_dying = true;
+    deliver_letters(host);
+    host->is_dying = false;
+    gv_mem_store_crash(host->store, how);
+}
+
 static void crash_receiver(gv_mem_crash_t how)
 {
-    gv_mem_store_crash(receiver.store, how);
+    die(&receiver, how);
     gv_inbox_free(&inbox);
     start_receiver();
 }
 
 static void crash_sender(gv_mem_crash_t how)
 {
-    gv_mem_store_crash(sender.store, how);
+    die(&sender, how);
     gv_outbox_free(&outbox);
     way_count = 0;
     answer_count = 0;
