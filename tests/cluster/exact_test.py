@@ -50,9 +50,11 @@ class Device:
             try:
                 self._connect()
                 while not self._is_ending.is_set():
+                    while self._take(self.on_packet):
+                        pass
                     self.idle()
                     if select.select([self._socket], [], [], 0.002)[0]:
-                        self._read()
+                        self._read_some()
             except OSError:
                 time.sleep(0.02)
             except (Failure, AssertionError, LookupError) as error:
@@ -81,11 +83,6 @@ class Device:
         if not chunk:
             raise OSError("closed")
         self._input += chunk
-
-    def _read(self):
-        self._read_some()
-        while self._take(self.on_packet):
-            pass
 
     def _take(self, on_packet):
         """The next whole packet, if there is one."""
@@ -218,7 +215,8 @@ def live_with_kills(victims):
         for sink in sinks:
             eventually(lambda: all(len(set(sink.got[source.topic])) >= source.sent
                                    for source in sources), 30,
-                       lambda: f"{sum((sink.faults(source) for source in sources), [])}")
+                       lambda: f"{sum((sink.faults(source) for source in sources), [])} "
+                               f"{sink.fault or ''} {[member.peers() for member in members]}")
         time.sleep(0.5)  # for what should not come
         faults = sum((sink.faults(source) for sink in sinks for source in sources), [])
         again = [member.counter("forward_received_again_total") for member in members]
