@@ -139,36 +139,29 @@ int gv_command_clients(int argc, char **argv)
         {"--page", "page", NULL},
         {"--cursor", "cursor", NULL},
     };
-    gv_list_arguments_t arguments;
-    argc = gv_list_arguments_take(argc, argv, options, sizeof(options) / sizeof(options[0]),
-                                  &arguments);
-    gv_text_t path = GV_TEXT_EMPTY;
-    gv_text_add(&path, "/api/v1/clients");
-    if (arguments.word != NULL) {
-        gv_admin_add_path_value(&path, arguments.word);
-    }
-    gv_text_add(&path, "%s", gv_text_get(&arguments.parameters));
-    const gv_admin_command_t command = {
-        .name = "clients",
-        .arguments = "[ID] ",
-        .method = "GET",
-        .path = gv_text_get(&path),
-        .help = "  --like TEXT         those with TEXT in their client id\n"
-                "  --user NAME         those who have logged in with this name\n"
-                "  --online            those who are connected; or --offline\n"
-                "  --limit N           so many at a time, default 100, at most 10000\n"
-                "  --page N            from 1 on\n"
-                "  --cursor TEXT       go on where an answer before has ended\n"
-                "\n"
-                "The sessions of one node. A list that is read while clients come and go may miss\n"
-                "some of these, or have them twice.\n",
-        .print = arguments.word != NULL ? print_client : print_clients,
+    static const gv_list_command_t list = {
+        .command =
+            {
+                .name = "clients",
+                .arguments = "[ID] ",
+                .method = "GET",
+                .path = "/api/v1/clients",
+                .help = "  --like TEXT         those with TEXT in their client id\n"
+                        "  --user NAME         those who have logged in with this name\n"
+                        "  --online            those who are connected; or --offline\n"
+                        "  --limit N           so many at a time, default 100, at most 10000\n"
+                        "  --page N            from 1 on\n"
+                        "  --cursor TEXT       go on where an answer before has ended\n"
+                        "\n"
+                        "The sessions of one node. A list that is read while clients come and\n"
+                        "go may miss some of these, or have them twice.\n",
+                .print = print_clients,
+            },
+        .options = options,
+        .option_count = sizeof(options) / sizeof(options[0]),
+        .print_one = print_client,
     };
-    int status = argc < 0 ? gv_command_fail("clients", GV_EXIT_USAGE, "%s", arguments.problem)
-                          : gv_admin_command(argc, argv, &command);
-    gv_text_deinit(&path);
-    gv_list_arguments_deinit(&arguments);
-    return status;
+    return gv_list_command(argc, argv, &list);
 }
 
 /* ---- kick --------------------------------------------------------------------------------- */
@@ -184,34 +177,24 @@ static void print_kicked(const json_t *answer, gv_text_t *out)
 int gv_command_kick(int argc, char **argv)
 {
     static const gv_list_option_t options[] = {{"--keep-session", "keep_session", "true"}};
-    gv_list_arguments_t arguments;
-    argc = gv_list_arguments_take(argc, argv, options, 1, &arguments);
-    if (arguments.word != NULL) {
-        gv_admin_add_parameter(&arguments.parameters, "clientid", arguments.word);
-    }
-    gv_text_t path = GV_TEXT_EMPTY;
-    gv_text_add(&path, "/api/v1/kick%s", gv_text_get(&arguments.parameters));
-    const gv_admin_command_t command = {
-        .name = "kick",
-        .arguments = "ID ",
-        .method = "POST",
-        .path = gv_text_get(&path),
-        .help = "  --keep-session      what waits for the client stays, if its session outlives\n"
-                "                      connections; else the session ends\n"
-                "\n"
-                "Ends the connection of a client of this node, and its session. Its will is\n"
-                "published. Nothing keeps it from coming back.\n",
-        .print = print_kicked,
+    static const gv_list_command_t kick = {
+        .command =
+            {
+                .name = "kick",
+                .arguments = "ID ",
+                .method = "POST",
+                .path = "/api/v1/kick",
+                .help = "  --keep-session      what waits for the client stays, if its session\n"
+                        "                      outlives connections; else the session ends\n"
+                        "\n"
+                        "Ends the connection of a client of this node, and its session. Its will\n"
+                        "is published. Nothing keeps it from coming back.\n",
+                .print = print_kicked,
+            },
+        .options = options,
+        .option_count = 1,
+        .word = "clientid",
+        .expected = "grapevine kick ID",
     };
-    int status = 0;
-    if (argc < 0) {
-        status = gv_command_fail("kick", GV_EXIT_USAGE, "%s", arguments.problem);
-    } else if (arguments.word == NULL && !gv_admin_asks_for_help(argc, argv)) {
-        status = gv_command_fail("kick", GV_EXIT_USAGE, "expected: grapevine kick ID");
-    } else {
-        status = gv_admin_command(argc, argv, &command);
-    }
-    gv_text_deinit(&path);
-    gv_list_arguments_deinit(&arguments);
-    return status;
+    return gv_list_command(argc, argv, &kick);
 }

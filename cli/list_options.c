@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/admin_command.h"
+#include "cli/command.h"
 
 static const gv_list_option_t *find(const gv_list_option_t *options, size_t count, const char *text)
 {
@@ -66,6 +66,35 @@ int gv_list_arguments_take(int argc, char **argv, const gv_list_option_t *option
 void gv_list_arguments_deinit(gv_list_arguments_t *arguments)
 {
     gv_text_deinit(&arguments->parameters);
+}
+
+int gv_list_command(int argc, char **argv, const gv_list_command_t *list)
+{
+    gv_admin_command_t command = list->command;
+    gv_list_arguments_t arguments;
+    argc = gv_list_arguments_take(argc, argv, list->options, list->option_count, &arguments);
+    gv_text_t path = GV_TEXT_EMPTY;
+    gv_text_add(&path, "%s", command.path);
+    if (arguments.word != NULL && list->word != NULL) {
+        gv_admin_add_parameter(&arguments.parameters, list->word, arguments.word);
+    } else if (arguments.word != NULL) {
+        gv_admin_add_path_value(&path, arguments.word);
+        command.print = list->print_one;
+    }
+    gv_text_add(&path, "%s", gv_text_get(&arguments.parameters));
+    command.path = gv_text_get(&path);
+    int status = 0;
+    if (argc < 0) {
+        status = gv_command_fail(command.name, GV_EXIT_USAGE, "%s", arguments.problem);
+    } else if (arguments.word == NULL && list->expected != NULL &&
+               !gv_admin_asks_for_help(argc, argv)) {
+        status = gv_command_fail(command.name, GV_EXIT_USAGE, "expected: %s", list->expected);
+    } else {
+        status = gv_admin_command(argc, argv, &command);
+    }
+    gv_text_deinit(&path);
+    gv_list_arguments_deinit(&arguments);
+    return status;
 }
 
 void gv_list_print_more(const json_t *answer, gv_text_t *out)

@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "base/text.h"
+#include "cli/admin_command.h"
 
 typedef struct gv_list_option {
     const char *option;    /* "--like" */
@@ -34,6 +35,20 @@ int gv_list_arguments_take(int argc, char **argv, const gv_list_option_t *option
                            gv_list_arguments_t *out);
 
 void gv_list_arguments_deinit(gv_list_arguments_t *arguments);
+
+/* A command with such options, and what its word means. */
+typedef struct gv_list_command {
+    gv_admin_command_t command; /* the path without parameters */
+    const gv_list_option_t *options;
+    size_t option_count;
+    /* The parameter that the word is; NULL: it is the last part of the path, ... */
+    const char *word;
+    gv_admin_print_t *print_one; /* ... and the answer is shown by this */
+    const char *expected;        /* what is said without a word; NULL: there need not be one */
+} gv_list_command_t;
+
+/* Runs it.  Returns the exit status. */
+int gv_list_command(int argc, char **argv, const gv_list_command_t *list);
 
 /* The last line of a page that is not the last one: how to go on.  Else nothing. */
 void gv_list_print_more(const json_t *answer, gv_text_t *out);

@@ -37,29 +37,24 @@ int gv_command_retained(int argc, char **argv)
         {"--limit", "limit", NULL},
         {"--page", "page", NULL},
     };
-    gv_list_arguments_t arguments;
-    argc = gv_list_arguments_take(argc, argv, options, sizeof(options) / sizeof(options[0]),
-                                  &arguments);
-    if (arguments.word != NULL) {
-        gv_admin_add_parameter(&arguments.parameters, "topic", arguments.word);
-    }
-    gv_text_t path = GV_TEXT_EMPTY;
-    gv_text_add(&path, "/api/v1/retained%s", gv_text_get(&arguments.parameters));
-    const gv_admin_command_t command = {
-        .name = "retained",
-        .arguments = "[FILTER] ",
-        .method = "GET",
-        .path = gv_text_get(&path),
-        .help = "  --limit N           so many at a time, default 100, at most 10000\n"
-                "  --page N            from 1 on\n"
-                "\n"
-                "The retained messages whose topics match FILTER, without one all but $SYS.\n"
-                "`grapevine sub` shows what is in them.\n",
-        .print = print_retained,
+    static const gv_list_command_t list = {
+        .command =
+            {
+                .name = "retained",
+                .arguments = "[FILTER] ",
+                .method = "GET",
+                .path = "/api/v1/retained",
+                .help =
+                    "  --limit N           so many at a time, default 100, at most 10000\n"
+                    "  --page N            from 1 on\n"
+                    "\n"
+                    "The retained messages whose topics match FILTER, without one all but $SYS.\n"
+                    "`grapevine sub` shows what is in them.\n",
+                .print = print_retained,
+            },
+        .options = options,
+        .option_count = sizeof(options) / sizeof(options[0]),
+        .word = "topic",
     };
-    int status = argc < 0 ? gv_command_fail("retained", GV_EXIT_USAGE, "%s", arguments.problem)
-                          : gv_admin_command(argc, argv, &command);
-    gv_text_deinit(&path);
-    gv_list_arguments_deinit(&arguments);
-    return status;
+    return gv_list_command(argc, argv, &list);
 }

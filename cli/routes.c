@@ -57,30 +57,25 @@ int gv_command_routes(int argc, char **argv)
         {"--limit", "limit", NULL},
         {"--page", "page", NULL},
     };
-    gv_list_arguments_t arguments;
-    argc = gv_list_arguments_take(argc, argv, options, sizeof(options) / sizeof(options[0]),
-                                  &arguments);
-    if (arguments.word != NULL) {
-        gv_admin_add_parameter(&arguments.parameters, "topic", arguments.word);
-    }
-    gv_text_t path = GV_TEXT_EMPTY;
-    gv_text_add(&path, "/api/v1/routes%s", gv_text_get(&arguments.parameters));
-    const gv_admin_command_t command = {
-        .name = "routes",
-        .arguments = "[FILTER] ",
-        .method = "GET",
-        .path = gv_text_get(&path),
-        .help = "  --match TOPIC       the filters that match TOPIC\n"
-                "  --limit N           so many at a time, default 100, at most 10000\n"
-                "  --page N            from 1 on\n"
-                "\n"
-                "What one node knows of who wants what: the nodes that messages for a filter go\n"
-                "to, and the shards of that node among them.\n",
-        .print = print_routes,
+    static const gv_list_command_t list = {
+        .command =
+            {
+                .name = "routes",
+                .arguments = "[FILTER] ",
+                .method = "GET",
+                .path = "/api/v1/routes",
+                .help = "  --match TOPIC       the filters that match TOPIC\n"
+                        "  --limit N           so many at a time, default 100, at most 10000\n"
+                        "  --page N            from 1 on\n"
+                        "\n"
+                        "What one node knows of who wants what: the nodes that messages for a "
+                        "filter go\n"
+                        "to, and the shards of that node among them.\n",
+                .print = print_routes,
+            },
+        .options = options,
+        .option_count = sizeof(options) / sizeof(options[0]),
+        .word = "topic",
     };
-    int status = argc < 0 ? gv_command_fail("routes", GV_EXIT_USAGE, "%s", arguments.problem)
-                          : gv_admin_command(argc, argv, &command);
-    gv_text_deinit(&path);
-    gv_list_arguments_deinit(&arguments);
-    return status;
+    return gv_list_command(argc, argv, &list);
 }

@@ -51,32 +51,26 @@ int gv_command_subscriptions(int argc, char **argv)
         {"--client", "clientid", NULL}, {"--qos", "qos", NULL},   {"--share", "share", NULL},
         {"--limit", "limit", NULL},     {"--page", "page", NULL}, {"--cursor", "cursor", NULL},
     };
-    gv_list_arguments_t arguments;
-    argc = gv_list_arguments_take(argc, argv, options, sizeof(options) / sizeof(options[0]),
-                                  &arguments);
-    if (arguments.word != NULL) {
-        gv_admin_add_parameter(&arguments.parameters, "topic", arguments.word);
-    }
-    gv_text_t path = GV_TEXT_EMPTY;
-    gv_text_add(&path, "/api/v1/subscriptions%s", gv_text_get(&arguments.parameters));
-    const gv_admin_command_t command = {
-        .name = "subscriptions",
-        .arguments = "[FILTER] ",
-        .method = "GET",
-        .path = gv_text_get(&path),
-        .help = "  --client ID         those of one client\n"
-                "  --qos N             those with this QoS\n"
-                "  --share GROUP       those to this group\n"
-                "  --limit N           so many at a time, default 100, at most 10000\n"
-                "  --page N            from 1 on\n"
-                "  --cursor TEXT       go on where an answer before has ended\n"
-                "\n"
-                "The subscriptions of one node, or those to one FILTER as it stands.\n",
-        .print = print_subscriptions,
+    static const gv_list_command_t list = {
+        .command =
+            {
+                .name = "subscriptions",
+                .arguments = "[FILTER] ",
+                .method = "GET",
+                .path = "/api/v1/subscriptions",
+                .help = "  --client ID         those of one client\n"
+                        "  --qos N             those with this QoS\n"
+                        "  --share GROUP       those to this group\n"
+                        "  --limit N           so many at a time, default 100, at most 10000\n"
+                        "  --page N            from 1 on\n"
+                        "  --cursor TEXT       go on where an answer before has ended\n"
+                        "\n"
+                        "The subscriptions of one node, or those to one FILTER as it stands.\n",
+                .print = print_subscriptions,
+            },
+        .options = options,
+        .option_count = sizeof(options) / sizeof(options[0]),
+        .word = "topic",
     };
-    int status = argc < 0 ? gv_command_fail("subscriptions", GV_EXIT_USAGE, "%s", arguments.problem)
-                          : gv_admin_command(argc, argv, &command);
-    gv_text_deinit(&path);
-    gv_list_arguments_deinit(&arguments);
-    return status;
+    return gv_list_command(argc, argv, &list);
 }
