@@ -35,6 +35,19 @@ def _length(size):
             return bytes(out)
 
 
+def borders(data):
+    """Where the body of the first packet begins and ends; (None, None): it is not all there."""
+    size, shift, at = 0, 0, 1
+    while True:
+        if at >= len(data):
+            return None, None
+        byte = data[at]
+        size |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return (at, at + size) if at + size <= len(data) else (None, None)
+
+
 def packet(first, body):
     return bytes([first]) + _length(len(body)) + body
 
@@ -109,19 +122,11 @@ class Client:
 
     def _take(self):
         """The next whole packet of the input: (first byte, body)."""
-        size, shift, at = 0, 0, 1
-        while True:
-            if at >= len(self._input):
-                return None
-            byte = self._input[at]
-            size |= (byte & 127) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 128:
-                break
-        if len(self._input) < at + size:
+        at, end = borders(self._input)
+        if end is None:
             return None
-        got = self._input[0], bytes(self._input[at:at + size])
-        del self._input[:at + size]
+        got = self._input[0], bytes(self._input[at:end])
+        del self._input[:end]
         return got
 
     def _send(self, data):

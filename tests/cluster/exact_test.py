@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+from client import borders
 from rig import LONG, cluster, eventually, figure, wait_routes, wait_whole
 from harness import ROOT, Failure, case_of, check, main  # after rig, which knows where it is
 
@@ -86,18 +87,10 @@ class Device:
 
     def _take(self, on_packet):
         """The next whole packet, if there is one."""
-        size, shift, at = 0, 0, 1
-        while True:
-            if at >= len(self._input):
-                return False
-            byte = self._input[at]
-            size |= (byte & 127) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 128:
-                break
-        if len(self._input) < at + size:
+        _, end = borders(self._input)
+        if end is None:
             return False
-        raw, self._input = self._input[:at + size], self._input[at + size:]
+        raw, self._input = self._input[:end], self._input[end:]
         on_packet(mqtt.decode(self.version, raw))
         return True
 
