@@ -31,6 +31,7 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
     hub->nodes_alive = options->nodes_alive;
     hub->nodes_away = options->nodes_away;
     hub->ports = options->ports;
+    hub->store = options->store;
     hub->hash_seed = options->hash_seed;
     hub->shard_count = options->shard_count;
     gv_rng_init(&hub->rng, options->random_seed, GV_HUB_INDEX);

@@ -559,7 +559,8 @@ static void deliver_exact(gv_hub_t *hub, uint32_t index, const gv_forward_t *mes
     gv_ticket_t ticket = ticket_of(&hub->incoming, index, OF_INCOMING);
     gv_msgbuf_t *kept = NULL;
     gv_inbox_verdict_t verdict = GV_INBOX_REFUSED;
-    if (gv_publish_keep(publish, &kept) == GV_OK) {
+    /* In a full store it would fail, and with each try go to those who are not on the disk. */
+    if (!gv_store_is_full(hub->store) && gv_publish_keep(publish, &kept) == GV_OK) {
         gv_msgbuf_unref(&kept);
         verdict = gv_inbox_judge(hub->inbox, &hub->node_ids[pending->delivery.from],
                                  &message->exact, token_of(&ticket));

@@ -26,6 +26,7 @@ struct gv_hub {
     gv_router_t *router;
     _Atomic uint64_t *nodes_alive;
     _Atomic uint64_t *nodes_away;
+    gv_store_t *store;
     gv_outbox_t *outbox;
     gv_inbox_t *inbox;
     gv_node_id_t node_ids[GV_NODES_MAX];

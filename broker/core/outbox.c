@@ -160,6 +160,14 @@ void gv_outbox_put_exact(gv_outbox_t *outbox, gv_node_index_t node, const gv_for
     gv_outbox_kept_t kept = encode(outbox, message, token);
     kept.join = join != NULL ? join->join : 0;
     kept.join_parts = join != NULL ? join->parts : 0;
+    const gv_outbox_box_t *box = box_of_node(outbox, node, GV_OUTBOX_EXACT);
+    bool is_full = (box != NULL ? box->bytes : 0) + kept.size > outbox->bytes_max ||
+                   gv_store_is_full(outbox->store);
+    if (join == NULL && (is_full || !outbox->nodes[node].is_known)) {
+        gv_free(kept.body);
+        refuse(outbox, token);
+        return;
+    }
     if (outbox->nodes[node].is_known) {
         put(outbox, node, GV_OUTBOX_EXACT, &kept);
         return;

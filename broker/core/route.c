@@ -425,8 +425,10 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
         nodes = alive | away;
         lasting = nodes;
     }
-    uint64_t exact = wish == GV_ROUTE_JOINED ? nodes & lasting : 0;
-    if ((exact & atomic_load_explicit(shard->nodes_full, memory_order_relaxed)) != 0) {
+    /* Wills of QoS 0 and 1 are joined as well, but may come twice. */
+    uint64_t exact = wish == GV_ROUTE_JOINED && publish->qos == 2 ? nodes & lasting : 0;
+    bool is_full = (exact & atomic_load_explicit(shard->nodes_full, memory_order_relaxed)) != 0;
+    if (is_full && passage.ticket->client != UINT32_MAX) { /* a will has nobody to try again */
         gv_counter_add(&shard->stats.dropped_store_full, 1);
         passage.routed.has_failed = true;
         gv_publish_done(publish);

@@ -111,6 +111,68 @@ START_TEST(what_has_come_already_is_known)
 }
 END_TEST
 
+/* Those who are not on the disk would get it with each try. */
+START_TEST(a_full_node_gives_it_to_nobody)
+{
+    open_both();
+    guest_t *alice = house_connect(&houses[0], GV_MQTT_V5, "alice", false);
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", false);
+    guest_t *clean = house_connect(&houses[1], GV_MQTT_V5, "clean", true);
+    subscribe(bob, "t", 2);
+    subscribe(clean, "t", 2);
+    gv_mem_store_set_fault(houses[1].store, GV_ERR_FULL, 100);
+    guest_publish(alice, "t", "one", 2, false); /* that it is full is found with this one */
+    settle_both();
+    ck_assert_str_eq(guest_next(alice), "PUBREC 1 00");
+    ck_assert_str_eq(guest_next(clean), "PUBLISH t q2 one");
+    for (int i = 0; i < 10; i++) {
+        house_pass(&houses[0], 1000); /* another try */
+        house_pass(&houses[1], 1000);
+        settle_both();
+    }
+    ck_assert_str_eq(guest_next(clean), "");
+    ck_assert_str_eq(guest_next(bob), "");
+    ck_assert_uint_eq(waiting_on_disk(), 1);
+    gv_mem_store_set_fault(houses[1].store, GV_OK, 0);
+    for (int i = 0; i < 3; i++) {
+        house_pass(&houses[0], 1000);
+        house_pass(&houses[1], 1000);
+        settle_both();
+    }
+    ck_assert_str_eq(guest_next(bob), "PUBLISH t q2 one");
+    ck_assert_str_eq(guest_next(bob), "");
+    ck_assert_uint_eq(waiting_on_disk(), 0);
+    close_both();
+}
+END_TEST
+
+/* QoS 0 is not confirmed by other nodes, so it must not wait in a box for that. */
+START_TEST(wills_go_as_their_qos_says)
+{
+    static const char *const expected[] = {"PUBLISH will q0 gone", "PUBLISH will q1 gone",
+                                           "PUBLISH will q2 gone"};
+    open_both();
+    guest_t *bob = house_connect(&houses[1], GV_MQTT_V5, "bob", false);
+    subscribe(bob, "will", 2);
+    for (uint8_t qos = 0; qos <= 2; qos++) {
+        guest_t *alice = house_visit(&houses[0], GV_MQTT_V5);
+        gv_mqtt_connect_t connect = {.client_id = GV_BYTES_LITERAL("alice"), .has_will = true};
+        gv_mqtt_props_set_number(&connect.props, GV_MQTT_PROP_SESSION_EXPIRY, 3600);
+        connect.will.topic = GV_BYTES_LITERAL("will");
+        connect.will.payload = GV_BYTES_LITERAL("gone");
+        connect.will.qos = qos;
+        guest_connect(alice, connect);
+        settle_both();
+        guest_leave(alice);
+        settle_both();
+        ck_assert_str_eq(guest_next(bob), expected[qos]);
+        ck_assert_str_eq(guest_next(bob), "");
+        ck_assert_uint_eq(waiting_on_disk(), 0);
+    }
+    close_both();
+}
+END_TEST
+
 START_TEST(too_much_for_a_node_is_refused_before_it_goes_anywhere)
 {
     enum {
@@ -164,6 +226,8 @@ int main(void)
     tcase_add_test(tc, what_must_not_come_twice_reaches_everybody_once);
     tcase_add_test(tc, what_is_on_disk_need_not_wait_for_the_other_node);
     tcase_add_test(tc, what_has_come_already_is_known);
+    tcase_add_test(tc, a_full_node_gives_it_to_nobody);
+    tcase_add_test(tc, wills_go_as_their_qos_says);
     tcase_add_test(tc, too_much_for_a_node_is_refused_before_it_goes_anywhere);
     Suite *suite = suite_create("broker/core");
     suite_add_tcase(suite, tc);

@@ -572,6 +572,10 @@ START_TEST(a_full_box_says_so)
     settle();
     ck_assert_uint_eq(atomic_load(&nodes_full), 1U << PEER);
     ck_assert(is_acknowledged[2]);
+    gv_forward_t unjoined = {
+        .topic = GV_BYTES_LITERAL("t"), .expiry_ms = GV_FORWARD_NO_EXPIRY, .qos = 2};
+    gv_outbox_put_exact(outbox, PEER, &unjoined, NULL, 3); /* nobody's join depends on it */
+    ck_assert_uint_eq(gv_counter_get(&gv_outbox_stats(outbox)->refused), 1);
     see(GV_NODE_ROUTABLE);
     settle();
     ck_assert_uint_eq(atomic_load(&nodes_full), 0);
