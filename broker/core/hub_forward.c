@@ -265,9 +265,6 @@ static void put_exact(gv_hub_t *hub, const gv_entry_t *entry, uint64_t nodes,
     }
 }
 
-/* There is one more answer to come than who waits has counted. */
-static void one_more(gv_hub_t *hub, const gv_ticket_t *ticket);
-
 static void forward(gv_hub_t *hub, gv_entry_t *entry)
 {
     const gv_hub_shares_t *shares = &hub->shares;
@@ -630,6 +627,15 @@ static bool pass_on(gv_hub_t *hub, const gv_publish_t *publish, gv_bytes_t share
     return true;
 }
 
+/* To the member on this node that the router has picked. */
+static void give_to_member(gv_hub_t *hub, gv_publish_t *publish, const gv_ticket_t *ticket)
+{
+    gift_t gift = {.publish = publish, .ticket = *ticket, .wants_confirm = true};
+    if (!give(hub, hub->matches.hits[0].shard, &gift, GV_ENTRY_SLOTS)) {
+        answered(hub, ticket, GV_MQTT_QUOTA_EXCEEDED);
+    }
+}
+
 /*
  * The message of another node was given to a shard whose member has just left: another shard has
  * one, or the sender is told.  It is not sent on from here.  Nodes confirm in the order of arrival,
@@ -640,10 +646,7 @@ static void give_here(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filter,
 {
     gv_matches_t *matches = &hub->matches;
     if (gv_router_pick_share(hub->router, filter, 0, gv_rng_u32(&hub->rng), matches)) {
-        gift_t gift = {.publish = publish, .ticket = *ticket, .wants_confirm = true};
-        if (!give(hub, matches->hits[0].shard, &gift, GV_ENTRY_SLOTS)) {
-            answered(hub, ticket, GV_MQTT_QUOTA_EXCEEDED);
-        }
+        give_to_member(hub, publish, ticket);
         return;
     }
     gv_pending_t *pending = gv_pending_at(&hub->incoming, ticket->client, ticket->generation);
@@ -671,10 +674,7 @@ static void give_anywhere(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filte
         gv_counter_add(&hub->stats.shares_without_member, 1);
         answered(hub, ticket, GV_MQTT_SUCCESS);
     } else if (matches->hit_count > 0) {
-        gift_t gift = {.publish = publish, .ticket = *ticket, .wants_confirm = true};
-        if (!give(hub, matches->hits[0].shard, &gift, GV_ENTRY_SLOTS)) {
-            answered(hub, ticket, GV_MQTT_QUOTA_EXCEEDED);
-        }
+        give_to_member(hub, publish, ticket);
     } else {
         gv_forward_t message = forward_of(hub, publish);
         message.shared = &matches->node_shares[0].filter;

@@ -123,6 +123,15 @@ static gv_outbox_kept_t encode(const gv_outbox_t *outbox, const gv_forward_t *me
     return kept;
 }
 
+/* For so much more in the box [bytes], and on the disk at all. */
+static bool has_room(const gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind,
+                     size_t size)
+{
+    const gv_outbox_box_t *box = box_of_node(outbox, node, kind);
+    uint64_t bytes = box != NULL ? box->bytes : 0;
+    return bytes + size <= outbox->bytes_max && !gv_store_is_full(outbox->store);
+}
+
 static void put(gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind,
                 const gv_outbox_kept_t *kept)
 {
@@ -138,10 +147,8 @@ void gv_outbox_put(gv_outbox_t *outbox, gv_node_index_t node, const gv_forward_t
 {
     GV_ASSERT(node < GV_NODES_MAX);
     GV_ASSERT(outbox->nodes[node].is_known);
-    const gv_outbox_box_t *box = box_of_node(outbox, node, GV_OUTBOX_SPOOL);
     gv_outbox_kept_t kept = encode(outbox, message, token);
-    if (outbox->is_finished || (box != NULL ? box->bytes : 0) + kept.size > outbox->bytes_max ||
-        gv_store_is_full(outbox->store)) {
+    if (outbox->is_finished || !has_room(outbox, node, GV_OUTBOX_SPOOL, kept.size)) {
         gv_free(kept.body);
         refuse(outbox, token);
         return;
@@ -160,10 +167,9 @@ void gv_outbox_put_exact(gv_outbox_t *outbox, gv_node_index_t node, const gv_for
     gv_outbox_kept_t kept = encode(outbox, message, token);
     kept.join = join != NULL ? join->join : 0;
     kept.join_parts = join != NULL ? join->parts : 0;
-    const gv_outbox_box_t *box = box_of_node(outbox, node, GV_OUTBOX_EXACT);
-    bool is_full = (box != NULL ? box->bytes : 0) + kept.size > outbox->bytes_max ||
-                   gv_store_is_full(outbox->store);
-    if (join == NULL && (is_full || !outbox->nodes[node].is_known)) {
+    bool may_put =
+        outbox->nodes[node].is_known && has_room(outbox, node, GV_OUTBOX_EXACT, kept.size);
+    if (join == NULL && !may_put) {
         gv_free(kept.body);
         refuse(outbox, token);
         return;
