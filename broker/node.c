@@ -16,6 +16,9 @@
 #include "broker/node_p.h"
 #include "storage/lmdb_store.h"
 
+/* Of retained messages that were deleted or have expired; some 200 bytes each. */
+#define RETAINED_TOMBSTONES_MAX 131072U
+
 /* ---- building ---------------------------------------------------------------------------------
  */
 
@@ -53,6 +56,7 @@ static gv_limits_t limits_of(const gv_config_t *config)
         .slow_reader_timeout_ms = (uint32_t)config->mqtt.slow_reader_timeout_ms,
         .retain_available = config->mqtt.retain_available,
         .retained_messages_max = config->mqtt.retained_messages_max,
+        .retained_tombstones_max = RETAINED_TOMBSTONES_MAX,
         .retained_bytes_max = config->mqtt.retained_bytes_max,
         .overlaps_each = config->mqtt.overlaps == GV_MQTT_OVERLAPS_EACH,
         .client_events = config->mqtt.client_events,
@@ -109,6 +113,14 @@ static void new_router(gv_node_t *node)
 {
     gv_os_random(&node->hash_seed, sizeof(node->hash_seed));
     gv_os_random(&node->boot_id, sizeof(node->boot_id));
+    const gv_config_t *config = node->config;
+    gv_retained_common_init(&node->retained_common, node->identity.hlc_floor);
+    /* Not to be guessed by those who publish, and the same on all nodes of the cluster. */
+    node->retained_common.seed =
+        gv_bytes_hash(gv_bytes_text(config->cluster.secret),
+                      gv_bytes_hash(gv_bytes_text(config->cluster.name), 0));
+    node->retained_common.forget_ms = config->cluster.forget_after_ms;
+    node->retained_common.is_clustered = gv_hostport_is_set(&config->cluster.listen);
     gv_router_options_t options = {.hash_seed = node->hash_seed, .retire = retire};
     gv_router_new(&options, &node->router);
 }

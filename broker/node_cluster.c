@@ -44,6 +44,20 @@ static void pause_credit(void *arg, bool is_paused)
     gv_cluster_pause_credit(node->cluster, is_paused);
 }
 
+static bool note(void *arg, gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    return gv_cluster_note(node->cluster, index, kind, body);
+}
+
+static uint64_t members(void *arg)
+{
+    const gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    return gv_cluster_members(node->cluster);
+}
+
 static gv_node_id_t node_id(void *arg, gv_node_index_t index)
 {
     const gv_node_t *node = arg;
@@ -75,6 +89,11 @@ static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_resul
     gv_hub_on_confirmed(((gv_node_t *)arg)->hub, token, index, result, lost);
 }
 
+static void on_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
+{
+    gv_hub_on_note(((gv_node_t *)arg)->hub, index, kind, body);
+}
+
 static void on_barrier(uint64_t token, bool in_time, void *arg)
 {
     gv_hub_on_barrier(((gv_node_t *)arg)->hub, token, in_time);
@@ -101,7 +120,8 @@ static void on_turn_end(gv_job_t *job)
     if (node->cluster != NULL) {
         atomic_store_explicit(&node->is_cluster_synced, gv_cluster_is_synced(node->cluster),
                               memory_order_relaxed);
-        if (!node->is_arrival_told && gv_cluster_has_arrived(node->cluster)) {
+        if (!node->is_arrival_told && gv_cluster_has_arrived(node->cluster) &&
+            gv_hub_has_arrived(node->hub)) {
             gv__node_tell_arrival(node);
         }
     }
@@ -166,11 +186,13 @@ static void new_hub(gv_node_t *node)
         .nodes_alive = &node->nodes_alive,
         .nodes_away = &node->nodes_away,
         .nodes_full = &node->nodes_full,
+        .log = &node->log,
         .store = node->store,
         .store_post = gv_store_post_to_loop,
         .store_post_arg = node->cluster_loop,
         .outbox_bytes_max = node->config->cluster.outbox_bytes_max,
         .run = node->boot_id,
+        .retained_common = &node->retained_common,
         .ports =
             {
                 .arg = node,
@@ -229,6 +251,7 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
         .node = on_node,
         .deliver = on_deliver,
         .confirmed = on_confirmed,
+        .note = on_note,
         .barrier = on_barrier,
         .start_counter = on_start_counter,
     };
@@ -270,6 +293,8 @@ void gv__node_connect_threads(gv_node_t *node)
         .publish = publish,
         .applied = applied,
         .pause_credit = pause_credit,
+        .note = note,
+        .members = members,
         .node_id = node_id,
     };
     gv_hub_connect(node->hub, receivers, node->cluster != NULL ? &cluster : NULL);

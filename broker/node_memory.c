@@ -13,7 +13,10 @@
 /* How often it is looked at [ms]. */
 #define LOOK_MS 500U
 
-/* Less than this between what is in use and what the system counts is as it should be [bytes]. */
+/*
+ * Less than this between what is in use and what the system counts is as it should be [bytes]; but
+ * not more than a quarter of what there may be.
+ */
 #define SLACK_MIN ((uint64_t)16 << 20)
 
 static uint64_t limit_of(const gv_config_t *config)
@@ -49,8 +52,9 @@ void gv__node_memory_deinit(gv_node_t *node)
  */
 static void trim(gv_node_t *node, uint64_t resident, uint64_t in_use)
 {
-    uint64_t slack = gv_memory_max(&node->memory) / 8;
-    slack = slack > SLACK_MIN ? slack : SLACK_MIN;
+    uint64_t max = gv_memory_max(&node->memory);
+    uint64_t slack = max / 8 > SLACK_MIN ? max / 8 : SLACK_MIN;
+    slack = slack < max / 4 ? slack : max / 4;
     if (in_use > node->in_use_trimmed + slack / 2) {
         node->in_use_trimmed = UINT64_MAX; /* it has grown */
     }

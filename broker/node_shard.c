@@ -73,9 +73,6 @@ static gv_err_t load_one(const gv_stored_retained_t *record, void *arg)
 {
     gv_node_t *node = arg;
     uint64_t now_ms = gv_clock_realtime_ms(gv_os_clock());
-    if (record->is_tombstone) {
-        return GV_OK;
-    }
     gv_publish_t publish = {
         .topic = record->topic,
         .payload = record->payload,
@@ -91,8 +88,11 @@ static gv_err_t load_one(const gv_stored_retained_t *record, void *arg)
     gv_msgbuf_t *kept = NULL;
     gv_err_t err = gv_publish_keep(&publish, &kept);
     if (err == GV_OK) {
-        uint16_t home = gv_shard_home(record->topic, node->hash_seed, node->shard_count);
-        gv_shard_retain_load(node->shards[home].shard, kept);
+        gv_stamp_t stamp = {.hlc = record->hlc};
+        memcpy(stamp.node, record->node_id, sizeof(stamp.node));
+        uint32_t bucket = gv_retained_bucket(record->topic, node->retained_common.seed);
+        uint16_t home = gv_retained_home(bucket, node->shard_count);
+        gv_shard_retain_load(node->shards[home].shard, kept, &stamp);
         gv_msgbuf_unref(&kept);
         gv_publish_done(&publish);
     }
@@ -263,6 +263,7 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
         .nodes_away = &node->nodes_away,
         .nodes_full = &node->nodes_full,
         .connects = &node->connects,
+        .retained_common = &node->retained_common,
         .retained_total = &node->retained_total,
         .memory = &node->memory,
         .wheel = gv_loop_wheel(shard->loop),
@@ -278,7 +279,6 @@ gv_err_t gv__node_shard_new(gv_node_t *node, uint16_t index, gv_limits_t limits,
                 .clean_bytes_min = CLEAN_BYTES_MIN / node->shard_count,
             },
         .start_number = node->identity.start_counter,
-        .hlc_floor = node->identity.hlc_floor,
         .ports =
             {
                 .arg = shard,

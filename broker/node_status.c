@@ -23,7 +23,7 @@ typedef struct inquiry {
 
 enum {
     SHARD_DROPS = 11,
-    SHARD_COUNTERS = 34
+    SHARD_COUNTERS = 37
 };
 
 static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_counter_t *counters,
@@ -77,6 +77,9 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &stats->shared_subscriptions,
         &stats->sessions_expired,
         &stats->retained_bytes,
+        &stats->retained_tombstones,
+        &stats->retained_outdated,
+        &stats->tombstones_dropped,
         &frontend->moved,
         &frontend->failed,
         &frontend->proxy_errors,
@@ -134,6 +137,13 @@ static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "shared_subscriptions", .help = "subscriptions to shared groups", .is_gauge = true},
     {.name = "sessions_expired_total", .help = "sessions whose client stayed away for too long"},
     {.name = "retained_bytes", .help = "memory of retained messages", .is_gauge = true},
+    {.name = "retained_tombstones",
+     .help = "deleted retained messages that not all nodes are known to know of",
+     .is_gauge = true},
+    {.name = "retained_outdated_total",
+     .help = "retained messages that came after one that was written later"},
+    {.name = "retained_tombstones_dropped_total",
+     .help = "deletions forgotten too early, because there were too many"},
     {.name = "connections_moved_total", .help = "connections carried to their client's shard"},
     {.name = "connections_failed_total", .help = "connections lost for want of memory"},
     {.name = "proxy_errors_total", .help = "connections with a missing or wrong PROXY header"},
@@ -304,7 +314,7 @@ static size_t fill_not_ready(const gv_node_t *node, const char **reasons)
 }
 
 enum {
-    MORE_COUNTERS = 44
+    MORE_COUNTERS = 50
 };
 
 static gv_status_times_t times_of(const gv_histogram_t *histogram)
@@ -378,6 +388,20 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
         gv_counter_get(&hub->forward_full));
     ADD("forward_no_room_total", "messages refused because another node had no room for them",
         false, gv_counter_get(&hub->forward_no_room));
+    const gv_reconcile_stats_t *reconcile = gv_hub_reconcile_stats(node->hub);
+    ADD("retained_compared_total", "comparisons of retained messages with another node", false,
+        gv_counter_get(&reconcile->compared));
+    ADD("retained_nodes_apart", "nodes that had other retained messages when last compared", true,
+        gv_counter_get(&reconcile->nodes_apart));
+    ADD("retained_differences_total", "parts of the retained messages found to differ", false,
+        gv_counter_get(&reconcile->differences));
+    ADD("retained_fetched_total", "retained messages and deletions fetched from other nodes", false,
+        gv_counter_get(&reconcile->fetched));
+    ADD("retained_copies_sent_total", "of these, sent to other nodes", false,
+        gv_counter_get(&hub->copies_sent));
+    ADD("retained_clock_ahead_total",
+        "retained messages of nodes whose clock is more than an hour ahead", false,
+        gv_counter_get(&hub->clocks_ahead));
     ADD("suback_late_total", "SUBACKs sent before all nodes had confirmed the route", false,
         gv_counter_get(&hub->barriers_late));
     ADD("store_commits_total", "transactions of the store", false, gv_counter_get(&store->commits));

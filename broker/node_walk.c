@@ -84,6 +84,7 @@ void gv__node_walk_init(gv_node_t *node)
         .arg = node,
         .node = node->identity.node_name,
         .hash_seed = node->hash_seed,
+        .retained_seed = node->retained_common.seed,
         .shard_count = node->shard_count,
     };
     node->retained_source =

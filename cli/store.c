@@ -70,6 +70,15 @@ static void add_node(json_t *object, const gv_inspect_t *inspect)
     (void)json_object_set_new(object, "node", node);
 }
 
+static void add_payloads(json_t *object, const gv_inspect_t *inspect)
+{
+    json_t *payloads = json_object();
+    add_number(payloads, "count", inspect->payloads);
+    add_number(payloads, "bytes", inspect->payload_bytes);
+    add_number(payloads, "holders", inspect->payload_holders);
+    (void)json_object_set_new(object, "payloads", payloads);
+}
+
 static json_t *stats_json(const gv_inspect_t *inspect, const char *directory, bool is_check)
 {
     json_t *object = json_object();
@@ -93,6 +102,7 @@ static json_t *stats_json(const gv_inspect_t *inspect, const char *directory, bo
         (void)json_object_set_new(tables, from->name, table);
     }
     (void)json_object_set_new(object, "tables", tables);
+    add_payloads(object, inspect);
     return object;
 }
 
@@ -156,6 +166,8 @@ static int run_stats(const store_options_t *options)
     gv_text_add(&out, "data.mdb is %s long and takes %s of the disk\n\n",
                 size_text(inspect.file_bytes, a), size_text(inspect.disk_bytes, b));
     add_tables(&out, &inspect, false);
+    gv_text_add(&out, "\npayloads: %" PRIu64 " of %s, which %" PRIu64 " holders share\n",
+                inspect.payloads, size_text(inspect.payload_bytes, a), inspect.payload_holders);
     print_text(&out);
     return GV_EXIT_OK;
 }
@@ -269,8 +281,9 @@ static void print_help(void)
         "\n"
         "For the data directory (node.data) of a node that does not run.\n"
         "\n"
-        "  check     reads everything and lists what is damaged, and what belongs to no session;\n"
-        "            exit status 1 if something is damaged\n"
+        "  check     reads everything and lists what is damaged, and what belongs to no session "
+        "or\n"
+        "            segment; exit status 1 if something is damaged\n"
         "  stats     sizes, and records per table\n"
         "  compact   writes the file again without its free pages; needs their room meanwhile\n"
         "\n"

@@ -154,6 +154,12 @@ static void port_confirmed(uint64_t token, gv_node_index_t node, gv_forward_resu
     cluster->ops.confirmed(token, node, result, lost, cluster->arg);
 }
 
+static void port_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
+{
+    const gv_cluster_t *cluster = arg;
+    cluster->ops.note(node, kind, body, cluster->arg);
+}
+
 static void port_barrier(uint64_t token, bool in_time, void *arg)
 {
     const gv_cluster_t *cluster = arg;
@@ -215,6 +221,7 @@ static GV_LOOP_ONLY void start_core(gv_cluster_t *cluster)
         .node = port_node,
         .deliver = port_deliver,
         .confirmed = port_confirmed,
+        .note = port_note,
         .barrier = port_barrier,
         .start_counter = port_start_counter,
         .report = port_report,
@@ -315,6 +322,14 @@ void gv_cluster_applied(gv_cluster_t *cluster, gv_delivery_t delivery,
     gv_ccore_applied(cluster->core, delivery, outcome);
 }
 
+bool gv_cluster_note(gv_cluster_t *cluster, gv_node_index_t node, gv_frame_kind_t kind,
+                     gv_bytes_t body)
+{
+    gv_loop_assert_current(cluster->loop);
+    want_flush(cluster);
+    return gv_ccore_note(cluster->core, node, kind, body);
+}
+
 void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused)
 {
     gv_loop_assert_current(cluster->loop);
@@ -343,6 +358,12 @@ uint64_t gv_cluster_routable(const gv_cluster_t *cluster)
 {
     gv_loop_assert_current(cluster->loop);
     return gv_ccore_routable(cluster->core);
+}
+
+uint64_t gv_cluster_members(const gv_cluster_t *cluster)
+{
+    gv_loop_assert_current(cluster->loop);
+    return gv_ccore_members(cluster->core) & ~((uint64_t)1 << GV_NODE_SELF);
 }
 
 gv_node_index_t gv_cluster_index_of(const gv_cluster_t *cluster, const gv_node_id_t *id)

@@ -43,6 +43,7 @@ typedef struct gv_cluster_ops {
     void (*deliver)(const gv_delivery_t *delivery, const gv_forward_t *msg, void *arg);
     void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
                       const gv_forward_t *lost, void *arg);
+    void (*note)(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg);
     void (*barrier)(uint64_t token, bool in_time, void *arg);
     void (*start_counter)(uint64_t start_counter, void *arg);
 } gv_cluster_ops_t;
@@ -113,6 +114,8 @@ GV_LOOP_ONLY void gv_cluster_publish(gv_cluster_t *cluster, const gv_forward_t *
                                      uint64_t node_mask, uint64_t token);
 GV_LOOP_ONLY void gv_cluster_applied(gv_cluster_t *cluster, gv_delivery_t delivery,
                                      const gv_delivery_outcome_t *outcome);
+GV_LOOP_ONLY bool gv_cluster_note(gv_cluster_t *cluster, gv_node_index_t node, gv_frame_kind_t kind,
+                                  gv_bytes_t body);
 GV_LOOP_ONLY void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused);
 /* Also GV_ERR_INVAL: that is no HOST:PORT. */
 GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_join(gv_cluster_t *cluster, const char *address);
@@ -120,6 +123,9 @@ GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_forget(gv_cluster_t *cluster, gv_no
 
 /* Bit i: node i is another one that messages can go to.  const */
 GV_LOOP_ONLY uint64_t gv_cluster_routable(const gv_cluster_t *cluster);
+
+/* Bit i: node i is another one that is known.  const */
+GV_LOOP_ONLY uint64_t gv_cluster_members(const gv_cluster_t *cluster);
 
 /* The member with this id, or GV_NODE_NONE.  const */
 GV_LOOP_ONLY gv_node_index_t gv_cluster_index_of(const gv_cluster_t *cluster,

@@ -15,6 +15,10 @@
  * one CRC-32C, each body its own.  A message stands in a segment once, however many sessions wait
  * for it.
  *
+ * A body may stand apart, in the table `payloads` (storage/payload_store.h), where segments of
+ * several shards refer to it.  Its entry is { number's high half, 1 << 31 | size, number's low half
+ * }.
+ *
  * Items:
  *   delivery  session S is to get body B as its message number N.  A session's numbers rise by one
  *             with each QoS > 0 message, and the packet id is N % 65535 + 1: so the id that a
@@ -24,7 +28,7 @@
  *
  * Written by hand and not in protobuf because deliveries are written millions of times a second and
  * are read in place.  Integers are big-endian.  `version` changes when an older program would
- * misread it.
+ * misread it; version 1 had no bodies that stand apart.
  *
  * Threads: plain functions.
  */
@@ -36,7 +40,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 
-#define GV_SEGMENT_VERSION    1
+#define GV_SEGMENT_VERSION    2
 #define GV_SEGMENT_HEAD_SIZE  32U /* before the items [bytes] */
 #define GV_SEGMENT_BODY_ENTRY 12U /* in the table of bodies [bytes] */
 
@@ -143,8 +147,16 @@ typedef struct gv_segment_message {
     bool retain;
 } gv_segment_message_t;
 
+/* Before its texts: topic_size u16, props_size u32, expires_at_ms u64, qos and retain u8 [bytes].
+ */
+#define GV_SEGMENT_BODY_FIXED 15U
+
 /* Bytes of a body, and writing one; reading what was written: GV_OK or GV_ERR_CORRUPT. */
-size_t gv_segment_body_size(const gv_segment_message_t *message);
+static inline size_t gv_segment_body_size(const gv_segment_message_t *message)
+{
+    return GV_SEGMENT_BODY_FIXED + message->topic.size + message->props.size +
+           message->payload.size;
+}
 void gv_segment_put_body(gv_writer_t *w, const gv_segment_message_t *message);
 GV_MUST_USE gv_err_t gv_segment_read_body(gv_bytes_t body, gv_segment_message_t *message_out);
 
@@ -152,12 +164,13 @@ GV_MUST_USE gv_err_t gv_segment_read_body(gv_bytes_t body, gv_segment_message_t 
 
 typedef struct gv_segment_parts {
     uint64_t number;
-    uint32_t latest_s;    /* when the last delivery will have expired, real time; 0: never */
-    gv_bytes_t items;     /* as put */
-    gv_bytes_t bodies;    /* as put, one behind the other */
-    uint32_t body_count;  /* of these ... */
-    const uint32_t *ends; /* ... where each ends in `bodies` */
-    const bool *wanted;   /* false: left out, nobody waits for it any more */
+    uint32_t latest_s;     /* when the last delivery will have expired, real time; 0: never */
+    gv_bytes_t items;      /* as put */
+    gv_bytes_t bodies;     /* as put, one behind the other */
+    uint32_t body_count;   /* of these ... */
+    const uint32_t *ends;  /* ... where each ends in `bodies` */
+    const bool *wanted;    /* false: left out, nobody waits for it any more */
+    const uint64_t *apart; /* its number in the table `payloads`, 0: it is here; NULL: all are */
 } gv_segment_parts_t;
 
 /* The size of the image, and the image: `image` has that many bytes. */
@@ -199,9 +212,14 @@ size_t gv_segment_body_bytes(const gv_segment_view_t *segment, uint32_t index);
 /* Bytes of the topic, the properties and the payload of a body; 0: it was left out. */
 size_t gv_segment_message_bytes(const gv_segment_view_t *segment, uint32_t index);
 
-/* A body as it was put, unchecked; empty if it was left out. */
-gv_bytes_t gv_segment_raw_body(const gv_segment_view_t *segment, uint32_t index);
+/* The number under which a body stands in the table `payloads`; 0: it stands here. */
+uint64_t gv_segment_apart(const gv_segment_view_t *segment, uint32_t index);
 
-/* A body, checked.  GV_ERR_NOENT when it was left out, GV_ERR_CORRUPT. */
+/*
+ * A body, checked, as it was put; and the same as a message.  GV_ERR_NOENT when it was left out or
+ * stands apart, GV_ERR_CORRUPT.
+ */
+GV_MUST_USE gv_err_t gv_segment_checked_body(const gv_segment_view_t *segment, uint32_t index,
+                                             gv_bytes_t *body_out);
 GV_MUST_USE gv_err_t gv_segment_body(const gv_segment_view_t *segment, uint32_t index,
                                      gv_segment_message_t *message_out);

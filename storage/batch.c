@@ -67,6 +67,18 @@ static uint8_t *arena_room(gv_batch_t *batch, size_t size)
     return room;
 }
 
+/* What removes keys only, and so makes room. */
+static bool is_removal(gv_batch_kind_t kind)
+{
+    return kind == GV_BATCH_DELETE || kind == GV_BATCH_UNSHARE;
+}
+
+/* A shared value is a key beside the holder's. */
+static size_t keys_of(gv_batch_kind_t kind)
+{
+    return kind == GV_BATCH_SHARE || kind == GV_BATCH_UNSHARE ? 2 : 1;
+}
+
 /* Adds head and key; returns the room for the value, or NULL when the batch has failed. */
 static uint8_t *add_op(gv_batch_t *batch, gv_batch_kind_t kind, gv_table_t table, gv_bytes_t key,
                        size_t value_size)
@@ -91,8 +103,8 @@ static uint8_t *add_op(gv_batch_t *batch, gv_batch_kind_t kind, gv_table_t table
     }
     memcpy(room, &head, sizeof(head));
     memcpy(room + sizeof(head), key.data, key.size);
-    batch->_count++;
-    batch->_has_puts = batch->_has_puts || kind != GV_BATCH_DELETE;
+    batch->_count += keys_of(kind);
+    batch->_has_puts = batch->_has_puts || !is_removal(kind);
     return room + sizeof(head) + key.size;
 }
 
@@ -123,6 +135,32 @@ void gv_batch_append(gv_batch_t *batch, gv_table_t table, gv_bytes_t key, gv_byt
 void gv_batch_delete(gv_batch_t *batch, gv_table_t table, gv_bytes_t key)
 {
     add_value(batch, GV_BATCH_DELETE, table, key, GV_BYTES_EMPTY);
+}
+
+uint8_t *gv_batch_share_room(gv_batch_t *batch, gv_table_t table, uint64_t number, uint64_t holder,
+                             size_t size)
+{
+    GV_ASSERT(holder != 0);
+    gv_key_t key;
+    gv_key_from_number_pair(&key, number, holder);
+    return add_op(batch, GV_BATCH_SHARE, table, gv_key_bytes(&key), size);
+}
+
+void gv_batch_share(gv_batch_t *batch, gv_table_t table, uint64_t number, uint64_t holder,
+                    gv_bytes_t value)
+{
+    uint8_t *room = gv_batch_share_room(batch, table, number, holder, value.size);
+    if (room != NULL && value.size > 0) {
+        memcpy(room, value.data, value.size);
+    }
+}
+
+void gv_batch_unshare(gv_batch_t *batch, gv_table_t table, uint64_t number, uint64_t holder)
+{
+    GV_ASSERT(holder != 0);
+    gv_key_t key;
+    gv_key_from_number_pair(&key, number, holder);
+    add_value(batch, GV_BATCH_UNSHARE, table, gv_key_bytes(&key), GV_BYTES_EMPTY);
 }
 
 void gv_batch_set_draining(gv_batch_t *batch)
@@ -189,6 +227,18 @@ bool gv_batch_next(const gv_batch_t *batch, size_t *cursor, gv_batch_op_t *op_ou
     *cursor += sizeof(head) + head.key_size + head.value_size;
     GV_ASSERT(*cursor <= batch->_size);
     return true;
+}
+
+void gv__batch_shared_key(const gv_batch_op_t *op, uint64_t holder, gv_key_t *key_out)
+{
+    GV_ASSERT(op->kind == GV_BATCH_SHARE || op->kind == GV_BATCH_UNSHARE);
+    gv_reader_t r = gv_reader(op->key);
+    gv_key_from_number_pair(key_out, gv_reader_u64(&r), holder);
+}
+
+bool gv__batch_shares(const gv_batch_op_t *op, gv_bytes_t key)
+{
+    return gv_bytes_has_prefix(key, gv_bytes(op->key.data, sizeof(uint64_t)));
 }
 
 void gv__batch_add_all(gv_batch_t *to, const gv_batch_t *from)

@@ -10,7 +10,7 @@
  *
  * Life of a batch:
  *     gv_batch_new()                       empty
- *     gv_batch_put(), _append(), _delete() add changes
+ *     gv_batch_put(), _append(), _delete(), _share(), _unshare() add changes
  *     gv_store_submit(lane, &batch, ...)   it belongs to the store now, which frees it
  *     gv_batch_free()                      only for a batch that is not submitted after all
  *
@@ -61,6 +61,32 @@ void gv_batch_append(gv_batch_t *batch, gv_table_t table, gv_bytes_t key, gv_byt
 void gv_batch_delete(gv_batch_t *batch, gv_table_t table, gv_bytes_t key);
 
 /*
+ * Shared values: one that several holders have, and that goes with the last of them.  Its key is a
+ * number (u64) and 0; each holder has an empty record under the number and its own, which is not 0.
+ * Who holds it is written down, rather than how many do, so both changes may be made twice, as
+ * after an input/output error, and nothing is lost or kept by it.
+ *
+ * A table has either shared values or what the other functions put there.
+ */
+
+/*
+ * From now on the holder has the value.  Every holder brings it, as nobody knows whose batch is
+ * applied first; it is written if it is not there yet.  Holders of one number bring the same value.
+ */
+void gv_batch_share(gv_batch_t *batch, gv_table_t table, uint64_t number, uint64_t holder,
+                    gv_bytes_t value);
+
+/* As gv_batch_share(), with room for the value as of gv_batch_put_room(). */
+GV_MUST_USE uint8_t *gv_batch_share_room(gv_batch_t *batch, gv_table_t table, uint64_t number,
+                                         uint64_t holder, size_t size);
+
+/*
+ * The holder does not have it any more, and without any holder the value is removed.  Nothing
+ * happens if none of them is there.  Counts as a delete.
+ */
+void gv_batch_unshare(gv_batch_t *batch, gv_table_t table, uint64_t number, uint64_t holder);
+
+/*
  * Marks a batch that has to work when the store is full, because it makes room or because it
  * confirms what was already promised (cursors, acknowledgements).  It may use the reserve above the
  * soft limit.  A batch of deletes only is so by itself.
@@ -92,7 +118,7 @@ void gv_batch_join(gv_batch_t *batch, uint64_t join, uint32_t parts);
  */
 void gv_batch_follow(gv_batch_t *batch);
 
-/* How many changes. */
+/* How many keys it changes at most: two for a share or an unshare, one for all others. */
 size_t gv_batch_count(const gv_batch_t *batch);
 
 /* Keys and values with their small headers [bytes]; what the batch holds in memory. */
@@ -107,14 +133,16 @@ typedef enum gv_batch_kind {
     GV_BATCH_PUT,
     GV_BATCH_APPEND,
     GV_BATCH_DELETE,
+    GV_BATCH_SHARE,
+    GV_BATCH_UNSHARE,
 } gv_batch_kind_t;
 
 /* Views into the batch; valid until it changes or is freed. */
 typedef struct gv_batch_op {
     gv_batch_kind_t kind;
     gv_table_t table;
-    gv_bytes_t key;
-    gv_bytes_t value; /* empty for a delete */
+    gv_bytes_t key;   /* the holder's, for a share and an unshare */
+    gv_bytes_t value; /* empty for a delete and an unshare */
 } gv_batch_op_t;
 
 /* Start with *cursor = 0.  Fills *op_out with the next change; false at the end. */

@@ -39,5 +39,13 @@ struct gv_batch {
     bool synced_wanted;    /* gv_store_write(): to the disk, whatever the mode */
 };
 
+/*
+ * Of a share or an unshare: the key of another holder of the same value, or with 0 the value's own.
+ */
+void gv__batch_shared_key(const gv_batch_op_t *op, uint64_t holder, gv_key_t *key_out);
+
+/* Whether this is the key of a holder of the same value, or of the value. */
+bool gv__batch_shares(const gv_batch_op_t *op, gv_bytes_t key);
+
 /* Adds all changes of `from` to the end of `to`. */
 void gv__batch_add_all(gv_batch_t *to, const gv_batch_t *from);

@@ -292,6 +292,15 @@ void gv__datadir_close(gv__datadir_t *dir)
 
 /* ---- space ---- */
 
+void gv__datadir_find_ballast(gv__datadir_t *dir, uint64_t bytes)
+{
+    struct stat st;
+    dir->has_ballast = fstatat(dir->fd, BALLAST_NAME, &st, 0) == 0;
+    if (dir->has_ballast && (bytes == 0 || (uint64_t)st.st_blocks * 512 < bytes)) {
+        (void)gv__datadir_drop_ballast(dir);
+    }
+}
+
 void gv__datadir_fill_ballast(gv__datadir_t *dir, uint64_t bytes)
 {
     dir->has_ballast = true;

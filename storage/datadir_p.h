@@ -60,8 +60,14 @@ GV_MUST_USE gv_err_t gv__datadir_fill_readers(gv__datadir_t *dir, gv__why_t why)
 void gv__datadir_close(gv__datadir_t *dir);
 
 /*
+ * Whether there is a ballast of that size, from an earlier run.  One that is smaller, or that is
+ * not wanted (0), is removed: a disk that is full now is not made fuller by a start.
+ */
+void gv__datadir_find_ballast(gv__datadir_t *dir, uint64_t bytes);
+
+/*
  * Reserves disk space under the name `ballast`; no space is no error, only no ballast.  0: removes
- * what an earlier configuration has left.
+ * what is there.
  */
 void gv__datadir_fill_ballast(gv__datadir_t *dir, uint64_t bytes);
 

@@ -112,13 +112,13 @@ static gv_err_t write_all(gv_store_t *store, gv_identity_t *identity)
     gv_record_put(batch, GV_TABLE_META, KEY_IDENTITY, &message.base);
     put_counter(batch, KEY_START_COUNTER, identity->start_counter);
     gv_identity_put_hlc_bound(batch, identity->hlc_bound);
+    gv_batch_set_draining(batch); /* a full store must not keep a node from starting */
     return gv_store_write(store, &batch);
 }
 
 void gv_identity_put_hlc_bound(gv_batch_t *batch, uint64_t bound)
 {
     put_counter(batch, KEY_HLC_BOUND, bound);
-    gv_batch_set_draining(batch); /* a full store must not stop the clock */
 }
 
 /* ---- opening ---- */

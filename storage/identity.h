@@ -9,9 +9,9 @@
  * runs of a node ever share one.
  *
  * The upper bound of the hybrid logical clock.  A clock that was set back must not make this node
- * give out stamps it has given before.  So the disk holds a bound; stamps above it are not given
- * out until a higher bound is durable: gv_identity_put_hlc_bound() goes into a batch in good time,
- * and after a restart stamps begin above the bound that was found.
+ * give out stamps it has given before.  So the disk holds a bound: gv_identity_put_hlc_bound() goes
+ * into the batch that stores what has a stamp above it, and after a restart stamps begin above the
+ * bound that was found.  A stamp that was given and is not on the disk may be given again.
  *
  * Works on any store.  Threads: one.
  */
@@ -32,8 +32,8 @@ typedef struct gv_identity {
     char node_name[GV_NODE_NAME_SIZE_MAX + 1];
     char cluster_name[GV_NODE_NAME_SIZE_MAX + 1];
     uint64_t start_counter; /* 1 at the first start */
-    uint64_t hlc_floor;     /* every stamp this node has ever given out is at or below it */
-    uint64_t hlc_bound;     /* the bound on disk now: stamps up to it may be given out */
+    uint64_t hlc_floor;     /* what this node has stored before this start is at or below it */
+    uint64_t hlc_bound;     /* the bound on disk now */
     bool is_new;            /* the store was empty */
 } gv_identity_t;
 
@@ -65,7 +65,7 @@ GV_MUST_USE gv_err_t gv_identity_open(gv_store_t *store, const gv_identity_optio
 GV_MUST_USE gv_err_t gv_identity_read(gv_store_t *store, gv_identity_t *identity_out);
 
 /*
- * Adds a higher bound to the batch.  When the batch is durable the caller sets
- * identity->hlc_bound = bound and may give out stamps up to it.
+ * Adds a higher bound to the batch.  Whether the batch may use the reserve of a full store is the
+ * caller's to say.
  */
 void gv_identity_put_hlc_bound(gv_batch_t *batch, uint64_t bound);

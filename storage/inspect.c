@@ -17,9 +17,11 @@
 #include "proto/segment.h"
 
 #include "storage/identity.h"
+#include "storage/inspect_payloads_p.h"
 #include "storage/link_store.h"
 #include "storage/lmdb_store_p.h"
 #include "storage/lmdb_verify_p.h"
+#include "storage/payload_store.h"
 #include "storage/records.h"
 #include "storage/retained_store.h"
 #include "storage/room_p.h"
@@ -28,7 +30,8 @@
 /*
  * Parts of this file:
  *   sizes     what LMDB and the file system say
- *   check     every record: one part per kind of table, and the sessions everything belongs to
+ *   check     every record: one part per kind of table, and the sessions everything belongs to;
+ *             the payloads in inspect_payloads.c
  *   compact
  */
 
@@ -36,6 +39,7 @@
 #define COMPACT_NAME "data.mdb.compact"
 
 _Static_assert(GV_TABLE_COUNT <= GV_INSPECT_TABLES_MAX, "room for every table");
+_Static_assert(GV_TABLE_QUEUE_LOG < GV_TABLE_PAYLOADS, "references are known before payloads");
 
 /* ---- sizes ---- */
 
@@ -76,6 +80,20 @@ static gv_err_t take_tables(gv__lmdb_t *lmdb, gv_inspect_t *inspect)
     return GV_OK;
 }
 
+/* The values are not touched. */
+static gv_err_t on_payload_key(gv_bytes_t key, gv_bytes_t value, void *arg)
+{
+    gv_inspect_t *inspect = arg;
+    uint64_t number;
+    uint64_t holder;
+    if (gv_payload_key_read(key, &number, &holder)) {
+        inspect->payloads += holder == 0 ? 1 : 0;
+        inspect->payload_bytes += holder == 0 ? value.size : 0;
+        inspect->payload_holders += holder == 0 ? 0 : 1;
+    }
+    return GV_OK;
+}
+
 static gv_err_t take_sizes(gv__lmdb_t *lmdb, gv_inspect_t *inspect)
 {
     struct stat st;
@@ -90,7 +108,9 @@ static gv_err_t take_sizes(gv__lmdb_t *lmdb, gv_inspect_t *inspect)
     };
     inspect->used_bytes = gv__room_pages(lmdb) * lmdb->page_bytes - inspect->free_bytes;
     take_identity(&lmdb->base, inspect);
-    return take_tables(lmdb, inspect);
+    gv_err_t err = take_tables(lmdb, inspect);
+    return err == GV_OK ? gv_store_scan(&lmdb->base, GV_TABLE_PAYLOADS, on_payload_key, inspect)
+                        : err;
 }
 
 /* Opens and takes the sizes.  The store is the caller's to close, unless there is an error. */
@@ -132,27 +152,31 @@ typedef struct check {
     gv_inspect_finding_cb_t *on_finding;
     void *arg;
     gv_table_t table; /* that is being walked */
+    gv__held_t held;  /* what segments refer to */
     uint64_t *uids;   /* of all intact sessions; sorted from the second table on */
     size_t uid_count;
     size_t uid_capacity;
 } check_t;
 
-static void tell(check_t *check, gv_bytes_t key, const char *text)
+/* A gv__held_fault_cb_t. */
+static void count_fault(gv_table_t table, bool is_stray, const char *key, const char *text,
+                        void *arg)
 {
-    char printable[160];
-    gv_inspect_finding_t finding = {
-        .table = gv_table_name(check->table),
-        .key = gv_bytes_printable(key, printable, sizeof(printable)),
-        .text = text,
-    };
+    check_t *check = arg;
+    gv_inspect_table_t *counts = &check->inspect->tables[table];
+    counts->stray += is_stray ? 1 : 0;
+    check->inspect->stray += is_stray ? 1 : 0;
+    counts->damaged += is_stray ? 0 : 1;
+    check->inspect->damaged += is_stray ? 0 : 1;
+    gv_inspect_finding_t finding = {.table = gv_table_name(table), .key = key, .text = text};
     check->on_finding(&finding, check->arg);
 }
 
 static void count_damaged(check_t *check, gv_bytes_t key, const char *text)
 {
-    check->inspect->tables[check->table].damaged++;
-    check->inspect->damaged++;
-    tell(check, key, text);
+    char printable[160];
+    count_fault(check->table, false, gv_bytes_printable(key, printable, sizeof(printable)), text,
+                check);
 }
 
 static void count_damaged_number(check_t *check, uint64_t number, const char *text)
@@ -194,15 +218,11 @@ static void belong(check_t *check, uint64_t uid, gv_bytes_t what)
     if (bsearch(&uid, check->uids, check->uid_count, sizeof(uid), compare_uids) != NULL) {
         return;
     }
-    check->inspect->tables[check->table].stray++;
-    check->inspect->stray++;
     char key[160];
     char name[128];
     (void)snprintf(key, sizeof(key), "%" PRIu64 " %s", uid,
                    gv_bytes_printable(what, name, sizeof(name)));
-    gv_inspect_finding_t finding = {
-        .table = gv_table_name(check->table), .key = key, .text = "of a session that is not there"};
-    check->on_finding(&finding, check->arg);
+    count_fault(check->table, true, key, "of a session that is not there", check);
 }
 
 static gv_err_t on_subscription(const gv_stored_subscription_t *subscription, void *arg)
@@ -264,8 +284,10 @@ static gv_err_t on_segment(gv_bytes_t key, gv_bytes_t value, void *arg)
     gv_segment_view_t segment;
     if (gv_segment_open(value, number, &segment) != GV_OK || !are_items_sound(&segment)) {
         count_damaged_number(check, number, "damaged");
+        gv__held_unread(&check->held, number);
         return GV_OK;
     }
+    gv__held_segment(&check->held, &segment);
     bool is_body_damaged = false;
     for (uint32_t i = 0; i < segment.body_count && !is_body_damaged; i++) {
         gv_segment_message_t message;
@@ -349,6 +371,8 @@ static gv_err_t check_table(check_t *check)
         return gv_store_scan(check->store, check->table, on_any_record, check);
     case GV_TABLE_LINKS:
         return gv_link_record_scan(check->store, on_link, check);
+    case GV_TABLE_PAYLOADS:
+        return gv__held_check(&check->held, check->store);
     }
     return GV_OK;
 }
@@ -383,6 +407,7 @@ gv_err_t gv_inspect_check(const char *directory, gv_inspect_t *inspect_out,
     }
     check_t check = {
         .store = &lmdb->base, .inspect = inspect_out, .on_finding = on_finding, .arg = arg};
+    gv__held_init(&check.held, count_fault, &check);
     lmdb->base.on_damaged = on_damaged;
     lmdb->base.on_damaged_arg = &check;
     err = verify(lmdb->dir.fd, DATA_NAME, directory, explanation);
@@ -394,6 +419,7 @@ gv_err_t gv_inspect_check(const char *directory, gv_inspect_t *inspect_out,
                         gv_err_text(err));
         }
     }
+    gv__held_deinit(&check.held);
     gv_free(check.uids);
     gv_store_close(&check.store);
     return err;

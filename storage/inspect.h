@@ -31,7 +31,7 @@ typedef struct gv_inspect_table {
 
     /* Of a check only. */
     uint64_t damaged; /* checksum or contents wrong: skipped by a node */
-    uint64_t stray;   /* of a session that is not there: ignored by a node */
+    uint64_t stray;   /* of a session or a segment that is not there: ignored by a node */
 } gv_inspect_table_t;
 
 typedef struct gv_inspect {
@@ -46,13 +46,18 @@ typedef struct gv_inspect {
     uint64_t used_bytes; /* pages in use */
     uint64_t free_bytes; /* pages within the file that are free */
 
+    /* Messages that stand apart from the segments that refer to them. */
+    uint64_t payloads;
+    uint64_t payload_bytes;
+    uint64_t payload_holders; /* of all of them together */
+
     gv_inspect_table_t tables[GV_INSPECT_TABLES_MAX];
     size_t table_count;
     uint64_t damaged; /* of all tables */
     uint64_t stray;
 } gv_inspect_t;
 
-/* Sizes and counts; takes no longer for a large store. */
+/* Sizes and counts; of what is in the tables, only the keys of the payloads are read. */
 GV_MUST_USE gv_err_t gv_inspect_stats(const char *directory, gv_inspect_t *inspect_out, char *why,
                                       size_t why_size);
 
@@ -66,8 +71,8 @@ typedef void gv_inspect_finding_cb_t(const gv_inspect_finding_t *finding, void *
 
 /*
  * Reads everything: first every page of the file, then every record, and whether what belongs to
- * a session has one.  GV_OK also when records were found wrong; they are in the counts, and each
- * was told to on_finding.
+ * a session has one, and whether payloads and the segments that refer to them agree.  GV_OK also
+ * when records were found wrong; they are in the counts, and each was told to on_finding.
  */
 GV_MUST_USE gv_err_t gv_inspect_check(const char *directory, gv_inspect_t *inspect_out,
                                       gv_inspect_finding_cb_t *on_finding, void *arg, char *why,

@@ -53,6 +53,14 @@ void gv_key_from_number(gv_key_t *key_out, uint64_t number)
     key_out->size = sizeof(number);
 }
 
+void gv_key_from_number_pair(gv_key_t *key_out, uint64_t number, uint64_t under)
+{
+    gv_writer_t w = gv_writer(key_out->data, sizeof(key_out->data));
+    gv_writer_u64(&w, number);
+    gv_writer_u64(&w, under);
+    key_out->size = sizeof(number) + sizeof(under);
+}
+
 void gv_key_from_number_text(gv_key_t *key_out, uint64_t number, gv_bytes_t text)
 {
     gv_key_from_number(key_out, number);

@@ -22,6 +22,9 @@
  *   outbox, exact  peer's node id, number u64,           messages that wait for that node
  *                  count u32, run u64
  *   links          peer's node id                        its numbered messages are applied up to
+ *   payloads       payload number u64, holder u64        holder 0: the payload of a message that
+ *                                                        segments refer to; others: nothing, they
+ *                                                        are the segments (storage/payload_store.h)
  *
  * A session gets a number (u64) when it is made, and the other tables begin their keys with it:
  * what belongs to a session stands together and keys stay short.
@@ -53,7 +56,8 @@
     X(GV_TABLE_QUEUE_INDEX,   7, "queue_index")     \
     X(GV_TABLE_OUTBOX,        8, "outbox")          \
     X(GV_TABLE_LINKS,         9, "links")           \
-    X(GV_TABLE_EXACT,        10, "exact")
+    X(GV_TABLE_EXACT,        10, "exact")           \
+    X(GV_TABLE_PAYLOADS,     11, "payloads")
 /* clang-format on */
 
 typedef enum gv_table {
@@ -62,7 +66,7 @@ typedef enum gv_table {
 #undef X
 } gv_table_t;
 
-#define GV_TABLE_COUNT 11
+#define GV_TABLE_COUNT 12
 
 /* Longest key [bytes]: what LMDB takes, as distributions build it. */
 #define GV_KEY_SIZE_MAX 511
@@ -94,6 +98,9 @@ void gv_key_from_text(gv_key_t *key_out, gv_bytes_t text);
 
 /* The key of a number: eight bytes, big-endian. */
 void gv_key_from_number(gv_key_t *key_out, uint64_t number);
+
+/* The key of a number and another one under it: sixteen bytes. */
+void gv_key_from_number_pair(gv_key_t *key_out, uint64_t number, uint64_t under);
 
 /*
  * The key of a number and a text under it, in the order of the numbers first.  A text of more than

@@ -123,6 +123,57 @@ gv_err_t gv__lmdb_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
     return err;
 }
 
+static gv_err_t read_last(MDB_cursor *cursor, gv_key_t *key_out)
+{
+    MDB_val key;
+    MDB_val value; /* where it is; its bytes are not touched */
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    if (rc == MDB_SUCCESS) {
+        GV_ASSERT(key.mv_size <= GV_KEY_SIZE_MAX);
+        memcpy(key_out->data, key.mv_data, key.mv_size);
+        key_out->size = key.mv_size;
+    }
+    return gv__err_from_mdb(rc);
+}
+
+/* A read transaction with a cursor in a table that is there.  On an error there is nothing to end.
+ */
+static gv_err_t cursor_begin(gv__lmdb_t *lmdb, gv_table_t table, gv__read_t *read_out,
+                             MDB_cursor **cursor_out)
+{
+    gv_err_t err = gv__lmdb_read_begin(lmdb, read_out);
+    if (err != GV_OK) {
+        return err;
+    }
+    err = gv__err_from_mdb(mdb_cursor_open(read_out->txn, lmdb->tables[table], cursor_out));
+    if (err != GV_OK) {
+        gv__lmdb_read_end(read_out);
+    }
+    return err;
+}
+
+static void cursor_end(gv__read_t *read, MDB_cursor *cursor)
+{
+    mdb_cursor_close(cursor);
+    gv__lmdb_read_end(read);
+}
+
+gv_err_t gv__lmdb_last(gv_store_t *store, gv_table_t table, gv_key_t *key_out)
+{
+    gv__lmdb_t *lmdb = gv__lmdb_of(store);
+    if (lmdb->tables[table] == GV__LMDB_NO_TABLE) {
+        return GV_ERR_NOENT;
+    }
+    gv__read_t read;
+    MDB_cursor *cursor = NULL;
+    gv_err_t err = cursor_begin(lmdb, table, &read, &cursor);
+    if (err == GV_OK) {
+        err = read_last(cursor, key_out);
+        cursor_end(&read, cursor);
+    }
+    return err;
+}
+
 /* Sets the LMDB cursor to the first record the walk has not seen. */
 static int seek(MDB_cursor *mdb_cursor, const gv_store_cursor_t *cursor, MDB_val *key,
                 MDB_val *value)
@@ -167,16 +218,11 @@ gv_err_t gv__lmdb_scan_slice(gv_store_t *store, gv_table_t table, gv_store_curso
         return GV_OK;
     }
     gv__read_t read;
-    gv_err_t err = gv__lmdb_read_begin(lmdb, &read);
-    if (err != GV_OK) {
-        return err;
-    }
     MDB_cursor *mdb_cursor = NULL;
-    err = gv__err_from_mdb(mdb_cursor_open(read.txn, lmdb->tables[table], &mdb_cursor));
+    gv_err_t err = cursor_begin(lmdb, table, &read, &mdb_cursor);
     if (err == GV_OK) {
         err = walk(mdb_cursor, cursor, records_max, on_record, arg, ended);
-        mdb_cursor_close(mdb_cursor);
+        cursor_end(&read, mdb_cursor);
     }
-    gv__lmdb_read_end(&read);
     return err;
 }

@@ -118,6 +118,7 @@ static void offline_close(gv_store_t *store)
 /* For a tool: there is no thread, and nothing to write. */
 static const gv_store_ops_t offline_ops = {
     .get = gv__lmdb_get,
+    .last = gv__lmdb_last,
     .scan_slice = gv__lmdb_scan_slice,
     .close = offline_close,
 };
@@ -126,6 +127,7 @@ static const gv_store_ops_t lmdb_ops = {
     .submit = lmdb_submit,
     .write = lmdb_write,
     .get = gv__lmdb_get,
+    .last = gv__lmdb_last,
     .scan_slice = gv__lmdb_scan_slice,
     .oldest_reader_ns = gv__lmdb_oldest_reader_ns,
     .load = lmdb_load,
@@ -402,7 +404,7 @@ static gv_err_t open_all(gv__lmdb_t *lmdb, const gv_lmdb_options_t *options, gv_
     if (err != GV_OK) {
         return err;
     }
-    gv__datadir_fill_ballast(&lmdb->dir, options->ballast_bytes);
+    gv__datadir_find_ballast(&lmdb->dir, options->ballast_bytes);
     return start_threads(lmdb, why);
 }
 

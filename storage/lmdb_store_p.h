@@ -111,10 +111,11 @@ typedef struct gv__read {
 GV_MUST_USE gv_err_t gv__lmdb_read_begin(gv__lmdb_t *lmdb, gv__read_t *read_out);
 void gv__lmdb_read_end(gv__read_t *read);
 
-/* gv_store_ops_t.oldest_reader_ns, get and scan_slice. */
+/* gv_store_ops_t.oldest_reader_ns, get, last and scan_slice. */
 uint64_t gv__lmdb_oldest_reader_ns(const gv_store_t *store);
 gv_err_t gv__lmdb_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
                       gv_store_record_cb_t *on_record, void *arg);
+gv_err_t gv__lmdb_last(gv_store_t *store, gv_table_t table, gv_key_t *key_out);
 gv_err_t gv__lmdb_scan_slice(gv_store_t *store, gv_table_t table, gv_store_cursor_t *cursor,
                              size_t records_max, gv_store_record_cb_t *on_record, void *arg,
                              bool *ended);

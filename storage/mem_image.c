@@ -7,6 +7,8 @@
 
 #include "base/alloc.h"
 
+#include "storage/batch_p.h"
+
 /* What a record costs beside its bytes; the order of magnitude of LMDB's node and page heads. */
 #define RECORD_OVERHEAD 32U
 
@@ -68,20 +70,70 @@ static void table_remove(gv__image_table_t *table, size_t index)
     memmove(at, at + 1, (table->count - index) * sizeof(gv__image_record_t *));
 }
 
+static void image_remove(gv__image_t *image, gv_table_t table_number, gv_bytes_t key)
+{
+    gv__image_table_t *table = &image->tables[table_number];
+    size_t index = gv__image_find(table, key);
+    if (gv__image_has(table, index, key)) {
+        image->bytes -= cost_of(key.size, table->records[index]->value_size);
+        table_remove(table, index);
+    }
+}
+
+static void image_put(gv__image_t *image, gv_table_t table_number, gv_bytes_t key, gv_bytes_t value)
+{
+    image_remove(image, table_number, key);
+    gv__image_table_t *table = &image->tables[table_number];
+    table_insert(table, gv__image_find(table, key), record_new(key, value));
+    image->bytes += cost_of(key.size, value.size);
+}
+
+static void image_share(gv__image_t *image, const gv_batch_op_t *op)
+{
+    const gv__image_table_t *table = &image->tables[op->table];
+    gv_key_t key;
+    gv__batch_shared_key(op, 0, &key);
+    gv_bytes_t value_key = gv_key_bytes(&key);
+    if (!gv__image_has(table, gv__image_find(table, value_key), value_key)) {
+        image_put(image, op->table, value_key, op->value);
+    }
+    image_put(image, op->table, op->key, GV_BYTES_EMPTY);
+}
+
+static void image_unshare(gv__image_t *image, const gv_batch_op_t *op)
+{
+    const gv__image_table_t *table = &image->tables[op->table];
+    image_remove(image, op->table, op->key);
+    gv_key_t key;
+    gv__batch_shared_key(op, 1, &key);
+    size_t index = gv__image_find(table, gv_key_bytes(&key));
+    bool is_held =
+        index < table->count && gv__batch_shares(op, gv__image_key(table->records[index]));
+    if (!is_held) {
+        gv__batch_shared_key(op, 0, &key);
+        image_remove(image, op->table, gv_key_bytes(&key));
+    }
+}
+
 void gv__image_apply(gv__image_t *image, const gv_batch_t *batch)
 {
     size_t cursor = 0;
     gv_batch_op_t op;
     while (gv_batch_next(batch, &cursor, &op)) {
-        gv__image_table_t *table = &image->tables[op.table];
-        size_t index = gv__image_find(table, op.key);
-        if (gv__image_has(table, index, op.key)) {
-            image->bytes -= cost_of(op.key.size, table->records[index]->value_size);
-            table_remove(table, index);
-        }
-        if (op.kind != GV_BATCH_DELETE) {
-            table_insert(table, index, record_new(op.key, op.value));
-            image->bytes += cost_of(op.key.size, op.value.size);
+        switch (op.kind) {
+        case GV_BATCH_PUT:
+        case GV_BATCH_APPEND:
+            image_put(image, op.table, op.key, op.value);
+            break;
+        case GV_BATCH_DELETE:
+            image_remove(image, op.table, op.key);
+            break;
+        case GV_BATCH_SHARE:
+            image_share(image, &op);
+            break;
+        case GV_BATCH_UNSHARE:
+            image_unshare(image, &op);
+            break;
         }
     }
 }

@@ -149,6 +149,15 @@ static uint64_t room_of(const mem_store_t *mem)
     return limit > used ? limit - used : 0;
 }
 
+static uint64_t reserve_left(const mem_store_t *mem)
+{
+    uint64_t size = mem->options.size_bytes;
+    uint64_t used = mem->committed.bytes;
+    return size == 0
+               ? 100
+               : gv__store_reserve_left(size > used ? size - used : 0, mem->options.reserve_bytes);
+}
+
 static uint64_t resume_bytes(const mem_store_t *mem)
 {
     return gv__store_resume_bytes(mem->options.size_bytes - mem->options.reserve_bytes);
@@ -227,6 +236,7 @@ static txn_t *commit_redo(mem_store_t *mem, gv_batch_t *redo)
     gv_counter_add(&stats->changes, gv_batch_count(redo));
     gv_counter_add(&stats->bytes, gv_batch_bytes(redo));
     gv_counter_set(&stats->used_bytes, mem->committed.bytes);
+    gv_counter_set(&stats->reserve_left, reserve_left(mem));
     if (room_of(mem) == 0) {
         gv__store_set_full(&mem->base, true);
     }
@@ -417,6 +427,19 @@ static void flip_bit(gv__image_table_t *table, gv_bytes_t key, size_t offset, ui
     }
 }
 
+/* One at random, or the first one behind it that has a value; NULL: none has. */
+static const gv__image_record_t *pick_value(mem_store_t *mem, const gv__image_table_t *table)
+{
+    size_t picked = gv_rng_below(&mem->rng, (uint32_t)table->count);
+    for (size_t n = 0; n < table->count; n++) {
+        const gv__image_record_t *record = table->records[(picked + n) % table->count];
+        if (record->value_size > 0) {
+            return record;
+        }
+    }
+    return NULL;
+}
+
 bool gv_mem_store_damage(gv_store_t *store, gv_table_t table_number)
 {
     mem_store_t *mem = mem_of(store);
@@ -424,9 +447,8 @@ bool gv_mem_store_damage(gv_store_t *store, gv_table_t table_number)
     if (table->count == 0) {
         return false;
     }
-    const gv__image_record_t *record =
-        table->records[gv_rng_below(&mem->rng, (uint32_t)table->count)];
-    if (record->value_size == 0) {
+    const gv__image_record_t *record = pick_value(mem, table);
+    if (record == NULL) {
         return false;
     }
     size_t offset = gv_rng_below(&mem->rng, (uint32_t)record->value_size);
@@ -471,6 +493,18 @@ static gv_err_t mem_get(gv_store_t *store, gv_table_t table_number, gv_bytes_t k
         return GV_ERR_NOENT;
     }
     return on_record(key, gv__image_value(table->records[index]), arg);
+}
+
+static gv_err_t mem_last(gv_store_t *store, gv_table_t table_number, gv_key_t *key_out)
+{
+    const gv__image_table_t *table = &mem_of(store)->committed.tables[table_number];
+    if (table->count == 0) {
+        return GV_ERR_NOENT;
+    }
+    gv_bytes_t key = gv__image_key(table->records[table->count - 1]);
+    memcpy(key_out->data, key.data, key.size);
+    key_out->size = key.size;
+    return GV_OK;
 }
 
 static gv_err_t mem_scan_slice(gv_store_t *store, gv_table_t table_number,
@@ -521,6 +555,7 @@ static const gv_store_ops_t mem_ops = {
     .submit = mem_submit,
     .write = mem_write,
     .get = mem_get,
+    .last = mem_last,
     .scan_slice = mem_scan_slice,
     .load = mem_load,
     .close = mem_close,
@@ -542,5 +577,6 @@ void gv_mem_store_new(const gv_mem_options_t *options, gv_store_t **store_out)
     mem->fault = GV_OK;
     gv_counter_set(&mem->base.stats.size_bytes, options->size_bytes);
     gv_counter_set(&mem->base.stats.limit_bytes, options->size_bytes - options->reserve_bytes);
+    gv_counter_set(&mem->base.stats.reserve_left, 100);
     *store_out = &mem->base;
 }

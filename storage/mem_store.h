@@ -62,5 +62,5 @@ void gv_mem_store_crash(gv_store_t *store, gv_mem_crash_t crash);
  */
 void gv_mem_store_set_fault(gv_store_t *store, gv_err_t fault, uint32_t percent);
 
-/* Flips one bit in a stored value, chosen by the seed.  False: the table is empty. */
+/* Flips one bit in a stored value, chosen by the seed.  False: the table has no values. */
 bool gv_mem_store_damage(gv_store_t *store, gv_table_t table);

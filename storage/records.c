@@ -14,6 +14,16 @@ static uint32_t checksum(gv_table_t table, gv_bytes_t key, uint8_t version, gv_b
     return gv_crc32c(crc, body);
 }
 
+void gv_record_seal(gv_table_t table, gv_bytes_t key, uint8_t *value, size_t size)
+{
+    GV_ASSERT(size >= GV_RECORD_HEAD_SIZE);
+    gv_bytes_t body = gv_bytes(value + GV_RECORD_HEAD_SIZE, size - GV_RECORD_HEAD_SIZE);
+    gv_writer_t head = gv_writer(value, GV_RECORD_HEAD_SIZE);
+    gv_writer_u8(&head, GV_RECORD_VERSION);
+    gv_writer_u32(&head, checksum(table, key, GV_RECORD_VERSION, body));
+    GV_ASSERT(!head.failed);
+}
+
 void gv_record_put(gv_batch_t *batch, gv_table_t table, gv_bytes_t key,
                    const ProtobufCMessage *message)
 {
@@ -22,14 +32,9 @@ void gv_record_put(gv_batch_t *batch, gv_table_t table, gv_bytes_t key,
     if (room == NULL) {
         return; /* the batch remembers */
     }
-    uint8_t *body = room + GV_RECORD_HEAD_SIZE;
-    size_t packed_size = protobuf_c_message_pack(message, body);
+    size_t packed_size = protobuf_c_message_pack(message, room + GV_RECORD_HEAD_SIZE);
     GV_ASSERT(packed_size == body_size);
-
-    gv_writer_t head = gv_writer(room, GV_RECORD_HEAD_SIZE);
-    gv_writer_u8(&head, GV_RECORD_VERSION);
-    gv_writer_u32(&head, checksum(table, key, GV_RECORD_VERSION, gv_bytes(body, body_size)));
-    GV_ASSERT(!head.failed);
+    gv_record_seal(table, key, room, GV_RECORD_HEAD_SIZE + body_size);
 }
 
 gv_err_t gv_record_open(gv_table_t table, gv_bytes_t key, gv_bytes_t value, gv_bytes_t *body_out)

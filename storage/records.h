@@ -6,7 +6,7 @@
  *
  *     0      version of the envelope, now 1
  *     1..4   CRC-32C, big-endian, of (table, key, version, body)
- *     5..    body: a message of proto/record.proto
+ *     5..    body: a message of proto/record.proto; in `payloads`, a message's payload
  *
  * The checksum covers the place as well as the value, so that a record that turns up under another
  * key or in another table is noticed.  LMDB itself has no checksums.
@@ -32,6 +32,12 @@
 /* Adds to the batch: `message`, in its envelope, as the value of key. */
 void gv_record_put(gv_batch_t *batch, gv_table_t table, gv_bytes_t key,
                    const ProtobufCMessage *message);
+
+/*
+ * Fills in the head of a value whose body stands already behind the room for it, for what is no
+ * message of proto/record.proto.  `value` is head and body, as long as `size`.
+ */
+void gv_record_seal(gv_table_t table, gv_bytes_t key, uint8_t *value, size_t size);
 
 /*
  * Checks a stored value and gives its body, a view into it.  GV_OK, GV_ERR_CORRUPT (too short or

@@ -108,15 +108,21 @@ void gv__room_count(gv__lmdb_t *lmdb)
     uint64_t disk_bytes = gv__datadir_free_bytes(&lmdb->dir);
 
     uint64_t room = left_of(lmdb->map_bytes, used_bytes, lmdb->reserve_bytes);
+    uint64_t reserve_left =
+        gv__store_reserve_left(left_of(lmdb->map_bytes, used_bytes, 0), lmdb->reserve_bytes);
     if (disk_bytes < UINT64_MAX - free_bytes) {
         uint64_t disk_room = left_of(disk_bytes + free_bytes, 0, lmdb->disk_reserve_bytes);
+        uint64_t disk_left =
+            gv__store_reserve_left(disk_bytes + free_bytes, lmdb->disk_reserve_bytes);
         room = disk_room < room ? disk_room : room;
+        reserve_left = disk_left < reserve_left ? disk_left : reserve_left;
     }
     writer->room_bytes = room;
     writer->resume_bytes = gv__store_resume_bytes(used_bytes + room);
     writer->counted_at_ns = now_ns();
     writer->has_changed = false;
     gv_counter_set(&lmdb->base.stats.used_bytes, used_bytes);
+    gv_counter_set(&lmdb->base.stats.reserve_left, reserve_left);
     judge_fullness(lmdb);
     if (!gv_store_is_full(&lmdb->base)) {
         refill_ballast(lmdb, disk_bytes);

@@ -149,6 +149,13 @@ gv_err_t gv_store_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
     return store->ops->get(store, table, key, on_record, arg);
 }
 
+gv_err_t gv_store_last(gv_store_t *store, gv_table_t table, gv_key_t *key_out)
+{
+    GV_ASSERT((unsigned)table < GV_TABLE_COUNT);
+    key_out->size = 0;
+    return store->ops->last(store, table, key_out);
+}
+
 void gv_store_cursor_init(gv_store_cursor_t *cursor)
 {
     cursor->_key_size = 0;
@@ -304,6 +311,11 @@ void gv__store_set_full(gv_store_t *store, bool is_full)
 uint64_t gv__store_resume_bytes(uint64_t capacity)
 {
     return capacity / RESUME_PART < RESUME_MAX ? capacity / RESUME_PART : RESUME_MAX;
+}
+
+uint64_t gv__store_reserve_left(uint64_t room, uint64_t reserve)
+{
+    return room >= reserve ? 100 : room * 100 / reserve;
 }
 
 gv_store_sync_t gv_store_sync_mode(const gv_store_t *store)

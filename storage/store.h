@@ -30,9 +30,9 @@
  * Batches of two lanes come in any order.  Many batches share one transaction and one sync (group
  * commit); how many is the store's business, except for joined ones.
  *
- * Reading is for the start of a node and for tools: gv_store_get(), gv_store_scan().  A running
- * loop that must read (a queue that was not kept in memory) asks with gv_store_load(), which does
- * not wait for the disk on the loop's thread.
+ * Reading is for the start of a node and for tools: gv_store_get(), gv_store_last(),
+ * gv_store_scan().  A running loop that must read (a queue that was not kept in memory) asks with
+ * gv_store_load(), which does not wait for the disk on the loop's thread.
  *
  * Threads: each function says it.  A lane belongs to one thread.
  * Memory: a submitted batch is held until its completion has run; gv_store_lane_pending_bytes() is
@@ -134,6 +134,13 @@ typedef gv_err_t gv_store_record_cb_t(gv_bytes_t key, gv_bytes_t value, void *ar
 GV_ANY_THREAD GV_MUST_USE gv_err_t gv_store_get(gv_store_t *store, gv_table_t table, gv_bytes_t key,
                                                 gv_store_record_cb_t *on_record, void *arg);
 
+/*
+ * The highest committed key of a table; no value is read.  GV_ERR_NOENT when the table is empty, or
+ * GV_ERR_IO.  Any thread.
+ */
+GV_ANY_THREAD GV_MUST_USE gv_err_t gv_store_last(gv_store_t *store, gv_table_t table,
+                                                 gv_key_t *key_out);
+
 /* Where a walk is.  Start with gv_store_cursor_init(); one that begins in the middle sets a key. */
 typedef struct gv_store_cursor {
     size_t _key_size; /* 0: before the first record */
@@ -188,7 +195,7 @@ size_t gv_store_lane_loading(const gv_store_lane_t *lane);
 typedef struct gv_store_stats {
     gv_counter_t commits;      /* transactions that ended well */
     gv_counter_t batches;      /* batches in them */
-    gv_counter_t changes;      /* puts, appends and deletes in them */
+    gv_counter_t changes;      /* keys changed in them, at most (gv_batch_count()) */
     gv_counter_t bytes;        /* keys and values in them */
     gv_counter_t syncs;        /* of the file, in the modes interval and off */
     gv_counter_t refused_full; /* batches completed with GV_ERR_FULL */
@@ -198,6 +205,8 @@ typedef struct gv_store_stats {
     gv_counter_t used_bytes;     /* gauge: pages in use, as of the last commit */
     gv_counter_t limit_bytes;    /* gauge: soft limit; above it only draining batches work */
     gv_counter_t size_bytes;     /* gauge: the configured size of the store */
+    gv_counter_t reserve_left;   /* gauge: of 100, what batches that drain may still take before the
+                                    disk or the configured size is at its end */
     gv_histogram_t commit_ns;    /* one transaction, from its begin to the end of its sync */
     gv_histogram_t done_ns;      /* one batch, from its submission to its durability */
     gv_histogram_t batches_per_commit;
@@ -255,6 +264,7 @@ typedef struct gv_store_ops {
     gv_err_t (*write)(gv_store_t *store, gv_batch_t *batch); /* frees the batch */
     gv_err_t (*get)(gv_store_t *store, gv_table_t table, gv_bytes_t key,
                     gv_store_record_cb_t *on_record, void *arg);
+    gv_err_t (*last)(gv_store_t *store, gv_table_t table, gv_key_t *key_out);
     gv_err_t (*scan_slice)(gv_store_t *store, gv_table_t table, gv_store_cursor_t *cursor,
                            size_t records_max, gv_store_record_cb_t *on_record, void *arg,
                            bool *ended);

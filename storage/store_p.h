@@ -19,6 +19,9 @@ void gv__store_set_full(gv_store_t *store, bool is_full);
  */
 uint64_t gv__store_resume_bytes(uint64_t capacity);
 
+/* gv_store_stats_t.reserve_left, when there is so much room and such is the reserve [bytes]. */
+uint64_t gv__store_reserve_left(uint64_t room, uint64_t reserve);
+
 /* One value that somebody has asked for, on its way through a store and back. */
 struct gv__load {
     gv_letter_t letter;

@@ -40,24 +40,88 @@ static gv_batch_t *batch_at(gv_link_t *link)
 
 /* ---- apply ---- */
 
+static int put(MDB_txn *txn, MDB_dbi table, gv_bytes_t key, gv_bytes_t value, unsigned flags)
+{
+    MDB_val mdb_key = gv__mdb_val(key);
+    MDB_val mdb_value = gv__mdb_val(value);
+    return mdb_put(txn, table, &mdb_key, &mdb_value, flags);
+}
+
+/* `flags`: what it is put with if it is not above all others; LMDB has changed nothing then. */
+static int append(MDB_txn *txn, MDB_dbi table, gv_bytes_t key, gv_bytes_t value, unsigned flags)
+{
+    int rc = put(txn, table, key, value, MDB_APPEND);
+    return rc == MDB_KEYEXIST ? put(txn, table, key, value, flags) : rc;
+}
+
+static int append_if_missing(MDB_txn *txn, MDB_dbi table, gv_bytes_t key, gv_bytes_t value)
+{
+    int rc = append(txn, table, key, value, MDB_NOOVERWRITE);
+    return rc == MDB_KEYEXIST ? MDB_SUCCESS : rc;
+}
+
+static int remove_key(MDB_txn *txn, MDB_dbi table, gv_bytes_t key)
+{
+    MDB_val mdb_key = gv__mdb_val(key);
+    int rc = mdb_del(txn, table, &mdb_key, NULL);
+    return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+}
+
+static int apply_share(MDB_txn *txn, MDB_dbi table, const gv_batch_op_t *op)
+{
+    gv_key_t value_key;
+    gv__batch_shared_key(op, 0, &value_key);
+    int rc = append_if_missing(txn, table, gv_key_bytes(&value_key), op->value);
+    return rc == MDB_SUCCESS ? append_if_missing(txn, table, op->key, GV_BYTES_EMPTY) : rc;
+}
+
+/* MDB_NOTFOUND: there is none. */
+static int find_holder(MDB_txn *txn, MDB_dbi table, const gv_batch_op_t *op)
+{
+    MDB_cursor *cursor = NULL;
+    int rc = mdb_cursor_open(txn, table, &cursor);
+    if (rc != MDB_SUCCESS) {
+        return rc;
+    }
+    gv_key_t lowest;
+    gv__batch_shared_key(op, 1, &lowest);
+    MDB_val key = gv__mdb_val(gv_key_bytes(&lowest));
+    MDB_val value;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    if (rc == MDB_SUCCESS && !gv__batch_shares(op, gv__mdb_bytes(key))) {
+        rc = MDB_NOTFOUND;
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+static int apply_unshare(MDB_txn *txn, MDB_dbi table, const gv_batch_op_t *op)
+{
+    int rc = remove_key(txn, table, op->key);
+    if (rc == MDB_SUCCESS) {
+        rc = find_holder(txn, table, op);
+    }
+    if (rc != MDB_NOTFOUND) {
+        return rc;
+    }
+    gv_key_t value_key;
+    gv__batch_shared_key(op, 0, &value_key);
+    return remove_key(txn, table, gv_key_bytes(&value_key));
+}
+
 static int apply_op(MDB_txn *txn, MDB_dbi table, const gv_batch_op_t *op)
 {
-    MDB_val key = gv__mdb_val(op->key);
-    MDB_val value = gv__mdb_val(op->value);
-    int rc = MDB_SUCCESS;
     switch (op->kind) {
     case GV_BATCH_APPEND:
-        rc = mdb_put(txn, table, &key, &value, MDB_APPEND);
-        if (rc != MDB_KEYEXIST) {
-            return rc;
-        }
-        /* Not the highest key after all; LMDB has changed nothing. */
-        return mdb_put(txn, table, &key, &value, 0);
+        return append(txn, table, op->key, op->value, 0);
     case GV_BATCH_PUT:
-        return mdb_put(txn, table, &key, &value, 0);
+        return put(txn, table, op->key, op->value, 0);
     case GV_BATCH_DELETE:
-        rc = mdb_del(txn, table, &key, NULL);
-        return rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+        return remove_key(txn, table, op->key);
+    case GV_BATCH_SHARE:
+        return apply_share(txn, table, op);
+    case GV_BATCH_UNSHARE:
+        return apply_unshare(txn, table, op);
     }
     return EINVAL;
 }

@@ -101,7 +101,8 @@ static retained_walk_t *walk_new(gv_admin_call_t *call, const gv_retained_source
     list->walk.page = (gv_page_t){.limit = 1, .page = 1};
     if (!has_wildcard) {
         list->walk.is_on_one_shard = true;
-        list->walk.at.shard = gv_shard_home(text, host->hash_seed, host->shard_count);
+        list->walk.at.shard =
+            gv_retained_home(gv_retained_bucket(text, host->retained_seed), host->shard_count);
     }
     return list;
 }

@@ -59,7 +59,8 @@ typedef struct gv_walk_host {
     const gv_shard_stats_t *(*stats)(void *arg, uint16_t shard);
     void *arg;
     const char *node;
-    uint64_t hash_seed; /* gv_shard_home() */
+    uint64_t hash_seed;     /* gv_shard_home() */
+    uint64_t retained_seed; /* gv_retained_bucket() */
     uint16_t shard_count;
 } gv_walk_host_t;
 

@@ -126,24 +126,30 @@ void gv__acks_expect(gv_client_t *client, uint32_t number)
     }
 }
 
-void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t reason)
+void gv__acks_confirm(gv_client_t *client, uint32_t number, uint32_t count, gv_mqtt_reason_t reason)
 {
     gv_ack_fifo_t *fifo = client->acks;
-    if (fifo == NULL || number - fifo->head >= fifo->tail - fifo->head) {
+    if (fifo == NULL) {
         return; /* answered already */
     }
-    gv_ack_t *ack = at(fifo, number);
-    GV_ASSERT(ack->missing > 0);
-    ack->missing--;
-    if (reason > ack->reason) {
-        ack->reason = (uint8_t)reason;
+    for (uint32_t end = number + count; number != end; number++) {
+        if (number - fifo->head >= fifo->tail - fifo->head) {
+            continue; /* as before */
+        }
+        gv_ack_t *ack = at(fifo, number);
+        GV_ASSERT(ack->missing > 0);
+        ack->missing--;
+        if (reason > ack->reason) {
+            ack->reason = (uint8_t)reason;
+        }
     }
     while (fifo->head != fifo->tail && at(fifo, fifo->head)->missing == 0 &&
            !forgets_first(client, at(fifo, fifo->head), fifo->head)) {
         answer(client, at(fifo, fifo->head));
         fifo->head++;
     }
-    if (gv__acks_waiting(client) < gv__client_terms(client)->receive_max) {
+    if ((client->paused & GV_PAUSE_ACKS) != 0 &&
+        gv__acks_waiting(client) < gv__client_terms(client)->receive_max) {
         gv__client_resume(client, GV_PAUSE_ACKS);
     }
 }

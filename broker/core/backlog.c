@@ -12,13 +12,6 @@
 /* What an empty one keeps for the next messages. */
 #define CAPACITY_KEPT 128U
 
-/* Numbers from `low` on; only for those that are there. */
-static gv_backlog_entry_t *at(gv_backlog_ring_t *ring, uint32_t position)
-{
-    uint32_t index = ring->head + position;
-    return &ring->entries[index >= ring->capacity ? index - ring->capacity : index];
-}
-
 /* By half, not by two: these rings are most of what a sleeping queue costs. */
 static void grow(gv_backlog_t *backlog, uint32_t wanted)
 {
@@ -35,7 +28,7 @@ static void grow(gv_backlog_t *backlog, uint32_t wanted)
     if (old != NULL) {
         *ring = *old;
         for (uint32_t i = 0; i < old->span; i++) {
-            ring->entries[i] = *at(old, i);
+            ring->entries[i] = *gv_backlog_ring_at(old, i);
         }
         gv_free(old);
     }
@@ -79,18 +72,10 @@ uint64_t gv_backlog_push(gv_backlog_t *backlog, gv_backlog_entry_t entry)
     }
     gv_backlog_ring_t *ring = backlog->_ring;
     entry.state = GV_BACKLOG_OPEN;
-    *at(ring, ring->span) = entry;
+    *gv_backlog_ring_at(ring, ring->span) = entry;
     ring->span++;
     count_in(ring, &entry);
     return gv_backlog_end(backlog) - 1;
-}
-
-gv_backlog_entry_t *gv_backlog_at(const gv_backlog_t *backlog, uint64_t number)
-{
-    if (number < backlog->low || number >= gv_backlog_end(backlog)) {
-        return NULL;
-    }
-    return at(backlog->_ring, (uint32_t)(number - backlog->low));
 }
 
 gv_backlog_entry_t *gv_backlog_by_id(const gv_backlog_t *backlog, uint16_t packet_id,
@@ -100,8 +85,8 @@ gv_backlog_entry_t *gv_backlog_by_id(const gv_backlog_t *backlog, uint16_t packe
         return NULL;
     }
     uint64_t first = backlog->low % 65535;
-    uint64_t distance = (packet_id - 1U + 65535U - first) % 65535;
-    uint64_t number = backlog->low + distance;
+    uint64_t wanted = packet_id - 1U;
+    uint64_t number = backlog->low + (wanted < first ? wanted + 65535U : wanted) - first;
     gv_backlog_entry_t *entry = gv_backlog_at(backlog, number);
     if (entry == NULL || entry->state == GV_BACKLOG_DONE || entry->is_lent ||
         !gv_backlog_was_sent(entry)) {
@@ -109,17 +94,6 @@ gv_backlog_entry_t *gv_backlog_by_id(const gv_backlog_t *backlog, uint16_t packe
     }
     *number_out = number;
     return entry;
-}
-
-void gv_backlog_advance(gv_backlog_t *backlog)
-{
-    gv_backlog_entry_t *entry = gv_backlog_at(backlog, gv_backlog_next(backlog));
-    GV_ASSERT(entry != NULL);
-    backlog->_ring->ahead++;
-    gv_backlog_set_sent(backlog, gv_backlog_next(backlog));
-    if (entry->state != GV_BACKLOG_DONE && !entry->is_lent) {
-        backlog->_ring->open++;
-    }
 }
 
 void gv_backlog_lend(gv_backlog_t *backlog, uint64_t number)
@@ -164,12 +138,14 @@ void gv_backlog_set_given(gv_backlog_t *backlog, uint64_t number, bool is_given)
 static void trim(gv_backlog_t *backlog)
 {
     gv_backlog_ring_t *ring = backlog->_ring;
-    while (ring->span > 0 && at(ring, 0)->state == GV_BACKLOG_DONE) {
-        ring->head = ring->head + 1 == ring->capacity ? 0 : ring->head + 1;
-        ring->ahead -= ring->ahead > 0;
-        ring->span--;
-        backlog->low++;
+    uint32_t gone = 0;
+    while (gone < ring->span && gv_backlog_ring_at(ring, gone)->state == GV_BACKLOG_DONE) {
+        gone++;
     }
+    ring->head += ring->head + gone < ring->capacity ? gone : gone - ring->capacity;
+    ring->ahead -= ring->ahead < gone ? ring->ahead : gone;
+    ring->span -= gone;
+    backlog->low += gone;
     if (ring->span == 0 && ring->capacity > CAPACITY_KEPT) {
         drop_ring(backlog);
     }
@@ -232,7 +208,7 @@ void gv_backlog_rest(gv_backlog_t *backlog)
 static void fill(gv_backlog_ring_t *ring, uint32_t from, uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
-        *at(ring, i) = (gv_backlog_entry_t){.state = GV_BACKLOG_DONE};
+        *gv_backlog_ring_at(ring, i) = (gv_backlog_entry_t){.state = GV_BACKLOG_DONE};
     }
 }
 
@@ -294,7 +270,7 @@ bool gv_backlog_restore(gv_backlog_t *backlog, uint64_t number, gv_backlog_entry
 void gv_backlog_done_below(gv_backlog_t *backlog, uint64_t low)
 {
     while (gv_backlog_span(backlog) > 0 && backlog->low < low) {
-        if (at(backlog->_ring, 0)->state == GV_BACKLOG_DONE) {
+        if (gv_backlog_ring_at(backlog->_ring, 0)->state == GV_BACKLOG_DONE) {
             trim(backlog);
         } else {
             gv_backlog_finish(backlog, backlog->low);

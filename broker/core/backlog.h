@@ -130,6 +130,12 @@ static inline uint32_t gv_backlog_shared_count(const gv_backlog_t *backlog)
     return backlog->_ring != NULL ? backlog->_ring->shared_count : 0;
 }
 
+/* Of these, lent. */
+static inline uint32_t gv_backlog_lent(const gv_backlog_t *backlog)
+{
+    return backlog->_ring != NULL ? backlog->_ring->lent_count : 0;
+}
+
 /* No number from here on is done; it may be below `low`. */
 static inline uint64_t gv_backlog_done_end(const gv_backlog_t *backlog)
 {
@@ -167,8 +173,21 @@ void gv_backlog_begin(gv_backlog_t *backlog, uint64_t number);
 /* Adds a message at the end, OPEN and perhaps lent, and gives its number. */
 uint64_t gv_backlog_push(gv_backlog_t *backlog, gv_backlog_entry_t entry);
 
+/* The entry at a position that is there, counted from `low`. */
+static inline gv_backlog_entry_t *gv_backlog_ring_at(gv_backlog_ring_t *ring, uint32_t position)
+{
+    uint32_t index = ring->head + position;
+    return &ring->entries[index >= ring->capacity ? index - ring->capacity : index];
+}
+
 /* The entry of a number, borrowed until the next push; NULL when it is not between low and end. */
-gv_backlog_entry_t *gv_backlog_at(const gv_backlog_t *backlog, uint64_t number);
+static inline gv_backlog_entry_t *gv_backlog_at(const gv_backlog_t *backlog, uint64_t number)
+{
+    uint64_t position = number - backlog->low; /* of a lower number it is beyond all there are */
+    return position < gv_backlog_span(backlog)
+               ? gv_backlog_ring_at(backlog->_ring, (uint32_t)position)
+               : NULL;
+}
 
 /* Whether the client may have it, by this connection or one before. */
 static inline bool gv_backlog_was_sent(const gv_backlog_entry_t *entry)
@@ -198,7 +217,18 @@ static inline bool gv_backlog_can_send_new(const gv_backlog_t *backlog)
 }
 
 /* The entry at `next` has been sent, or is DONE: on to the one after it. */
-void gv_backlog_advance(gv_backlog_t *backlog);
+static inline void gv_backlog_advance(gv_backlog_t *backlog)
+{
+    gv_backlog_ring_t *ring = backlog->_ring;
+    GV_ASSERT(ring != NULL);
+    GV_ASSERT(ring->ahead < ring->span);
+    const gv_backlog_entry_t *entry = gv_backlog_ring_at(ring, ring->ahead);
+    ring->ahead++;
+    if (ring->sent < backlog->low + ring->ahead) {
+        ring->sent = backlog->low + ring->ahead;
+    }
+    ring->open += entry->state != GV_BACKLOG_DONE && !entry->is_lent;
+}
 
 /*
  * Another member of its group is to have the message: it is not sent, and does not count as open.

@@ -307,13 +307,17 @@ static bool make_room(gv_session_t *session, size_t size)
     return false;
 }
 
-static gv_backlog_entry_t entry_of(gv_shard_t *shard, const gv_publish_t *publish,
+static uint32_t units_of(const gv_publish_t *publish)
+{
+    return gv_backlog_units(publish->topic.size + publish->props.size + publish->payload.size) &
+           GV_BACKLOG_UNITS_MAX;
+}
+
+static gv_backlog_entry_t entry_of(gv_shard_t *shard, const gv_publish_t *publish, uint32_t units,
                                    const gv_manner_t *manner)
 {
     gv_backlog_entry_t entry = {
-        .units =
-            gv_backlog_units(publish->topic.size + publish->props.size + publish->payload.size) &
-            GV_BACKLOG_UNITS_MAX,
+        .units = units & GV_BACKLOG_UNITS_MAX,
         .is_qos2 = manner->qos == 2,
         .is_shared = manner->share != 0,
         .is_lent = manner->is_lent,
@@ -352,6 +356,22 @@ static bool goes_out_at_once(const gv_session_t *session)
            gv__window_is_open(session, gv_backlog_open(&durable->backlog));
 }
 
+/* What cannot be sent for want of memory stays where it is, and is tried again. */
+static void note_result(gv_session_t *session, uint64_t number, gv_sent_t sent)
+{
+    switch (sent) {
+    case GV_SENT:
+        note_sent(session->durable, gv_backlog_at(&session->durable->backlog, number));
+        break;
+    case GV_SENT_TOO_LARGE:
+        gv__durable_finish(session, number);
+        break;
+    case GV_SENT_NO_MEMORY:
+        gv_journal_wait_for_memory(session->shard->journal, session->durable);
+        break;
+    }
+}
+
 void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *fanout,
                          const gv_manner_t *manner)
 {
@@ -368,10 +388,12 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
         fanout->has_refused = true;
         return;
     }
-    gv_backlog_entry_t entry = entry_of(shard, publish, manner);
-    if (!manner->is_lent && !make_room(session, (size_t)entry.units * GV_BACKLOG_UNIT)) {
+    uint32_t units = units_of(publish);
+    size_t size = (size_t)units * GV_BACKLOG_UNIT;
+    if (!manner->is_lent && !make_room(session, size)) {
         return;
     }
+    gv_backlog_entry_t entry = entry_of(shard, publish, units, manner);
     uint64_t number = gv_backlog_end(backlog);
     gv_segment_delivery_t delivery = {
         .session = session->uid,
@@ -386,7 +408,7 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
             gv_filter_text(gv_subscriptions_at(&shard->subscriptions, manner->share - 1));
     }
     bool goes_out = manner->qos == 1 && !manner->is_lent && goes_out_at_once(session);
-    entry.place = gv_journal_deliver(shard->journal, fanout, delivery, manner->ids,
+    entry.place = gv_journal_deliver(shard->journal, fanout, &delivery, manner->ids,
                                      manner->id_count, goes_out && durable->is_prompt);
     (void)gv_backlog_push(backlog, entry);
     if (entry.expires_s != 0) {
@@ -394,18 +416,15 @@ void gv__durable_deliver(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
     }
     fanout->is_journaled = true;
     gv_counter_add(&shard->stats.queued_messages, 1);
-    gv_counter_add(&shard->stats.queued_bytes, (uint64_t)entry.units * GV_BACKLOG_UNIT);
+    gv_counter_add(&shard->stats.queued_bytes, size);
     if (!gv__is_online(session)) {
         return;
     }
     if (goes_out) {
         /* Before it is durable: if it is lost, its publisher has not been told otherwise. */
-        if (gv__send_publish(shard, session->client, fanout, manner, false,
-                             gv_backlog_packet_id(number))) {
-            note_sent(durable, gv_backlog_at(backlog, number));
-        } else {
-            gv__durable_finish(session, number);
-        }
+        note_result(session, number,
+                    gv__send_publish(shard, session->client, fanout, manner, false,
+                                     gv_backlog_packet_id(number)));
         gv__look_for_congestion(shard, fanout, session->client);
         return;
     }
@@ -530,14 +549,11 @@ static step_t send_next(gv_session_t *session)
     };
     bool dup = gv_backlog_was_sent(entry);
     gv_fanout_begin(&shard->fanout, &message.publish, shard->now_ms);
-    if (gv__send_publish(shard, session->client, &shard->fanout, &manner, dup,
-                         gv_backlog_packet_id(number))) {
-        note_sent(durable, entry);
-    } else {
-        gv__durable_finish(session, number);
-    }
+    gv_sent_t sent = gv__send_publish(shard, session->client, &shard->fanout, &manner, dup,
+                                      gv_backlog_packet_id(number));
+    note_result(session, number, sent);
     gv_publish_done(&message.publish);
-    return STEP_NEXT;
+    return sent == GV_SENT_NO_MEMORY ? STEP_WAIT : STEP_NEXT;
 }
 
 void gv__durable_pump(gv_session_t *session)
@@ -605,8 +621,12 @@ void gv__durable_ack(gv_session_t *session, const gv_mqtt_ack_t *ack, gv_mqtt_ty
     } else if (entry != NULL && type == GV_MQTT_PUBCOMP && entry->state == GV_BACKLOG_RECEIVED) {
         gv__durable_finish(session, number);
     }
-    gv__lent_behind(session);
-    gv__durable_pump(session);
+    if (gv_backlog_lent(&session->durable->backlog) > 0) {
+        gv__lent_behind(session);
+    }
+    if (gv_backlog_can_send(&session->durable->backlog)) {
+        gv__durable_pump(session);
+    }
 }
 
 void gv__durable_woken(gv_durable_t *durable)

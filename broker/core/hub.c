@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The hub's life, and the router.  Messages to and from other nodes: hub_forward.c.
+ * The hub's life, and the router.  Messages to and from other nodes: hub_forward.c; what concerns
+ * retained ones only: hub_retained.c.
  *
  * Parts: life - routes from shards - rows and nodes.
  */
@@ -31,6 +32,7 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
     hub->nodes_alive = options->nodes_alive;
     hub->nodes_away = options->nodes_away;
     hub->ports = options->ports;
+    hub->log = options->log;
     hub->store = options->store;
     hub->hash_seed = options->hash_seed;
     hub->shard_count = options->shard_count;
@@ -64,6 +66,7 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
         .arg = hub,
     };
     gv_inbox_new(&inbox, &hub->inbox);
+    gv__hub_retained_init(hub, options);
     *hub_out = hub;
 }
 
@@ -91,6 +94,7 @@ void gv_hub_free(gv_hub_t **hubp)
     gv_matches_deinit(&hub->matches);
     gv_outbox_free(&hub->outbox);
     gv_inbox_free(&hub->inbox);
+    gv__hub_retained_deinit(hub);
     gv__hub_forward_deinit(hub);
     gv_free(hub->restored);
     gv_free(hub);
@@ -101,6 +105,7 @@ void gv_hub_turn_end(gv_hub_t *hub)
     gv__hub_tell_applied(hub);
     gv_outbox_turn_end(hub->outbox);
     gv_inbox_turn_end(hub->inbox);
+    gv__hub_retained_turn_end(hub);
     gv_office_send(&hub->office);
     bool is_full = gv_office_is_full(&hub->office);
     if (hub->has_cluster && is_full != hub->is_credit_paused) {
@@ -308,6 +313,7 @@ void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event)
         *id = hub->cluster.node_id(hub->cluster.arg, node);
     }
     gv_outbox_on_node(hub->outbox, node, id, event);
+    gv_reconcile_on_node(hub->reconcile, node, event);
     set_bit(hub->nodes_away, node, event == GV_NODE_HIDDEN);
     set_bit(hub->nodes_alive, node, event == GV_NODE_ROUTABLE);
 }

@@ -14,6 +14,9 @@
  *     shards --- messages --> hub ---> cluster (publish) ... confirmed ---> CONFIRM to the shard
  *     cluster - deliver ----> hub ---> shards ... back ---> cluster (applied, refused, returned)
  *
+ * Retained messages that some nodes have missed are found by comparing (reconcile.h); the hub
+ * carries what the shards of the nodes have to say about that.
+ *
  * What a node that is away has not got waits in the outbox (outbox.h), and so does what must not
  * come twice even when nodes fail; the inbox (inbox.h) knows which of that has come.
  *
@@ -25,9 +28,11 @@
 #include <stdatomic.h>
 
 #include "base/stats.h"
+#include "broker/core/log.h"
 #include "broker/core/outbox.h"
 #include "broker/core/parcel.h"
 #include "broker/core/ports.h"
+#include "broker/core/reconcile.h"
 #include "broker/core/router.h"
 #include "cluster/core/core.h"
 
@@ -41,6 +46,10 @@ typedef struct gv_hub_cluster {
     void (*publish)(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token);
     void (*applied)(void *arg, gv_delivery_t delivery, const gv_delivery_outcome_t *outcome);
     void (*pause_credit)(void *arg, bool is_paused);
+    /* False: there is no link to that node. */
+    bool (*note)(void *arg, gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body);
+    /* All other nodes that are known, there or not, a bit each; as the next. */
+    uint64_t (*members)(void *arg);
     /* Who a node is; may be called from within the calls below. */
     gv_node_id_t (*node_id)(void *arg, gv_node_index_t node);
 } gv_hub_cluster_t;
@@ -59,6 +68,8 @@ typedef struct gv_hub_stats {
     gv_counter_t forward_no_room;       /* refused: the node's store is full */
     gv_counter_t shares_without_member; /* the last member had left when the message came */
     gv_counter_t rows_refused;          /* filters of other nodes that we cannot hold */
+    gv_counter_t copies_sent;           /* retained messages that other nodes had missed */
+    gv_counter_t clocks_ahead;          /* stamps of retained messages too far ahead of our clock */
 } gv_hub_stats_t;
 
 typedef struct gv_hub_options {
@@ -69,11 +80,13 @@ typedef struct gv_hub_options {
     _Atomic uint64_t *nodes_alive; /* written here only, a bit each: where messages can go */
     _Atomic uint64_t *nodes_away;  /* the same: known, and not there now */
     _Atomic uint64_t *nodes_full;  /* the same: too much waits for them (outbox.h) */
+    gv_log_t *log;                 /* of the shards; names what several of them write */
     gv_store_t *store;             /* for what waits for nodes that are away */
     gv_store_post_t *store_post;   /* to the hub's thread */
     void *store_post_arg;
     uint64_t outbox_bytes_max;
-    uint64_t run;     /* of the process: random, another one each time */
+    uint64_t run;                          /* of the process: random, another one each time */
+    gv_retained_common_t *retained_common; /* shared with the shards */
     gv_ports_t ports; /* post, read_begin, read_end, monotonic_ms and realtime_ms are used */
 } gv_hub_options_t;
 
@@ -113,8 +126,14 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
 void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
                          gv_forward_result_t result, const gv_forward_t *lost);
 void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time);
+void gv_hub_on_note(gv_hub_t *hub, gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body);
+
+/* After a start: whether this node has the retained messages of the others (reconcile.h). */
+bool gv_hub_has_arrived(const gv_hub_t *hub);
 
 const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub);
+
+const gv_reconcile_stats_t *gv_hub_reconcile_stats(const gv_hub_t *hub);
 
 /* What waits for other nodes; borrowed. */
 const gv_outbox_t *gv_hub_outbox(const gv_hub_t *hub);

@@ -129,6 +129,9 @@ static void apply_later(gv_hub_t *hub, uint32_t index)
         };
         pending->returned = NULL;
     }
+    if (pending->copied > 0) {
+        gv_reconcile_on_copy(hub->reconcile, pending->delivery.from, pending->copied);
+    }
     gv_pending_give_back(&hub->incoming, index);
 }
 
@@ -216,8 +219,7 @@ static gv_entry_nodes_t read_nodes(gv_entry_t *entry, gv_hub_shares_t *shares)
     return head;
 }
 
-/* A message as other nodes get it. */
-static gv_forward_t forward_of(gv_hub_t *hub, const gv_publish_t *publish)
+gv_forward_t gv__hub_forward_of(gv_hub_t *hub, const gv_publish_t *publish)
 {
     uint64_t now_ms = hub->ports.monotonic_ms(hub->ports.arg);
     gv_forward_t message = {
@@ -270,7 +272,8 @@ static void forward(gv_hub_t *hub, gv_entry_t *entry)
     const gv_hub_shares_t *shares = &hub->shares;
     gv_entry_nodes_t head = read_nodes(entry, &hub->shares);
     gv_publish_t publish = gv_parcel_publish(entry);
-    gv_forward_t message = forward_of(hub, &publish);
+    gv_forward_t message = gv__hub_forward_of(hub, &publish);
+    message.write.hlc = head.hlc;
     uint64_t token = 0;
     if ((entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0) {
         gv_ticket_t ticket = wait_for_taker(hub, &entry->ticket, 0);
@@ -314,6 +317,10 @@ void gv_hub_take_forward(gv_letter_t *letter)
     for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         if (e->kind == GV_ENTRY_CONFIRM) {
             answered(hub, &e->ticket, e->qos);
+        } else if (e->kind == GV_ENTRY_NOTE) {
+            gv__hub_send_note(hub, e);
+        } else if (e->kind == GV_ENTRY_COPY) {
+            gv__hub_send_copy(hub, e);
         } else if (e->kind == GV_ENTRY_MORE) {
             one_more(hub, &e->ticket);
         } else {
@@ -365,7 +372,7 @@ static bool is_kept_for(gv_hub_t *hub, gv_node_index_t node, const gv_forward_t 
     hub->ports.read_begin(hub->ports.arg);
     gv_router_match(hub->router, lost->topic, 0, 0, &hub->matches);
     hub->ports.read_end(hub->ports.arg);
-    return lost->retain || (hub->matches.lasting_nodes & bit) != 0;
+    return !lost->write.is_copy && (hub->matches.lasting_nodes & bit) != 0;
 }
 
 /* The node has died, or stopped, with the message or before it had it. */
@@ -428,6 +435,7 @@ void gv__hub_answer(void *arg, uint64_t token, bool is_refused)
 typedef struct gift {
     gv_publish_t *publish;
     gv_ticket_t ticket;
+    gv_entry_write_t write; /* if it is to be retained */
     bool wants_confirm;
     bool is_exact; /* durable only together with the sender's cursor (inbox.h) */
 } gift_t;
@@ -439,10 +447,13 @@ static bool give(gv_hub_t *hub, uint16_t shard, const gift_t *gift, gv_entry_kin
     for (size_t i = 0; kind == GV_ENTRY_SLOTS && i < hub->matches.hit_count; i++) {
         count += hub->matches.hits[i].shard == shard;
     }
-    gv_entry_t *entry =
-        gv_office_append(&hub->office, shard, gift->publish, count * sizeof(uint32_t));
+    size_t extra = kind == GV_ENTRY_RETAIN ? sizeof(gift->write) : count * sizeof(uint32_t);
+    gv_entry_t *entry = gv_office_append(&hub->office, shard, gift->publish, extra);
     if (entry == NULL) {
         return false;
+    }
+    if (kind == GV_ENTRY_RETAIN) {
+        memcpy(gv_parcel_extra(entry), &gift->write, sizeof(gift->write));
     }
     entry->kind = (uint8_t)kind;
     entry->slot_count = (uint32_t)count;
@@ -469,7 +480,7 @@ static gv_publish_t publish_of(const gv_hub_t *hub, const gv_forward_t *message)
         .topic = message->topic,
         .props = message->properties,
         .payload = message->payload,
-        .qos = message->qos,
+        .qos = message->write.is_copy ? message->write.qos : message->qos,
         .retain = message->retain,
     };
     if (message->expiry_ms != GV_FORWARD_NO_EXPIRY) {
@@ -511,9 +522,9 @@ static uint32_t give_all(gv_hub_t *hub, const gift_t *gift, bool is_retained, bo
         given += give(hub, (uint16_t)__builtin_ctzll(left), gift, GV_ENTRY_SLOTS);
     }
     if (is_retained) {
-        uint64_t hash = gv_bytes_hash(gift->publish->topic, hub->hash_seed);
+        uint32_t bucket = gv_retained_bucket(gift->publish->topic, hub->retained->seed);
         wanted++;
-        given += give(hub, (uint16_t)(hash % hub->shard_count), gift, GV_ENTRY_RETAIN);
+        given += give(hub, gv_retained_home(bucket, hub->shard_count), gift, GV_ENTRY_RETAIN);
     }
     *has_failed = given < wanted;
     return given;
@@ -527,17 +538,23 @@ static void deliver(gv_hub_t *hub, uint32_t index, const gv_forward_t *message,
                    .ticket = ticket_of(&hub->incoming, index, OF_INCOMING),
                    .wants_confirm = pending->delivery.seq != 0,
                    .is_exact = message->exact.number != 0 && pending->delivery.seq != 0};
+    bool is_retained = publish->retain && !message->is_for_groups;
+    if (is_retained) {
+        gift.write = gv__hub_write_of(hub, pending->delivery.from, message);
+    }
     hub->ports.read_begin(hub->ports.arg);
-    if (message->is_for_groups) {
+    if (message->is_for_groups || message->write.is_copy) {
         gv_matches_clear(&hub->matches);
     } else {
         gv_router_match_local(hub->router, publish->topic, &hub->matches);
     }
     add_groups(hub, publish, message, pending);
     hub->ports.read_end(hub->ports.arg);
+    publish->payload_number = gv_log_name_payload(
+        hub->log, publish->payload.size, (uint32_t)__builtin_popcountll(hub->matches.shards));
 
     bool has_failed = false;
-    uint32_t given = give_all(hub, &gift, publish->retain && !message->is_for_groups, &has_failed);
+    uint32_t given = give_all(hub, &gift, is_retained, &has_failed);
     pending->reason = has_failed ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS;
     pending->missing = gift.wants_confirm ? given : 0;
     if (pending->missing == 0) {
@@ -592,7 +609,11 @@ void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_fo
     gv_publish_t publish = publish_of(hub, message);
     gv_counter_add(&hub->stats.received, 1);
     uint32_t index = gv_pending_take(&hub->incoming);
-    hub->incoming.items[index].delivery = *delivery;
+    gv_pending_t *pending = &hub->incoming.items[index];
+    pending->delivery = *delivery;
+    if (message->write.is_copy) {
+        pending->copied = gv_publish_payload_offset(&publish) + publish.payload.size;
+    }
     if (message->exact.number != 0 && delivery->seq != 0) {
         deliver_exact(hub, index, message, &publish);
     } else {
@@ -676,7 +697,7 @@ static void give_anywhere(gv_hub_t *hub, gv_publish_t *publish, gv_bytes_t filte
     } else if (matches->hit_count > 0) {
         give_to_member(hub, publish, ticket);
     } else {
-        gv_forward_t message = forward_of(hub, publish);
+        gv_forward_t message = gv__hub_forward_of(hub, publish);
         message.shared = &matches->node_shares[0].filter;
         message.shared_count = 1;
         message.is_for_groups = true;

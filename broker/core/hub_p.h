@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The inside of gv_hub, shared by hub.c and hub_forward.c. */
+/* The inside of gv_hub, shared by hub.c, hub_forward.c and hub_retained.c. */
 
 #include "base/rng.h"
 #include "broker/core/hub.h"
@@ -26,9 +26,12 @@ struct gv_hub {
     gv_router_t *router;
     _Atomic uint64_t *nodes_alive;
     _Atomic uint64_t *nodes_away;
+    gv_log_t *log;
     gv_store_t *store;
     gv_outbox_t *outbox;
     gv_inbox_t *inbox;
+    gv_retained_common_t *retained;
+    gv_reconcile_t *reconcile;
     gv_node_id_t node_ids[GV_NODES_MAX];
     uint32_t next_join; /* with the shards that get a message of an exact box */
     gv_hub_cluster_t cluster;
@@ -78,4 +81,20 @@ void gv__hub_passed_on(gv_letter_t *letter);
 /* A member of a group has left without acknowledging: somebody else gets the message. */
 void gv__hub_give_again(gv_hub_t *hub, gv_entry_t *entry);
 
+/* A message as other nodes get it. */
+gv_forward_t gv__hub_forward_of(gv_hub_t *hub, const gv_publish_t *publish);
+
 void gv__hub_forward_deinit(gv_hub_t *hub);
+
+/* ---- hub_retained.c -------------------------------------------------------------------------- */
+
+void gv__hub_retained_init(gv_hub_t *hub, const gv_hub_options_t *options);
+void gv__hub_retained_deinit(gv_hub_t *hub);
+void gv__hub_retained_turn_end(gv_hub_t *hub);
+
+/* From a shard: for the other node that is named in it. */
+void gv__hub_send_note(gv_hub_t *hub, gv_entry_t *entry);
+void gv__hub_send_copy(gv_hub_t *hub, gv_entry_t *entry);
+
+/* Which write a message of another node is; the clock follows its stamp. */
+gv_entry_write_t gv__hub_write_of(gv_hub_t *hub, gv_node_index_t from, const gv_forward_t *message);

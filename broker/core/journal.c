@@ -4,6 +4,7 @@
 #include "broker/core/journal.h"
 
 #include "broker/core/journal_p.h"
+#include "storage/payload_store.h"
 
 /* So many parts may be on their way; what comes meanwhile shares the next. */
 #define FLUSHES_MAX 4U
@@ -26,6 +27,8 @@ void gv_journal_new(gv_shard_t *shard, const gv_journal_options_t *options,
     gv_list_init(&journal->closed);
     gv_list_init(&journal->submitted);
     gv_list_init(&journal->loads);
+    gv_list_init(&journal->resting);
+    gv_list_init(&journal->thirsty);
     gv_timer_init(&journal->timer, on_timer);
     gv_timer_init(&journal->patience, on_patience);
     gv_shelf_init(&journal->shelf, options->image_bytes_max);
@@ -49,6 +52,9 @@ void gv_journal_free(gv_journal_t **journalp)
     if (journal->open != NULL) {
         gv__part_free(journal->open);
     }
+    if (journal->spare != NULL) {
+        gv__part_free(journal->spare);
+    }
     gv_shelf_deinit(&journal->shelf);
     gv_free(journal->expiry.uids.data);
     gv_free(journal->ids.data);
@@ -60,6 +66,11 @@ void gv_journal_free(gv_journal_t **journalp)
 gv_shelf_t *gv_journal_shelf(gv_journal_t *journal)
 {
     return &journal->shelf;
+}
+
+gv_log_t *gv_journal_log(const gv_journal_t *journal)
+{
+    return journal->log;
 }
 
 bool gv_journal_is_full(const gv_journal_t *journal)
@@ -84,20 +95,40 @@ void gv__journal_arm(gv_journal_t *journal, uint64_t delay_ms)
     }
 }
 
-static void delete_segment(gv_part_t *part, uint64_t number)
+static void remove_record(gv_part_t *part, gv_part_delete_t what)
 {
-    gv_key_t key;
-    gv_key_from_number(&key, number);
-    gv_batch_delete(part->batch, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key));
-    *GV_PILE_PUSH(&part->deletes, uint64_t) = number;
+    if (what.payload != 0) {
+        gv_payload_unshare(part->batch, what.payload, what.segment);
+    } else {
+        gv_key_t key;
+        gv_key_from_number(&key, what.segment);
+        gv_batch_delete(part->batch, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key));
+    }
+    *GV_PILE_PUSH(&part->deletes, gv_part_delete_t) = what;
     part->has_tables = true;
+}
+
+static void delete_volume(gv_part_t *part, const gv_volume_t *volume)
+{
+    for (uint32_t i = 0; i < volume->apart_count; i++) {
+        remove_record(part, (gv_part_delete_t){volume->number, volume->aparts[i].number});
+    }
+    remove_record(part, (gv_part_delete_t){.segment = volume->number});
+}
+
+static void delete_old(gv_part_t *part, const gv_old_segment_t *old)
+{
+    for (uint32_t i = 0; i < old->payload_count; i++) {
+        remove_record(part, (gv_part_delete_t){old->number, old->payloads[i]});
+    }
+    remove_record(part, (gv_part_delete_t){.segment = old->number});
 }
 
 /* What an earlier part should have deleted. */
 static void trim_again(gv_journal_t *journal, gv_part_t *part)
 {
-    for (size_t i = 0; i < GV_PILE_COUNT(&journal->undeleted, uint64_t); i++) {
-        delete_segment(part, *GV_PILE_AT(&journal->undeleted, uint64_t, i));
+    for (size_t i = 0; i < GV_PILE_COUNT(&journal->undeleted, gv_part_delete_t); i++) {
+        remove_record(part, *GV_PILE_AT(&journal->undeleted, gv_part_delete_t, i));
     }
     if (journal->has_undeleted_old) {
         part->deleting_old = journal->log->old_deleting;
@@ -124,7 +155,7 @@ bool gv__journal_has_garbage(const gv_journal_t *journal)
 /* The rest has to wait for the next part. */
 static bool is_enough(const gv_part_t *part)
 {
-    return GV_PILE_COUNT(&part->deletes, uint64_t) >= GV_JOURNAL_DELETES_MAX;
+    return GV_PILE_COUNT(&part->deletes, gv_part_delete_t) >= GV_JOURNAL_DELETES_MAX;
 }
 
 /* Segments that nobody needs go, the oldest first. */
@@ -135,7 +166,7 @@ static void trim(gv_journal_t *journal, gv_part_t *part)
         if (volume->is_old) {
             gv_log_release_old(journal->log, volume->number);
         } else if (volume->bytes > 0) {
-            delete_segment(part, volume->number);
+            delete_volume(part, volume);
         }
         gv_shelf_remove_oldest(&journal->shelf);
     }
@@ -145,9 +176,9 @@ static void trim(gv_journal_t *journal, gv_part_t *part)
         atomic_store_explicit(&journal->log->wants_room, true, memory_order_relaxed);
     }
     if (journal->shard->index == 0) {
-        uint64_t number = 0;
-        while (!is_enough(part) && (number = gv_log_take_old(journal->log)) != 0) {
-            delete_segment(part, number);
+        const gv_old_segment_t *old = NULL;
+        while (!is_enough(part) && (old = gv_log_take_old(journal->log)) != NULL) {
+            delete_old(part, old);
             part->deleting_old = journal->log->old_deleting;
         }
     }
@@ -280,6 +311,7 @@ static void on_timer(gv_timer_t *timer)
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     show(journal);
     make_room(journal);
+    gv__journal_load_again(journal);
     if (journal->dirty.size > 0 || gv__journal_has_garbage(journal)) {
         gv__part_open(journal)->is_urgent = true;
     }

@@ -108,11 +108,11 @@ bool gv_journal_is_stored(const gv_journal_t *journal, uint32_t stamp);
 
 /*
  * Writes a delivery of the fanout's message; the body is written with the first one, and its index
- * is not the caller's business.  Gives its place.  Unless the receiver gets it now and is expected
+ * is put into the delivery here.  Gives its place.  Unless the receiver gets it now and is expected
  * to acknowledge it soon, it is submitted with this turn.
  */
 gv_place_t gv_journal_deliver(gv_journal_t *journal, gv_fanout_t *fanout,
-                              gv_segment_delivery_t delivery, const uint32_t *ids, size_t id_count,
+                              gv_segment_delivery_t *delivery, const uint32_t *ids, size_t id_count,
                               bool is_done_soon);
 
 /* Whether what is at this place, and done now, was done so soon that it is worth waiting for. */
@@ -219,6 +219,9 @@ typedef struct gv_waiting_message {
 gv_journal_read_t gv_journal_read(gv_journal_t *journal, gv_durable_t *durable, gv_place_t place,
                                   bool wants_durable, gv_waiting_message_t *message_out);
 
+/* There is no memory to send what has been read: the session is pumped again in a while. */
+void gv_journal_wait_for_memory(gv_journal_t *journal, gv_durable_t *durable);
+
 /*
  * Fetches what gv_journal_read() has said LATER of, at once.  Blocks on the disk, so it is for what
  * is rare and cannot wait: a session that ends.  False: it cannot be had.
@@ -226,3 +229,4 @@ gv_journal_read_t gv_journal_read(gv_journal_t *journal, gv_durable_t *durable, 
 bool gv_journal_fetch(gv_journal_t *journal, gv_place_t place);
 
 gv_shelf_t *gv_journal_shelf(gv_journal_t *journal);
+gv_log_t *gv_journal_log(const gv_journal_t *journal);

@@ -16,6 +16,9 @@
 /* After a commit that failed nothing is moved for so long: it may have failed for that [ms]. */
 #define PAUSE_MS 5000U
 
+/* So much of the store's reserve is not used for what is moved, of 100. */
+#define RESERVE_KEPT 50U
+
 bool gv__journal_is_wasteful(const gv_journal_t *journal)
 {
     const gv_shelf_t *shelf = &journal->shelf;
@@ -51,10 +54,7 @@ static bool has_room_to_move(const gv_journal_t *journal)
     if (journal->is_failing || has_failed_lately) {
         return false;
     }
-    const gv_store_stats_t *stats = gv_store_stats(journal->store);
-    uint64_t size = gv_counter_get(&stats->size_bytes);
-    uint64_t limit = gv_counter_get(&stats->limit_bytes);
-    return size <= limit || gv_counter_get(&stats->used_bytes) < limit + (size - limit) / 2;
+    return gv_counter_get(&gv_store_stats(journal->store)->reserve_left) > RESERVE_KEPT;
 }
 
 bool gv__journal_needs_cleaning(const gv_journal_t *journal)
@@ -84,17 +84,38 @@ typedef struct moved_body {
     uint32_t index;
 } moved_body_t;
 
-static void move_delivery(gv_journal_t *journal, const gv_segment_view_t *segment,
-                          gv_segment_delivery_t delivery, gv_backlog_entry_t *entry,
-                          moved_body_t *moved)
+/* A segment that is being cleaned. */
+typedef struct cleaning {
+    gv_journal_t *journal;
+    const gv_volume_t *volume;
+    gv_segment_view_t segment;
+    moved_body_t *moved; /* by body */
+} cleaning_t;
+
+/* Errors as gv__volume_body(). */
+static gv_err_t move_body(const cleaning_t *cleaning, uint32_t index)
 {
-    gv_part_t *part = gv__part_for_delivery(journal);
-    if (moved->stamp != part->stamp) {
-        gv_bytes_t body = gv_segment_raw_body(segment, delivery.body);
-        memcpy(gv__part_add_body(part, body.size, &moved->index), body.data, body.size);
-        moved->stamp = part->stamp;
+    moved_body_t *moved = &cleaning->moved[index];
+    gv_part_t *part = gv__part_for_delivery(cleaning->journal);
+    if (moved->stamp == part->stamp) {
+        return GV_OK;
     }
-    delivery.body = moved->index;
+    gv_bytes_t body;
+    gv_err_t err = gv__volume_body(cleaning->volume, &cleaning->segment, index, &body);
+    if (err != GV_OK) {
+        return err;
+    }
+    uint64_t apart = gv_segment_apart(&cleaning->segment, index);
+    memcpy(gv__part_add_body(part, body.size, apart, &moved->index), body.data, body.size);
+    moved->stamp = part->stamp;
+    return GV_OK;
+}
+
+static void move_delivery(gv_journal_t *journal, gv_segment_delivery_t delivery,
+                          gv_backlog_entry_t *entry, uint32_t body)
+{
+    gv_part_t *part = journal->open;
+    delivery.body = body;
     delivery.is_connected = gv_backlog_was_sent(entry);
     size_t count = gv_segment_id_count(&delivery);
     journal->ids.size = 0;
@@ -108,29 +129,30 @@ static void move_delivery(gv_journal_t *journal, const gv_segment_view_t *segmen
         .uid = delivery.session, .number = delivery.number, .from = from, .to = entry->place};
 }
 
-static void clean_delivery(gv_journal_t *journal, const gv_segment_view_t *segment,
-                           const gv_segment_item_t *item, moved_body_t *moved)
+static void clean_delivery(const cleaning_t *cleaning, const gv_segment_item_t *item)
 {
+    gv_journal_t *journal = cleaning->journal;
     const gv_segment_delivery_t *delivery = &item->delivery;
     gv_session_t *session = gv__durable_session(journal->shard, delivery->session);
     gv_backlog_entry_t *entry =
         session == NULL ? NULL : gv_backlog_at(&session->durable->backlog, delivery->number);
     if (entry == NULL || entry->state == GV_BACKLOG_DONE ||
-        entry->place != gv_place(segment->number, item->offset)) {
+        entry->place != gv_place(cleaning->segment.number, item->offset)) {
         return;
     }
     if (gv__durable_has_expired(journal->shard, entry)) {
         gv__durable_expire(session, delivery->number);
         return;
     }
-    gv_segment_message_t message;
-    bool is_moved = moved[delivery->body].stamp != 0; /* then it has been looked at */
-    if (!is_moved && gv_segment_body(segment, delivery->body, &message) != GV_OK) {
-        gv__journal_note_damaged(journal, segment->number, GV_ERR_CORRUPT);
+    gv_err_t err = move_body(cleaning, delivery->body);
+    if (err != GV_OK) {
+        if (err != GV_ERR_NOENT) {
+            gv__journal_note_damaged(journal, cleaning->segment.number, err);
+        }
         gv__durable_damaged(session, delivery->number);
         return;
     }
-    move_delivery(journal, segment, *delivery, entry, &moved[delivery->body]);
+    move_delivery(journal, *delivery, entry, cleaning->moved[delivery->body].index);
     gv_journal_dirty(journal, session->durable, GV_DIRTY_MARK); /* its mark follows */
 }
 
@@ -138,15 +160,24 @@ static void clean(gv_journal_t *journal, gv_volume_t *volume)
 {
     volume->is_cleaned = true;
     gv_msgbuf_t *image = gv_msgbuf_ref(volume->image);
-    gv_segment_view_t segment = gv_segment_view(gv_msgbuf_bytes(image));
-    moved_body_t *moved = gv_xcalloc(segment.body_count + 1U, sizeof(*moved));
+    cleaning_t cleaning = {
+        .journal = journal,
+        .volume = volume,
+        .segment = gv_segment_view(gv_msgbuf_bytes(image)),
+    };
+    uint32_t body_count = cleaning.segment.body_count;
+    cleaning.moved = gv_xcalloc(body_count + 1U, sizeof(*cleaning.moved));
     gv_segment_item_t item;
-    for (uint32_t offset = 0; gv_segment_next(&segment, &offset, &item);) {
-        if (item.kind == GV_SEGMENT_DELIVERY && item.delivery.body < segment.body_count) {
-            clean_delivery(journal, &segment, &item, moved);
+    for (uint32_t offset = 0;
+         volume->image == image && gv_segment_next(&cleaning.segment, &offset, &item);) {
+        if (item.kind == GV_SEGMENT_DELIVERY && item.delivery.body < body_count) {
+            clean_delivery(&cleaning, &item);
         }
     }
-    gv_free(moved);
+    if (volume->image != image) {
+        volume->is_cleaned = false; /* it had to go: when it has been loaded again */
+    }
+    gv_free(cleaning.moved);
     gv_msgbuf_unref(&image);
     gv__part_open(journal)->is_urgent = true;
     gv_counter_add(&journal->shard->stats.segments_cleaned, 1);

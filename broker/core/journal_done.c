@@ -5,7 +5,7 @@
 
 #include "broker/core/journal_p.h"
 
-static void follow_note(gv_journal_t *journal, gv_note_t *note, gv_mqtt_reason_t reason)
+static void follow_note(gv_journal_t *journal, gv_part_note_t *note, gv_mqtt_reason_t reason)
 {
     gv_shard_t *shard = journal->shard;
     if (note->kind == GV_NOTE_CONFIRM || note->kind == GV_NOTE_RECEIVED) {
@@ -46,9 +46,14 @@ static void follow_note(gv_journal_t *journal, gv_note_t *note, gv_mqtt_reason_t
 
 void gv__journal_wake(gv_volume_t *volume)
 {
+    gv__journal_wake_all(&volume->waiting);
+}
+
+void gv__journal_wake_all(gv_list_t *waiting)
+{
     gv_list_t list;
     gv_list_init(&list);
-    gv_list_splice(&list, &volume->waiting);
+    gv_list_splice(&list, waiting);
     for (gv_link_t *link; (link = gv_list_take_first(&list)) != NULL;) {
         gv_durable_t *durable = gv_container_of(link, gv_durable_t, waits);
         if (!durable->session->shard->journal->is_finished) {
@@ -102,14 +107,14 @@ static void part_succeeded(gv_journal_t *journal, gv_part_t *part)
     }
     if (!journal->is_finished && gv__journal_has_garbage(journal) &&
         (part->moves.size > 0 || gv_store_is_full(journal->store) ||
-         GV_PILE_COUNT(&part->deletes, uint64_t) >= GV_JOURNAL_DELETES_MAX)) {
+         GV_PILE_COUNT(&part->deletes, gv_part_delete_t) >= GV_JOURNAL_DELETES_MAX)) {
         gv__part_open(journal)->is_urgent = true; /* deletes it, and goes on with the next */
     }
     if (part->deleting_old > 0) {
         gv_log_old_deleted(journal->log, part->deleting_old);
     }
     if (part->volume != NULL) {
-        gv_shelf_set_durable(&journal->shelf, part->volume, (uint32_t)part->image_size);
+        gv_shelf_set_durable(&journal->shelf, part->volume, (uint32_t)part->stored_size);
     }
     for (size_t i = 0; i < GV_PILE_COUNT(&part->body, gv_part_body_t); i++) {
         gv_part_body_t *body = GV_PILE_AT(&part->body, gv_part_body_t, i);
@@ -117,8 +122,8 @@ static void part_succeeded(gv_journal_t *journal, gv_part_t *part)
             gv__confirm(journal->shard, &body->ticket, GV_MQTT_SUCCESS);
         }
     }
-    for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_note_t); i++) {
-        follow_note(journal, GV_PILE_AT(&part->notes, gv_note_t, i), GV_MQTT_SUCCESS);
+    for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_part_note_t); i++) {
+        follow_note(journal, GV_PILE_AT(&part->notes, gv_part_note_t, i), GV_MQTT_SUCCESS);
     }
     gifts_succeeded(journal, part);
     if (part->volume != NULL) {
@@ -165,7 +170,7 @@ static void undo_moves(gv_journal_t *journal, gv_part_t *part)
     }
 }
 
-static void undo_note(gv_journal_t *journal, gv_note_t *note)
+static void undo_note(gv_journal_t *journal, gv_part_note_t *note)
 {
     gv_session_t *session = gv__durable_session(journal->shard, note->uid);
     if (note->kind == GV_NOTE_RESEND) {
@@ -240,8 +245,8 @@ static void part_failed(gv_journal_t *journal, gv_part_t *part, gv_err_t error)
             gv__confirm(shard, &body->ticket, GV_MQTT_QUOTA_EXCEEDED);
         }
     }
-    for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_note_t); i++) {
-        undo_note(journal, GV_PILE_AT(&part->notes, gv_note_t, i));
+    for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_part_note_t); i++) {
+        undo_note(journal, GV_PILE_AT(&part->notes, gv_part_note_t, i));
     }
     gifts_failed(journal, part);
     gv__part_open(journal)->is_urgent = true;

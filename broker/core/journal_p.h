@@ -3,7 +3,8 @@
 
 /* What the journal's files share: journal.c (the turn), journal_part.c (what is written),
  * journal_wait.c (what may not have to be), journal_done.c (what happens when it is durable),
- * journal_read.c, journal_clean.c, journal_expiry.c. */
+ * journal_read.c, journal_apart.c (large messages of several shards), journal_clean.c,
+ * journal_expiry.c. */
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -32,15 +33,13 @@ typedef struct gv_pile {
     size_t capacity;
 } gv_pile_t;
 
+/* So many bytes more have room; journal_part.c. */
+void gv__pile_grow(gv_pile_t *pile, size_t size);
+
 static inline uint8_t *gv__pile_room(gv_pile_t *pile, size_t size)
 {
     if (pile->size + size > pile->capacity) {
-        size_t capacity = pile->capacity == 0 ? 4096 : pile->capacity * 2;
-        while (capacity < pile->size + size) {
-            capacity *= 2;
-        }
-        pile->data = gv_xrealloc(pile->data, capacity);
-        pile->capacity = capacity;
+        gv__pile_grow(pile, size);
     }
     uint8_t *room = pile->data + pile->size;
     pile->size += size;
@@ -56,7 +55,14 @@ typedef struct gv_part_body {
     uint32_t live;
     bool is_awaited;
     gv_ticket_t ticket;
+    uint64_t apart; /* its number if it is to stand apart, or 0 */
 } gv_part_body_t;
+
+/* A segment that goes with a part, or what it holds of the payloads. */
+typedef struct gv_part_delete {
+    uint64_t segment;
+    uint64_t payload; /* 0: the segment itself */
+} gv_part_delete_t;
 
 /* Deliveries of an older segment, or of this one, that are done. */
 typedef struct gv_part_release {
@@ -108,7 +114,7 @@ typedef struct gv_note {
     gv_msgbuf_t *bytes; /* SUBACK: the codes, and behind them the Reason String */
     uint32_t code_count;
     uint32_t failures; /* AGAIN: of parts, when it was noted */
-} gv_note_t;
+} gv_part_note_t;
 
 struct gv_part {
     gv_link_t link; /* in closed or submitted */
@@ -120,11 +126,11 @@ struct gv_part {
     gv_pile_t ends;     /* uint32_t */
     gv_pile_t body;     /* gv_part_body_t */
     gv_pile_t releases; /* gv_part_release_t */
-    gv_pile_t notes;    /* gv_note_t */
+    gv_pile_t notes;    /* gv_part_note_t */
     gv_pile_t moves;    /* gv_part_move_t */
     gv_pile_t gifts;    /* gv_part_gift_t */
     gv_pile_t changes;  /* gv_part_change_t with their texts, padded */
-    gv_pile_t deletes;  /* uint64_t: segments that go */
+    gv_pile_t deletes;  /* gv_part_delete_t */
     uint32_t stamp;
     uint32_t live;     /* deliveries not done */
     uint32_t total;    /* deliveries */
@@ -136,7 +142,8 @@ struct gv_part {
     bool has_tables; /* changes of other tables */
     bool has_marks;
     uint32_t deleting_old; /* old segments that are gone when this is durable, or 0 */
-    size_t image_size;
+    uint32_t apart_count;  /* bodies that are to stand apart */
+    size_t stored_size;    /* of its segment, with what stands apart */
     uint64_t submitted_ms;
 };
 
@@ -158,6 +165,7 @@ struct gv_journal {
     gv_store_lane_t lane;
     uint64_t clean_bytes_min;
     gv_part_t *open;      /* NULL: nothing yet */
+    gv_part_t *spare;     /* as new, with the room of one that was left out; or NULL */
     gv_list_t closed;     /* parts that are full and not submitted */
     gv_list_t submitted;  /* oldest first */
     uint32_t flushes;     /* groups of parts on their way */
@@ -165,7 +173,7 @@ struct gv_journal {
     uint32_t next_stamp;
     uint32_t failures;   /* parts that were not stored */
     uint32_t redo_stamp; /* the part in which what they changed is written again */
-    gv_pile_t undeleted; /* uint64_t: segments they were to delete */
+    gv_pile_t undeleted; /* gv_part_delete_t: what they were to delete */
     bool has_undeleted_old;
     uint32_t stored_stamp; /* all parts up to this one have been answered */
     gv_pile_t dirty;       /* gv_durable_t *; NULL: it has ended */
@@ -180,8 +188,10 @@ struct gv_journal {
     uint64_t commit_ms_x8; /* how long a commit takes, smoothed */
     gv_shelf_t shelf;
     gv_expiry_t expiry;
-    gv_pile_t ids;   /* scratch: uint32_t */
-    gv_list_t loads; /* that were not answered yet */
+    gv_pile_t ids;     /* scratch: uint32_t */
+    gv_list_t loads;   /* that were not answered yet */
+    gv_list_t resting; /* that found no memory */
+    gv_list_t thirsty; /* sessions that found none for what they were to be sent */
 };
 
 /* ---- journal.c ---- */
@@ -207,11 +217,13 @@ gv_volume_t *gv__part_volume(gv_part_t *part);
 /* The open part, with room for one delivery more. */
 gv_part_t *gv__part_for_delivery(gv_journal_t *journal);
 
-/* Room for a body in the part; its index in *index_out. */
-uint8_t *gv__part_add_body(gv_part_t *part, size_t size, uint32_t *index_out);
+/* Room for a body in the part, which is to stand apart if it has a number; its index in *index_out.
+ */
+uint8_t *gv__part_add_body(gv_part_t *part, size_t size, uint64_t apart, uint32_t *index_out);
+gv_bytes_t gv__part_body(const gv_part_t *part, uint32_t index);
 gv_place_t gv__part_add_delivery(gv_part_t *part, const gv_segment_delivery_t *delivery,
                                  const uint32_t *ids, size_t id_count);
-void gv__part_add_note(gv_part_t *part, gv_note_t note);
+void gv__part_add_note(gv_part_t *part, gv_part_note_t note);
 
 /* A part has failed: what it changed in the small tables goes into the open part. */
 void gv__part_change_again(gv_journal_t *journal, const gv_part_t *part);
@@ -243,17 +255,48 @@ void gv__journal_on_stored(gv_err_t result, void *arg);
 
 /* Those that wait for this volume go on. */
 void gv__journal_wake(gv_volume_t *volume);
+void gv__journal_wake_all(gv_list_t *waiting);
 
 /* ---- journal_read.c ---- */
 
 /* Asks the store for the volume's image; those that wait for it are woken. */
 void gv__journal_load(gv_journal_t *journal, gv_volume_t *volume);
 
+/* Asks once more for what there was no memory for, and wakes those who wait for some. */
+void gv__journal_load_again(gv_journal_t *journal);
+
+/* gv_store_get(): into a buffer, a gv_msgbuf_t *. */
+gv_err_t gv__copy_value(gv_bytes_t key, gv_bytes_t value, void *arg);
+
 /* A segment, or something in it, cannot be read: counted and logged. */
 void gv__journal_note_damaged(gv_journal_t *journal, uint64_t number, gv_err_t error);
 
 /* The store has crashed: they will not be answered. */
 void gv__journal_drop_loads(gv_journal_t *journal);
+
+/* ---- journal_apart.c ---- */
+
+/*
+ * The bodies that have a number go into the table of payloads, where another shard may have put
+ * them already, and become the volume's.  False: there is no memory to keep them as well.
+ */
+bool gv__apart_write(gv_part_t *part, const uint64_t *numbers);
+
+/* Which of a volume's bodies stand apart: what an earlier run has written says it only itself. */
+void gv__apart_find(gv_volume_t *volume, const gv_segment_view_t *segment);
+
+/* A payload has come, or cannot be had, now or at all; takes the reference. */
+void gv__apart_take(gv_journal_t *journal, gv_apart_t *apart, gv_err_t result, gv_msgbuf_t *value);
+
+/* The same at once; blocks on the disk. */
+void gv__apart_fetch(gv_journal_t *journal, gv_apart_t *apart);
+
+/*
+ * A body of a volume that has its image, checked.  GV_ERR_CORRUPT; GV_ERR_NOENT: it was left out,
+ * or stands apart and cannot be had, which has been noted.
+ */
+gv_err_t gv__volume_body(const gv_volume_t *volume, const gv_segment_view_t *segment,
+                         uint32_t index, gv_bytes_t *body_out);
 
 /* ---- journal_clean.c ---- */
 

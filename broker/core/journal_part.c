@@ -14,16 +14,29 @@
 /* And in the middle of one that has a million receivers, before its offsets run out. */
 #define PART_ITEMS_MAX (GV_SEGMENT_ITEMS_MAX - ((size_t)1 << 17))
 
+void gv__pile_grow(gv_pile_t *pile, size_t size)
+{
+    size_t capacity = pile->capacity == 0 ? 4096 : pile->capacity * 2;
+    while (capacity < pile->size + size) {
+        capacity *= 2;
+    }
+    pile->data = gv_xrealloc(pile->data, capacity);
+    pile->capacity = capacity;
+}
+
 /* ---- parts ----------------------------------------------------------------------------------- */
 
 gv_part_t *gv__part_open(gv_journal_t *journal)
 {
     if (journal->open == NULL) {
-        gv_part_t *part = GV_NEW(gv_part_t);
-        part->journal = journal;
-        part->stamp = ++journal->next_stamp;
-        gv_batch_new(&part->batch);
-        journal->open = part;
+        if (journal->spare == NULL) {
+            journal->spare = GV_NEW(gv_part_t);
+            journal->spare->journal = journal;
+            gv_batch_new(&journal->spare->batch);
+        }
+        journal->open = journal->spare;
+        journal->open->stamp = ++journal->next_stamp;
+        journal->spare = NULL;
     }
     return journal->open;
 }
@@ -42,8 +55,8 @@ gv_volume_t *gv__part_volume(gv_part_t *part)
 
 void gv__part_free(gv_part_t *part)
 {
-    for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_note_t); i++) {
-        gv_msgbuf_unref(&GV_PILE_AT(&part->notes, gv_note_t, i)->bytes);
+    for (size_t i = 0; i < GV_PILE_COUNT(&part->notes, gv_part_note_t); i++) {
+        gv_msgbuf_unref(&GV_PILE_AT(&part->notes, gv_part_note_t, i)->bytes);
     }
     for (size_t i = 0; i < GV_PILE_COUNT(&part->gifts, gv_part_gift_t); i++) {
         gv_msgbuf_unref(&GV_PILE_AT(&part->gifts, gv_part_gift_t, i)->kept);
@@ -146,15 +159,22 @@ bool gv_journal_is_stored(const gv_journal_t *journal, uint32_t stamp)
     return (int32_t)(stored - stamp) >= 0 && (int32_t)(stored - journal->redo_stamp) >= 0;
 }
 
-/* Room for a body in the part; its index in *index_out. */
-uint8_t *gv__part_add_body(gv_part_t *part, size_t size, uint32_t *index_out)
+uint8_t *gv__part_add_body(gv_part_t *part, size_t size, uint64_t apart, uint32_t *index_out)
 {
     uint8_t *room = gv__pile_room(&part->bodies, size);
     *GV_PILE_PUSH(&part->ends, uint32_t) = (uint32_t)part->bodies.size;
-    *GV_PILE_PUSH(&part->body, gv_part_body_t) = (gv_part_body_t){0};
+    *GV_PILE_PUSH(&part->body, gv_part_body_t) = (gv_part_body_t){.apart = apart};
+    part->apart_count += apart != 0;
     part->journal->pending_bytes += size;
     *index_out = (uint32_t)GV_PILE_COUNT(&part->body, gv_part_body_t) - 1;
     return room;
+}
+
+gv_bytes_t gv__part_body(const gv_part_t *part, uint32_t index)
+{
+    uint32_t from = index == 0 ? 0 : *GV_PILE_AT(&part->ends, uint32_t, index - 1);
+    uint32_t to = *GV_PILE_AT(&part->ends, uint32_t, index);
+    return gv_bytes(part->bodies.data + from, to - from);
 }
 
 /* The index of the fanout's message in the open part; it is written if it is not there yet. */
@@ -175,7 +195,8 @@ static uint32_t body_of(gv_part_t *part, gv_fanout_t *fanout)
         message.expires_at_ms = gv__to_realtime(part->journal->shard, publish->expires_at_ms);
     }
     size_t size = gv_segment_body_size(&message);
-    gv_writer_t w = gv_writer(gv__part_add_body(part, size, &fanout->journal_body), size);
+    uint8_t *room = gv__part_add_body(part, size, publish->payload_number, &fanout->journal_body);
+    gv_writer_t w = gv_writer(room, size);
     gv_segment_put_body(&w, &message);
     GV_ASSERT(!w.failed);
     fanout->journal_stamp = part->stamp;
@@ -218,13 +239,13 @@ gv_place_t gv__part_add_delivery(gv_part_t *part, const gv_segment_delivery_t *d
 }
 
 gv_place_t gv_journal_deliver(gv_journal_t *journal, gv_fanout_t *fanout,
-                              gv_segment_delivery_t delivery, const uint32_t *ids, size_t id_count,
+                              gv_segment_delivery_t *delivery, const uint32_t *ids, size_t id_count,
                               bool is_done_soon)
 {
     gv_part_t *part = gv__part_for_delivery(journal);
-    delivery.body = body_of(part, fanout);
+    delivery->body = body_of(part, fanout);
     part->is_urgent = part->is_urgent || !is_done_soon;
-    return gv__part_add_delivery(part, &delivery, ids, id_count);
+    return gv__part_add_delivery(part, delivery, ids, id_count);
 }
 
 void gv_journal_confirm_body(gv_journal_t *journal, const gv_fanout_t *fanout,
@@ -242,7 +263,7 @@ void gv_journal_confirm_body(gv_journal_t *journal, const gv_fanout_t *fanout,
     body->is_awaited = true;
 }
 
-void gv__part_release(gv_part_t *part, uint64_t number, uint32_t count)
+static inline void add_release(gv_part_t *part, uint64_t number, uint32_t count)
 {
     size_t entries = GV_PILE_COUNT(&part->releases, gv_part_release_t);
     gv_part_release_t *last =
@@ -253,6 +274,11 @@ void gv__part_release(gv_part_t *part, uint64_t number, uint32_t count)
         *GV_PILE_PUSH(&part->releases, gv_part_release_t) =
             (gv_part_release_t){.number = number, .count = count};
     }
+}
+
+void gv__part_release(gv_part_t *part, uint64_t number, uint32_t count)
+{
+    add_release(part, number, count);
 }
 
 void gv_journal_release(gv_journal_t *journal, gv_place_t place)
@@ -277,7 +303,7 @@ void gv_journal_release(gv_journal_t *journal, gv_place_t place)
     }
     /* With the part itself while it may be left out, else with the mark that is to say it. */
     bool is_early = volume->part != NULL && !volume->part->is_submitted;
-    gv__part_release(is_early ? volume->part : gv__part_open(journal), number, 1);
+    add_release(is_early ? volume->part : gv__part_open(journal), number, 1);
 }
 
 void gv_journal_dirty(gv_journal_t *journal, gv_durable_t *durable, unsigned what)
@@ -314,61 +340,61 @@ void gv_journal_join(gv_journal_t *journal, uint64_t join, uint32_t parts)
     part->is_urgent = true;
 }
 
-void gv__part_add_note(gv_part_t *part, gv_note_t note)
+void gv__part_add_note(gv_part_t *part, gv_part_note_t note)
 {
     part->is_urgent = true;
-    *GV_PILE_PUSH(&part->notes, gv_note_t) = note;
+    *GV_PILE_PUSH(&part->notes, gv_part_note_t) = note;
 }
 
 void gv_journal_then_confirm(gv_journal_t *journal, const gv_ticket_t *ticket)
 {
     gv__part_add_note(gv__part_open(journal),
-                      (gv_note_t){.kind = GV_NOTE_CONFIRM, .ticket = *ticket});
+                      (gv_part_note_t){.kind = GV_NOTE_CONFIRM, .ticket = *ticket});
 }
 
 void gv_journal_then_received(gv_journal_t *journal, const gv_session_t *session,
                               const gv_ticket_t *ticket, uint16_t packet_id)
 {
-    gv__part_add_note(gv__part_open(journal), (gv_note_t){.kind = GV_NOTE_RECEIVED,
-                                                          .packet_id = packet_id,
-                                                          .ticket = *ticket,
-                                                          .uid = session->uid});
+    gv__part_add_note(gv__part_open(journal), (gv_part_note_t){.kind = GV_NOTE_RECEIVED,
+                                                               .packet_id = packet_id,
+                                                               .ticket = *ticket,
+                                                               .uid = session->uid});
 }
 
 void gv_journal_then_again(gv_journal_t *journal, const gv_session_t *session,
                            const gv_ticket_t *ticket, uint16_t packet_id)
 {
-    gv__part_add_note(gv__part_open(journal), (gv_note_t){.kind = GV_NOTE_AGAIN,
-                                                          .failures = journal->failures,
-                                                          .packet_id = packet_id,
-                                                          .ticket = *ticket,
-                                                          .uid = session->uid});
+    gv__part_add_note(gv__part_open(journal), (gv_part_note_t){.kind = GV_NOTE_AGAIN,
+                                                               .failures = journal->failures,
+                                                               .packet_id = packet_id,
+                                                               .ticket = *ticket,
+                                                               .uid = session->uid});
 }
 
 void gv_journal_then_ack(gv_journal_t *journal, gv_session_t *session, uint8_t type,
                          uint16_t packet_id, uint8_t reason)
 {
     gv__part_add_note(gv__part_open(journal),
-                      (gv_note_t){.kind = GV_NOTE_ACK,
-                                  .type = type,
-                                  .reason = reason,
-                                  .packet_id = packet_id,
-                                  .ticket = gv__client_ticket(session->client, 0),
-                                  .uid = session->uid});
+                      (gv_part_note_t){.kind = GV_NOTE_ACK,
+                                       .type = type,
+                                       .reason = reason,
+                                       .packet_id = packet_id,
+                                       .ticket = gv__client_ticket(session->client, 0),
+                                       .uid = session->uid});
 }
 
 void gv_journal_then_resend(gv_journal_t *journal, gv_session_t *session)
 {
     gv__part_add_note(gv__part_open(journal),
-                      (gv_note_t){.kind = GV_NOTE_RESEND,
-                                  .ticket = gv__client_ticket(session->client, 0),
-                                  .uid = session->uid});
+                      (gv_part_note_t){.kind = GV_NOTE_RESEND,
+                                       .ticket = gv__client_ticket(session->client, 0),
+                                       .uid = session->uid});
 }
 
 void gv_journal_then_send(gv_journal_t *journal, const gv_ticket_t *client, gv_msgbuf_t *bytes)
 {
     gv__part_add_note(gv__part_open(journal),
-                      (gv_note_t){.kind = GV_NOTE_SEND, .ticket = *client, .bytes = bytes});
+                      (gv_part_note_t){.kind = GV_NOTE_SEND, .ticket = *client, .bytes = bytes});
 }
 
 static void add_gift(gv_journal_t *journal, gv_part_gift_t gift)
@@ -420,11 +446,11 @@ void gv_journal_then_suback(gv_journal_t *journal, uint32_t stamp, const gv_tick
     if (part == NULL) {
         part = gv__part_open(journal); /* it has failed: what it changed is here, or before */
     }
-    gv_note_t note = {.kind = GV_NOTE_SUBACK,
-                      .is_unsuback = is_unsuback,
-                      .packet_id = packet_id,
-                      .ticket = *client,
-                      .code_count = (uint32_t)codes.size};
+    gv_part_note_t note = {.kind = GV_NOTE_SUBACK,
+                           .is_unsuback = is_unsuback,
+                           .packet_id = packet_id,
+                           .ticket = *client,
+                           .code_count = (uint32_t)codes.size};
     if (gv_msgbuf_new(codes.size + why.size, &note.bytes) != GV_OK) {
         return; /* the client will ask again */
     }
@@ -551,44 +577,71 @@ void gv__part_write_dirty(gv_journal_t *journal, unsigned what)
 /* ---- the segment ------------------------------------------------------------------------------
  */
 
-static gv_segment_parts_t parts_of(const gv_part_t *part, bool *wanted)
+/* Which bodies somebody waits for, and which of them stand apart. */
+typedef struct choice {
+    bool *wanted;
+    uint64_t *apart; /* NULL: none */
+} choice_t;
+
+static choice_t choose(gv_part_t *part)
 {
     uint32_t count = (uint32_t)GV_PILE_COUNT(&part->body, gv_part_body_t);
-    for (uint32_t i = 0; i < count; i++) {
-        wanted[i] = GV_PILE_AT(&part->body, gv_part_body_t, i)->live > 0;
+    uint32_t count_apart = 0;
+    choice_t choice = {.wanted = gv_xalloc(count + 1U)};
+    if (part->apart_count > 0) {
+        choice.apart = gv_xcalloc(count, sizeof(*choice.apart));
     }
+    for (uint32_t i = 0; i < count; i++) {
+        const gv_part_body_t *body = GV_PILE_AT(&part->body, gv_part_body_t, i);
+        choice.wanted[i] = body->live > 0;
+        if (choice.wanted[i] && body->apart != 0) {
+            choice.apart[i] = body->apart;
+            count_apart++;
+        }
+    }
+    part->apart_count = count_apart;
+    return choice;
+}
+
+static gv_segment_parts_t parts_of(const gv_part_t *part, const choice_t *choice)
+{
     return (gv_segment_parts_t){
         .number = part->volume->number,
         .latest_s = part->has_eternal ? 0 : part->latest_s,
         .items = gv_bytes(part->items.data, part->items.size),
         .bodies = gv_bytes(part->bodies.data, part->bodies.size),
-        .body_count = count,
+        .body_count = (uint32_t)GV_PILE_COUNT(&part->body, gv_part_body_t),
         .ends = (const uint32_t *)(const void *)part->ends.data,
-        .wanted = wanted,
+        .wanted = choice->wanted,
+        .apart = choice->apart,
     };
 }
 
 /* The segment becomes a record; its image stays in memory for those that will read it soon. */
 void gv__part_write(gv_journal_t *journal, gv_part_t *part)
 {
-    bool *wanted = gv_xalloc(GV_PILE_COUNT(&part->body, gv_part_body_t) + 1);
-    gv_segment_parts_t parts = parts_of(part, wanted);
-    part->image_size = gv_segment_size(&parts);
+    choice_t choice = choose(part);
+    gv_segment_parts_t parts = parts_of(part, &choice);
+    size_t size = gv_segment_size(&parts);
+    part->stored_size = size;
+    bool is_kept = part->apart_count == 0 || gv__apart_write(part, choice.apart);
     gv_key_t key;
     gv_key_from_number(&key, part->volume->number);
     gv_msgbuf_t *image = NULL;
-    if (part->live > 0 && gv_msgbuf_new(part->image_size, &image) == GV_OK) {
+    if (part->live > 0 && is_kept && gv_msgbuf_new(size, &image) == GV_OK) {
         gv_segment_write(gv_msgbuf_data(image), &parts);
         gv_msgbuf_seal(image);
         gv_batch_append(part->batch, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key),
                         gv_msgbuf_bytes(image));
         gv_shelf_give_image(&journal->shelf, part->volume, image);
     } else {
-        uint8_t *room = gv_batch_put_room(part->batch, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key),
-                                          part->image_size);
+        gv_shelf_drop_aparts(part->volume);
+        uint8_t *room =
+            gv_batch_put_room(part->batch, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key), size);
         if (room != NULL) {
             gv_segment_write(room, &parts);
         }
     }
-    gv_free(wanted);
+    gv_free(choice.wanted);
+    gv_free(choice.apart);
 }

@@ -4,11 +4,18 @@
 #include <inttypes.h>
 
 #include "broker/core/journal_p.h"
+#include "storage/payload_store.h"
 
+/* A segment that is being read, and then what stands apart of it. */
 typedef struct load {
-    gv_link_t link; /* in journal->loads */
+    gv_link_t link; /* in journal->loads, or in journal->resting */
     gv_journal_t *journal;
     uint64_t number;
+    gv_msgbuf_t *image; /* the segment has come; so many of its payloads have not: */
+    uint32_t missing;
+    uint32_t next; /* payloads come in the order asked */
+    bool lacks_memory;
+    bool has_rested;
 } load_t;
 
 void gv__journal_note_damaged(gv_journal_t *journal, uint64_t number, gv_err_t error)
@@ -23,32 +30,48 @@ void gv__journal_note_damaged(gv_journal_t *journal, uint64_t number, gv_err_t e
                 gv_err_text(error));
 }
 
-/* Keeps an image that has come, or notes that it cannot be had; takes the reference. */
+/* ---- what has come ---- */
+
+/* A segment has come.  Errors as gv_segment_open(). */
+static gv_err_t take_segment(gv_volume_t *volume, const gv_msgbuf_t *image)
+{
+    gv_segment_view_t segment;
+    gv_err_t err = gv_segment_open(gv_msgbuf_bytes(image), volume->number, &segment);
+    if (err == GV_OK) {
+        gv__apart_find(volume, &segment);
+    }
+    return err;
+}
+
+/*
+ * All has come: keeps the image, or notes that it cannot be had; takes the reference.  What was
+ * fetched meanwhile (gv_journal_fetch()) may have gone again, and payloads with it: then who waits
+ * asks once more.  So it is when there was no memory for it, which is no damage.
+ */
 static void take_image(gv_journal_t *journal, gv_volume_t *volume, gv_err_t result,
                        gv_msgbuf_t *image)
 {
-    gv_segment_view_t segment;
-    if (result == GV_OK) {
-        result = gv_segment_open(gv_msgbuf_bytes(image), volume->number, &segment);
-    }
-    if (result == GV_OK && volume->image == NULL) {
+    if (result == GV_OK && volume->image == NULL && gv_shelf_has_aparts(volume)) {
         gv_shelf_give_image(&journal->shelf, volume, image);
         return;
     }
     gv_msgbuf_unref(&image);
-    if (result != GV_OK) {
+    if (volume->image == NULL) {
+        gv_shelf_drop_aparts(volume);
+    }
+    if (result != GV_OK && result != GV_ERR_NOMEM) {
         volume->is_damaged = true;
         gv__journal_note_damaged(journal, volume->number, result);
     }
 }
 
-static void on_loaded(gv_err_t result, gv_msgbuf_t *image, void *arg)
+/* ---- asking ---- */
+
+static void finish_load(load_t *load, gv_volume_t *volume, gv_err_t result)
 {
-    load_t *load = arg;
     gv_journal_t *journal = load->journal;
     gv_shard_t *shard = journal->shard;
-    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
-    gv_volume_t *volume = gv_shelf_find(&journal->shelf, load->number);
+    gv_msgbuf_t *image = load->image;
     gv_list_remove(&load->link);
     gv_free(load);
     if (volume == NULL) {
@@ -65,10 +88,104 @@ static void on_loaded(gv_err_t result, gv_msgbuf_t *image, void *arg)
     shard->ports.read_end(shard->ports.arg);
 }
 
+/* Whether it has come to nothing for want of memory only. */
+static bool may_rest(const load_t *load, const gv_volume_t *volume)
+{
+    return load->lacks_memory && volume != NULL && volume->image == NULL &&
+           !load->journal->is_finished;
+}
+
+/* It is tried again in a while; who waits goes on waiting, and what has come makes room. */
+static void rest(load_t *load, gv_volume_t *volume)
+{
+    gv_journal_t *journal = load->journal;
+    gv_msgbuf_unref(&load->image);
+    gv_shelf_drop_aparts(volume);
+    gv_list_remove(&load->link);
+    gv_list_append(&journal->resting, &load->link);
+    if (!load->has_rested) {
+        gv_log_peer(GV_LOG_WARN, "segment_waits_for_memory", "number=%" PRIu64, load->number);
+    }
+    load->has_rested = true;
+    gv__journal_arm(journal, GV_JOURNAL_LAZY_MS);
+}
+
+static void on_payload(gv_err_t result, gv_msgbuf_t *value, void *arg)
+{
+    load_t *load = arg;
+    gv_journal_t *journal = load->journal;
+    journal->shard->now_ms = journal->shard->ports.monotonic_ms(journal->shard->ports.arg);
+    gv_volume_t *volume = gv_shelf_find(&journal->shelf, load->number);
+    if (volume != NULL) {
+        gv__apart_take(journal, &volume->aparts[load->next++], result, value);
+    } else {
+        gv_msgbuf_unref(&value);
+    }
+    load->lacks_memory = load->lacks_memory || result == GV_ERR_NOMEM;
+    load->missing--;
+    if (load->missing > 0) {
+        return;
+    }
+    if (may_rest(load, volume)) {
+        rest(load, volume);
+    } else {
+        finish_load(load, volume, GV_OK);
+    }
+}
+
+static void ask_for_payloads(load_t *load, const gv_volume_t *volume)
+{
+    load->missing = volume->apart_count;
+    for (uint32_t i = 0; i < volume->apart_count; i++) {
+        gv_key_t key;
+        gv_payload_key(&key, volume->aparts[i].number);
+        gv_store_load(&load->journal->lane, GV_TABLE_PAYLOADS, gv_key_bytes(&key), on_payload,
+                      load);
+    }
+}
+
+static void on_loaded(gv_err_t result, gv_msgbuf_t *image, void *arg)
+{
+    load_t *load = arg;
+    gv_journal_t *journal = load->journal;
+    journal->shard->now_ms = journal->shard->ports.monotonic_ms(journal->shard->ports.arg);
+    gv_volume_t *volume = gv_shelf_find(&journal->shelf, load->number);
+    load->image = image;
+    load->lacks_memory = result == GV_ERR_NOMEM;
+    if (volume != NULL && result == GV_OK) {
+        result = take_segment(volume, image);
+    }
+    if (may_rest(load, volume)) {
+        rest(load, volume);
+    } else if (volume != NULL && result == GV_OK && volume->apart_count > 0 &&
+               !journal->is_finished) {
+        ask_for_payloads(load, volume);
+    } else {
+        finish_load(load, volume, result);
+    }
+}
+
 static void wait_for(gv_volume_t *volume, gv_durable_t *durable)
 {
     if (!gv_link_is_linked(&durable->waits)) {
         gv_list_append(&volume->waiting, &durable->waits);
+    }
+}
+
+static void ask(load_t *load)
+{
+    gv_journal_t *journal = load->journal;
+    gv_list_append(&journal->loads, &load->link);
+    gv_key_t key;
+    gv_key_from_number(&key, load->number);
+    gv_store_load(&journal->lane, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key), on_loaded, load);
+}
+
+void gv_journal_wait_for_memory(gv_journal_t *journal, gv_durable_t *durable)
+{
+    if (!gv_link_is_linked(&durable->waits)) {
+        gv_list_append(&journal->thirsty, &durable->waits);
+        gv__journal_arm(journal, GV_JOURNAL_LAZY_MS);
     }
 }
 
@@ -80,21 +197,36 @@ void gv__journal_load(gv_journal_t *journal, gv_volume_t *volume)
     volume->is_loading = true;
     load_t *load = GV_NEW(load_t);
     load->journal = journal;
-    gv_list_append(&journal->loads, &load->link);
     load->number = volume->number;
-    gv_key_t key;
-    gv_key_from_number(&key, volume->number);
-    gv_store_load(&journal->lane, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key), on_loaded, load);
+    ask(load);
 }
 
-static gv_err_t copy_image(gv_bytes_t key, gv_bytes_t value, void *arg)
+void gv__journal_load_again(gv_journal_t *journal)
+{
+    if (journal->is_finished) {
+        return;
+    }
+    journal->shard->ports.read_begin(journal->shard->ports.arg);
+    gv__journal_wake_all(&journal->thirsty);
+    journal->shard->ports.read_end(journal->shard->ports.arg);
+    gv_list_t resting;
+    gv_list_init(&resting);
+    gv_list_splice(&resting, &journal->resting);
+    for (gv_link_t *link; (link = gv_list_take_first(&resting)) != NULL;) {
+        load_t *load = gv_container_of(link, load_t, link);
+        load->next = 0;
+        ask(load);
+    }
+}
+
+gv_err_t gv__copy_value(gv_bytes_t key, gv_bytes_t value, void *arg)
 {
     (void)key;
-    gv_msgbuf_t **image_out = arg;
-    gv_err_t err = gv_msgbuf_new(value.size, image_out);
+    gv_msgbuf_t **copy_out = arg;
+    gv_err_t err = gv_msgbuf_new(value.size, copy_out);
     if (err == GV_OK) {
-        memcpy(gv_msgbuf_data(*image_out), value.data, value.size);
-        gv_msgbuf_seal(*image_out);
+        memcpy(gv_msgbuf_data(*copy_out), value.data, value.size);
+        gv_msgbuf_seal(*copy_out);
     }
     return err;
 }
@@ -108,18 +240,29 @@ bool gv_journal_fetch(gv_journal_t *journal, gv_place_t place)
     gv_key_t key;
     gv_key_from_number(&key, volume->number);
     gv_msgbuf_t *image = NULL;
-    gv_err_t err =
-        gv_store_get(journal->store, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key), copy_image, &image);
+    gv_err_t err = gv_store_get(journal->store, GV_TABLE_QUEUE_LOG, gv_key_bytes(&key),
+                                gv__copy_value, &image);
+    if (err == GV_OK) {
+        err = take_segment(volume, image);
+    }
+    for (uint32_t i = 0; err == GV_OK && i < volume->apart_count; i++) {
+        gv__apart_fetch(journal, &volume->aparts[i]);
+    }
     take_image(journal, volume, err, image);
     return volume->image != NULL;
 }
 
 void gv__journal_drop_loads(gv_journal_t *journal)
 {
+    gv_list_splice(&journal->loads, &journal->resting);
     for (gv_link_t *link; (link = gv_list_take_first(&journal->loads)) != NULL;) {
-        gv_free(gv_container_of(link, load_t, link));
+        load_t *load = gv_container_of(link, load_t, link);
+        gv_msgbuf_unref(&load->image);
+        gv_free(load);
     }
 }
+
+/* ---- reading ---- */
 
 /* The message of a delivery, from a segment's image or from a part that is still being built. */
 static gv_err_t message_of(const gv_volume_t *volume, gv_place_t place, gv_segment_item_t *item,
@@ -136,13 +279,11 @@ static gv_err_t message_of(const gv_volume_t *volume, gv_place_t place, gv_segme
         return GV_ERR_CORRUPT;
     }
     if (volume->image != NULL) {
-        return gv_segment_body(&segment, item->delivery.body, message);
+        gv_bytes_t body;
+        gv_err_t err = gv__volume_body(volume, &segment, item->delivery.body, &body);
+        return err == GV_OK ? gv_segment_read_body(body, message) : err;
     }
-    const gv_part_t *part = volume->part;
-    uint32_t index = item->delivery.body;
-    uint32_t from = index == 0 ? 0 : *GV_PILE_AT(&part->ends, uint32_t, index - 1);
-    uint32_t to = *GV_PILE_AT(&part->ends, uint32_t, index);
-    return gv_segment_read_body(gv_bytes(part->bodies.data + from, to - from), message);
+    return gv_segment_read_body(gv__part_body(volume->part, item->delivery.body), message);
 }
 
 gv_journal_read_t gv_journal_read(gv_journal_t *journal, gv_durable_t *durable, gv_place_t place,
@@ -169,7 +310,9 @@ gv_journal_read_t gv_journal_read(gv_journal_t *journal, gv_durable_t *durable, 
     gv_segment_message_t message;
     gv_err_t err = message_of(volume, place, &item, &message);
     if (err != GV_OK) {
-        gv__journal_note_damaged(journal, volume->number, err);
+        if (err != GV_ERR_NOENT) {
+            gv__journal_note_damaged(journal, volume->number, err);
+        }
         return GV_READ_LOST;
     }
     size_t count = gv_segment_id_count(&item.delivery);

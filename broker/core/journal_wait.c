@@ -19,7 +19,7 @@
 #define PATIENCE_MS_MIN 4U
 #define PATIENCE_MS_MAX 32U
 
-/* The room for bodies that an emptied part keeps [bytes]. */
+/* The room that each pile of an emptied part keeps [bytes]. */
 #define KEPT_ROOM ((size_t)1 << 20)
 
 /* As long as two commits take: what comes later than that is better written at once. */
@@ -63,24 +63,36 @@ static void keep_releases_of_others(gv_part_t *part, gv_part_t *into)
     }
 }
 
+static void clear_pile(gv_pile_t *pile)
+{
+    if (pile->capacity > KEPT_ROOM) {
+        gv_free(pile->data);
+        *pile = (gv_pile_t){0};
+    }
+    pile->size = 0;
+}
+
+/* A moot part, as new but for its segment and what it says of others. */
+static void clear(gv_part_t *part)
+{
+    clear_pile(&part->items);
+    clear_pile(&part->bodies);
+    clear_pile(&part->ends);
+    clear_pile(&part->body);
+    part->apart_count = 0;
+    part->total = 0;
+    part->latest_s = 0;
+    part->has_eternal = false;
+    part->is_urgent = false;
+}
+
 /* As new; its segment keeps its number. */
 static void empty(gv_journal_t *journal, gv_part_t *part)
 {
     journal->pending_bytes -= part->items.size + part->bodies.size;
     keep_releases_of_others(part, part);
     gv_shelf_clear(&journal->shelf, part->volume);
-    if (part->bodies.capacity > KEPT_ROOM) {
-        gv_free(part->bodies.data);
-        part->bodies = (gv_pile_t){0};
-    }
-    part->items.size = 0;
-    part->bodies.size = 0;
-    part->ends.size = 0;
-    part->body.size = 0;
-    part->total = 0;
-    part->latest_s = 0;
-    part->has_eternal = false;
-    part->is_urgent = false;
+    clear(part);
 }
 
 static void drop_closed(gv_journal_t *journal, gv_part_t *part)
@@ -89,7 +101,13 @@ static void drop_closed(gv_journal_t *journal, gv_part_t *part)
     journal->pending_bytes -= part->items.size + part->bodies.size;
     keep_releases_of_others(part, gv__part_open(journal));
     gv_shelf_remove(&journal->shelf, part->volume);
-    gv__part_free(part);
+    part->volume = NULL;
+    if (journal->spare != NULL) {
+        gv__part_free(part);
+        return;
+    }
+    clear(part);
+    journal->spare = part;
 }
 
 void gv__journal_leave_out(gv_journal_t *journal)

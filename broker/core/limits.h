@@ -42,6 +42,7 @@ typedef struct gv_limits {
     uint32_t slow_reader_timeout_ms; /* without any progress */
     uint64_t retained_messages_max;  /* of the node; 0: no limit, as the next */
     uint64_t retained_bytes_max;
+    uint64_t retained_tombstones_max; /* of the node; above it the oldest go, 0: no limit */
     bool retain_available;
     bool overlaps_each;        /* a session that matches n times gets n copies, not one */
     bool client_events;        /* clients that come and go are told on $SYS/brokers/... */

@@ -6,14 +6,32 @@
 #include "base/alloc.h"
 #include "base/defs.h"
 
+/*
+ * What a shared payload costs: LMDB gives a value whole pages, with a head, and each holder has a
+ * key [bytes].
+ */
+#define PAGE_SIZE  4096U
+#define VALUE_HEAD 40U
+#define HOLDER     48U
+
+static size_t shared_room(size_t size, uint32_t shards)
+{
+    size_t pages = (size + VALUE_HEAD + PAGE_SIZE - 1) / PAGE_SIZE;
+    return pages * PAGE_SIZE + (size_t)shards * HOLDER;
+}
+
 void gv_log_init(gv_log_t *log)
 {
     *log = (gv_log_t){0};
     atomic_init(&log->next_number, 1);
+    atomic_init(&log->next_payload, 1);
 }
 
 void gv_log_deinit(gv_log_t *log)
 {
+    for (uint32_t i = 0; i < log->old_count; i++) {
+        gv_free(log->old[i].payloads);
+    }
     gv_free(log->old);
     log->old = NULL;
 }
@@ -27,6 +45,8 @@ void gv_log_add_old(gv_log_t *log, const gv_old_segment_t *old)
     }
     gv_old_segment_t *added = &log->old[log->old_count++];
     added->number = old->number;
+    added->payloads = old->payloads;
+    added->payload_count = old->payload_count;
     added->bytes = old->bytes;
     added->deliveries = old->deliveries;
     atomic_init(&added->holders, 0);
@@ -50,6 +70,21 @@ void gv_log_hold_old(gv_log_t *log, uint64_t number)
 uint64_t gv_log_next_number(gv_log_t *log)
 {
     return atomic_fetch_add_explicit(&log->next_number, 1, memory_order_relaxed);
+}
+
+void gv_log_pass_payload(gv_log_t *log, uint64_t number)
+{
+    if (atomic_load_explicit(&log->next_payload, memory_order_relaxed) <= number) {
+        atomic_store_explicit(&log->next_payload, number + 1, memory_order_relaxed);
+    }
+}
+
+uint64_t gv_log_name_payload(gv_log_t *log, size_t size, uint32_t shards)
+{
+    if (size < GV_LOG_SHARED_MIN || shared_room(size, shards) >= size * shards) {
+        return 0;
+    }
+    return atomic_fetch_add_explicit(&log->next_payload, 1, memory_order_relaxed);
 }
 
 uint32_t gv_log_find_old(const gv_log_t *log, uint64_t number)
@@ -84,9 +119,9 @@ bool gv_log_may_take_old(const gv_log_t *log)
            atomic_load_explicit(&log->old[log->old_deleting].holders, memory_order_acquire) == 0;
 }
 
-uint64_t gv_log_take_old(gv_log_t *log)
+const gv_old_segment_t *gv_log_take_old(gv_log_t *log)
 {
-    return gv_log_may_take_old(log) ? log->old[log->old_deleting++].number : 0;
+    return gv_log_may_take_old(log) ? &log->old[log->old_deleting++] : NULL;
 }
 
 void gv_log_old_deleted(gv_log_t *log, uint32_t count)

@@ -16,17 +16,27 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/*
+ * Large messages for several shards.  Each writes its own deliveries; the message itself stands in
+ * the store once, under a number that it gets when it is routed, and each segment that refers to it
+ * holds it (storage/payload_store.h).  So segments come and go by themselves all the same.
+ */
 
 typedef struct gv_old_segment {
     uint64_t number;
-    uint32_t bytes;
+    uint64_t *payloads; /* that it holds: the log's */
+    uint32_t payload_count;
+    uint32_t bytes;           /* with its payloads */
     uint32_t deliveries;      /* that were written to it */
     _Atomic uint32_t holders; /* shards that have live deliveries in it */
 } gv_old_segment_t;
 
 typedef struct gv_log {
     _Atomic uint64_t next_number;
+    _Atomic uint64_t next_payload;
     gv_old_segment_t *old; /* by number; written before the shards run, but for the holders */
     uint32_t old_count;
     uint32_t old_capacity;
@@ -38,7 +48,10 @@ typedef struct gv_log {
 void gv_log_init(gv_log_t *log);
 void gv_log_deinit(gv_log_t *log);
 
-/* Before the shards run: there is this segment, above those added before.  Holders: none yet. */
+/*
+ * Before the shards run: there is this segment, above those added before, and its `payloads` are
+ * the log's to free.  Holders: none yet.
+ */
 void gv_log_add_old(gv_log_t *log, const gv_old_segment_t *old);
 
 /* Numbers are below this: a place (backlog.h) has 40 bits for them. */
@@ -59,15 +72,30 @@ void gv_log_hold_old(gv_log_t *log, uint64_t number);
 /* A number above all there were.  Any shard. */
 uint64_t gv_log_next_number(gv_log_t *log);
 
+/* Before the shards run: there may be payloads up to this number. */
+void gv_log_pass_payload(gv_log_t *log, uint64_t number);
+
+/*
+ * Smaller payloads are not shared: they might have half a page, but a put and a delete for each
+ * message cost the writer several times what it costs to append it to a segment [bytes].
+ */
+#define GV_LOG_SHARED_MIN 2048U
+
+/*
+ * The number by which so many shards share a payload of that size; 0 if it takes less of the disk
+ * when each has its own, because a value that is not small has whole pages to itself.  Any thread.
+ */
+uint64_t gv_log_name_payload(gv_log_t *log, size_t size, uint32_t shards);
+
 /* A shard does not need an old segment any more. */
 void gv_log_release_old(gv_log_t *log, uint64_t number);
 
 /*
- * Shard 0: the next old segment to delete, or 0.  It counts as being deleted then;
+ * Shard 0: the next old segment to delete, borrowed, or NULL.  It counts as being deleted then;
  * gv_log_old_deleted() says that the first `count` are durably gone.
  */
 bool gv_log_may_take_old(const gv_log_t *log);
-uint64_t gv_log_take_old(gv_log_t *log);
+const gv_old_segment_t *gv_log_take_old(gv_log_t *log);
 void gv_log_old_deleted(gv_log_t *log, uint32_t count);
 
 /* Whether segments of this run may be deleted.  Any shard. */

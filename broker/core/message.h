@@ -30,8 +30,9 @@ typedef struct gv_publish {
         props; /* the v5 properties that travel with a message, encoded, without their length */
     gv_bytes_t payload;
     gv_msgbuf_t *kept; /* the same message as a shared buffer, or NULL; a reference of the view's */
-    uint64_t expires_at_ms; /* on the monotonic clock; 0 is never */
-    uint64_t publisher;     /* session uid, for No Local; 0 is nobody on this node */
+    uint64_t expires_at_ms;  /* on the monotonic clock; 0 is never */
+    uint64_t publisher;      /* session uid, for No Local; 0 is nobody on this node */
+    uint64_t payload_number; /* by which the shards that write it share it (log.h), or 0 */
     uint8_t qos;
     bool retain; /* as the publisher set it */
 } gv_publish_t;

@@ -343,7 +343,8 @@ gv_step_t gv__on_ack(gv_client_t *client, const gv_mqtt_frame_t *frame)
     if (frame->type == GV_MQTT_PUBREL) {
         on_pubrel(client, &ack);
     } else if (client->session->durable != NULL) {
-        gv__durable_ack(client->session, &ack, frame->type);
+        gv__durable_ack(client->session, &ack, frame->type); /* and what may follow */
+        return GV_STEP_NEXT;
     } else if (frame->type == GV_MQTT_PUBREC) {
         on_pubrec(client, &ack);
     } else {

@@ -22,14 +22,6 @@
 /* What may wait in memory for a spool that is nearly empty, while its node is there [bytes]. */
 #define HELD_BYTES_MAX ((size_t)4 << 20)
 
-gv_batch_t *gv__outbox_deletes(gv_outbox_t *outbox)
-{
-    if (outbox->deletes == NULL) {
-        gv_batch_new(&outbox->deletes);
-    }
-    return outbox->deletes;
-}
-
 static void show(gv_outbox_t *outbox)
 {
     uint64_t messages = 0;
@@ -204,7 +196,7 @@ static void forget(gv_outbox_t *outbox, gv_outbox_box_t *box)
             outbox->slots[record->slot] = NULL;
         }
         if (record->state != GV_OUTBOX_WRITING) {
-            gv_outbox_record_delete(gv__outbox_deletes(outbox), &record->place);
+            gv__outbox_delete(outbox, &record->place);
         }
         if (record->state == GV_OUTBOX_WRITING || record->state == GV_OUTBOX_LOADING) {
             gv_list_remove(link);
@@ -299,24 +291,9 @@ static void pump(gv_outbox_t *outbox, gv_outbox_box_t *box)
     }
 }
 
-static void on_deleted(gv_err_t result, void *arg)
-{
-    gv_outbox_t *outbox = arg;
-    outbox->deletes_out--;
-    gv__outbox_note_failure(outbox, result); /* what was to go is sent again after a restart */
-}
-
-static void submit_deletes(gv_outbox_t *outbox)
-{
-    if (outbox->deletes != NULL) {
-        outbox->deletes_out++;
-        gv_store_submit(&outbox->lane, &outbox->deletes, on_deleted, outbox);
-    }
-}
-
 void gv_outbox_turn_end(gv_outbox_t *outbox)
 {
-    if (outbox->is_finished || (outbox->box_count == 0 && outbox->deletes == NULL)) {
+    if (outbox->is_finished || (outbox->box_count == 0 && outbox->delete_count == 0)) {
         return;
     }
     for (size_t i = outbox->box_count; i-- > 0;) {
@@ -326,13 +303,15 @@ void gv_outbox_turn_end(gv_outbox_t *outbox)
             box_free(outbox, box);
         }
     }
-    submit_deletes(outbox);
+    if (outbox->ports.monotonic_ms(outbox->ports.arg) >= outbox->deletes_at_ms) {
+        gv__outbox_submit_deletes(outbox);
+    }
     show(outbox);
 }
 
 void gv_outbox_finish(gv_outbox_t *outbox)
 {
-    submit_deletes(outbox);
+    gv__outbox_submit_deletes(outbox);
     outbox->is_finished = true; /* who waits for what was gathered is not told anything */
 }
 
@@ -350,6 +329,7 @@ void gv_outbox_new(const gv_outbox_options_t *options, gv_outbox_t **outbox_out)
     gv_store_lane_init(&outbox->lane, options->store, options->post, options->post_arg);
     gv_list_init(&outbox->orphans);
     gv_list_init(&outbox->nothings);
+    gv_list_init(&outbox->deletions);
     *outbox_out = outbox;
 }
 
@@ -390,7 +370,10 @@ void gv_outbox_free(gv_outbox_t **outboxp)
     for (gv_link_t *link; (link = gv_list_first(&outbox->nothings)) != NULL;) {
         gv__outbox_nothing_free(link);
     }
-    gv_batch_free(&outbox->deletes);
+    while (!gv_list_is_empty(&outbox->deletions)) {
+        gv__outbox_deletion_free(gv_list_first(&outbox->deletions));
+    }
+    gv_free(outbox->deletes);
     gv_free(outbox->boxes);
     gv_free(outbox->slots);
     gv_free(outbox);

@@ -83,11 +83,14 @@ struct gv_outbox {
     } nodes[GV_NODES_MAX];
     gv_outbox_record_t **slots; /* SENT records */
     uint32_t slot_count;
-    gv_list_t orphans;    /* WRITING or LOADING, of boxes that are gone */
-    gv_list_t nothings;   /* gv__outbox_write_nothing(): not answered yet */
-    gv_batch_t *deletes;  /* of this turn */
-    uint32_t deletes_out; /* batches of them that the store has */
-    bool is_failing;      /* the last write failed: logged once */
+    gv_list_t orphans;          /* WRITING or LOADING, of boxes that are gone */
+    gv_list_t nothings;         /* gv__outbox_write_nothing(): not answered yet */
+    gv_outbox_place_t *deletes; /* records that are to go */
+    uint32_t delete_count;
+    uint32_t delete_capacity;
+    uint64_t deletes_at_ms; /* not before: it has failed */
+    gv_list_t deletions;    /* that the store has */
+    bool is_failing;        /* the last write failed: logged once */
     bool is_finished;
     gv_outbox_stats_t stats;
 };
@@ -108,9 +111,6 @@ static inline uint64_t gv__outbox_token(const gv_outbox_record_t *record, uint32
 _Static_assert(GV_OUTBOX_RECORD_MESSAGES <= 1U << GV__OUTBOX_INDEX_BITS, "a token has both");
 
 /* ---- outbox.c -------------------------------------------------------------------------------- */
-
-/* The batch of the turn's deletions. */
-gv_batch_t *gv__outbox_deletes(gv_outbox_t *outbox);
 
 /* ---- outbox_write.c -------------------------------------------------------------------------- */
 
@@ -133,6 +133,15 @@ void gv__outbox_write(gv_outbox_t *outbox, gv_outbox_box_t *box);
 /* Nothing is to be written for this one after all, but others wait for it in a join. */
 void gv__outbox_write_nothing(gv_outbox_t *outbox, const gv_outbox_kept_t *message);
 void gv__outbox_nothing_free(gv_link_t *link);
+
+/*
+ * A record is to leave the disk, with this turn; if that fails it is tried again.  Whether one
+ * still has to; handing over what there is, and the memory of what was handed over.
+ */
+void gv__outbox_delete(gv_outbox_t *outbox, const gv_outbox_place_t *place);
+bool gv__outbox_is_deleting(const gv_outbox_t *outbox);
+void gv__outbox_submit_deletes(gv_outbox_t *outbox);
+void gv__outbox_deletion_free(gv_link_t *link);
 
 /* Brings a STORED record's messages back. */
 void gv__outbox_load_image(gv_outbox_t *outbox, gv_outbox_record_t *record);

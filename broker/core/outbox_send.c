@@ -65,7 +65,7 @@ static bool publish(gv_outbox_t *outbox, gv_outbox_box_t *box, const gv_outbox_k
 static void finish(gv_outbox_record_t *record)
 {
     record->box->bytes -= record->bytes;
-    gv_outbox_record_delete(gv__outbox_deletes(record->outbox), &record->place);
+    gv__outbox_delete(record->outbox, &record->place);
     gv__outbox_record_free(record);
 }
 
@@ -116,7 +116,7 @@ static void hand_over(gv_outbox_t *outbox, gv_outbox_record_t *record)
 static bool has_to_wait_for_run(const gv_outbox_t *outbox, const gv_outbox_record_t *record)
 {
     const gv_outbox_box_t *box = record->box;
-    bool is_over = box->outstanding == 0 && outbox->deletes == NULL && outbox->deletes_out == 0;
+    bool is_over = box->outstanding == 0 && !gv__outbox_is_deleting(outbox);
     return box->kind == GV_OUTBOX_EXACT && record->place.run != box->last_run && !is_over;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * To the disk and back.  Parts: messages and records - writing - reading.
+ * To the disk and back.  Parts: messages and records - writing - deleting - reading.
  */
 #define GV_MEMORY_OF GV_MEMORY_LOG
 
@@ -13,6 +13,9 @@
  * soon [bytes].
  */
 #define IMAGE_BYTES_MAX ((size_t)4 << 20)
+
+/* The pause after a deletion that failed [ms]. */
+#define DELETE_PAUSE_MS 1000U
 
 /* ---- messages and records -------------------------------------------------------------------- */
 
@@ -102,7 +105,7 @@ static void on_stored(gv_err_t result, void *arg)
         outbox->ports.answered(outbox->ports.arg, record->messages[i].token, result != GV_OK);
     }
     if (box == NULL) {
-        gv_outbox_record_delete(gv__outbox_deletes(outbox), &record->place);
+        gv__outbox_delete(outbox, &record->place);
         gv__outbox_record_free(record);
         return;
     }
@@ -198,6 +201,70 @@ void gv__outbox_write_nothing(gv_outbox_t *outbox, const gv_outbox_kept_t *messa
     gv_batch_new(&batch);
     gv_batch_join(batch, message->join, message->join_parts);
     gv_store_submit(&outbox->lane, &batch, on_nothing_stored, nothing);
+}
+
+/* ---- deleting -------------------------------------------------------------------------------- */
+
+/* Records that leave the disk in one batch. */
+typedef struct deletion {
+    gv_link_t link; /* in outbox->deletions */
+    gv_outbox_t *outbox;
+    uint32_t count;
+    gv_outbox_place_t places[];
+} deletion_t;
+
+void gv__outbox_deletion_free(gv_link_t *link)
+{
+    gv_list_remove(link);
+    gv_free(gv_container_of(link, deletion_t, link));
+}
+
+void gv__outbox_delete(gv_outbox_t *outbox, const gv_outbox_place_t *place)
+{
+    if (outbox->delete_count == outbox->delete_capacity) {
+        outbox->delete_capacity = outbox->delete_capacity == 0 ? 16 : outbox->delete_capacity * 2;
+        outbox->deletes =
+            gv_xrealloc(outbox->deletes, outbox->delete_capacity * sizeof(outbox->deletes[0]));
+    }
+    outbox->deletes[outbox->delete_count++] = *place;
+}
+
+bool gv__outbox_is_deleting(const gv_outbox_t *outbox)
+{
+    return outbox->delete_count > 0 || !gv_list_is_empty(&outbox->deletions);
+}
+
+static void on_deleted(gv_err_t result, void *arg)
+{
+    deletion_t *deletion = arg;
+    gv_outbox_t *outbox = deletion->outbox;
+    gv__outbox_note_failure(outbox, result);
+    if (result != GV_OK) {
+        outbox->deletes_at_ms = outbox->ports.monotonic_ms(outbox->ports.arg) + DELETE_PAUSE_MS;
+        for (uint32_t i = 0; i < deletion->count; i++) {
+            gv__outbox_delete(outbox, &deletion->places[i]);
+        }
+    }
+    gv__outbox_deletion_free(&deletion->link);
+}
+
+void gv__outbox_submit_deletes(gv_outbox_t *outbox)
+{
+    if (outbox->delete_count == 0) {
+        return;
+    }
+    size_t size = outbox->delete_count * sizeof(outbox->deletes[0]);
+    deletion_t *deletion = gv_xalloc(sizeof(*deletion) + size);
+    *deletion = (deletion_t){.outbox = outbox, .count = outbox->delete_count};
+    gv_list_append(&outbox->deletions, &deletion->link);
+    memcpy(deletion->places, outbox->deletes, size);
+    outbox->delete_count = 0;
+    gv_batch_t *batch = NULL;
+    gv_batch_new(&batch);
+    for (uint32_t i = 0; i < deletion->count; i++) {
+        gv_outbox_record_delete(batch, &deletion->places[i]);
+    }
+    gv_store_submit(&outbox->lane, &batch, on_deleted, deletion);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

@@ -34,8 +34,8 @@ static bool window_is_open(const gv_session_t *session)
     return gv__window_is_open(session, gv_inflight_open(inflight)) && gv_inflight_has_id(inflight);
 }
 
-bool gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
-                      const gv_manner_t *manner, bool dup, uint16_t packet_id)
+gv_sent_t gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
+                           const gv_manner_t *manner, bool dup, uint16_t packet_id)
 {
     gv_fanout_form_t form = {.version = client->peer.version,
                              .has_id = manner->qos > 0,
@@ -55,20 +55,18 @@ bool gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanou
         variant = gv_fanout_encode(fanout, &form);
     }
     if (variant == NULL) {
-        gv_counter_add(&shard->stats.dropped_no_memory, 1);
-        return false;
+        return GV_SENT_NO_MEMORY;
     }
     if (!fits(client, variant->size + referenced)) {
         gv_counter_add(&shard->stats.dropped_too_large, 1);
-        return false;
+        return GV_SENT_TOO_LARGE;
     }
     gv_fanout_patch(variant, manner->qos, manner->retain, dup, packet_id, alias.number);
     gv_outbuf_t *out = gv__client_out(client);
     if (referenced > 0) {
         gv_msgbuf_t *kept = NULL;
         if (gv_publish_keep(publish, &kept) != GV_OK) {
-            gv_counter_add(&shard->stats.dropped_no_memory, 1);
-            return false;
+            return GV_SENT_NO_MEMORY;
         }
         gv_outbuf_append(out, shard->pool, gv_bytes(variant->bytes, variant->size));
         gv_outbuf_append_ref(out, shard->pool, kept, gv_publish_payload_offset(publish),
@@ -84,7 +82,16 @@ bool gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanou
     gv_counter_add(&shard->stats.sent[manner->qos], 1);
     gv_counter_add(&shard->stats.sent_payload_bytes, publish->payload.size);
     gv__client_output(client);
-    return true;
+    return GV_SENT;
+}
+
+/* As above, where what is not sent is over.  Whether it has been. */
+static bool send_or_drop(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
+                         const gv_manner_t *manner, bool dup, uint16_t packet_id)
+{
+    gv_sent_t sent = gv__send_publish(shard, client, fanout, manner, dup, packet_id);
+    gv_counter_add(&shard->stats.dropped_no_memory, sent == GV_SENT_NO_MEMORY);
+    return sent == GV_SENT;
 }
 
 void gv__look_for_congestion(gv_shard_t *shard, gv_fanout_t *fanout, const gv_client_t *client)
@@ -111,7 +118,7 @@ static void deliver_qos0(gv_shard_t *shard, gv_session_t *session, gv_fanout_t *
                        1);
         return;
     }
-    (void)gv__send_publish(shard, client, fanout, manner, false, 0);
+    (void)send_or_drop(shard, client, fanout, manner, false, 0);
     gv__look_for_congestion(shard, fanout, client);
 }
 
@@ -152,7 +159,7 @@ static void send_in_window(gv_shard_t *shard, gv_session_t *session, gv_fanout_t
     gv_stage_t stage = manner->qos == 1 ? GV_STAGE_AWAITS_PUBACK : GV_STAGE_AWAITS_PUBREC;
     gv_inflight_t *inflight = &gv_session_flow(session)->inflight;
     uint16_t packet_id = gv_inflight_start(inflight, stage, &flight);
-    if (!gv__send_publish(shard, session->client, fanout, manner, false, packet_id)) {
+    if (!send_or_drop(shard, session->client, fanout, manner, false, packet_id)) {
         /* Not sent, so the id was never used [MQTT-3.1.2-25]. */
         gv_inflight_cancel(inflight, flight);
         fanout->has_refused |= loan_of(fanout, manner) != NULL;
@@ -295,7 +302,7 @@ static void resend(gv_shard_t *shard, gv_session_t *session, gv_flight_t *flight
                           .retain = flight->retain};
     manner.ids = ids_of(flight->extra, &flight->id, &manner.id_count);
     gv_fanout_begin(&shard->fanout, &publish, shard->now_ms);
-    if (!gv__send_publish(shard, client, &shard->fanout, &manner, true, packet_id)) {
+    if (!send_or_drop(shard, client, &shard->fanout, &manner, true, packet_id)) {
         gv_inflight_finish(&session->flow->inflight, flight);
     }
 }

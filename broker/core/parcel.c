@@ -26,9 +26,13 @@ gv_parcel_t *gv_parcel_new(size_t capacity)
 
 static void drop_references(gv_parcel_t *parcel)
 {
+    if (parcel->kept_count == 0) {
+        return; /* another thread has had the entries: better not looked at without need */
+    }
     for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         gv_msgbuf_unref(&e->kept);
     }
+    parcel->kept_count = 0;
 }
 
 void gv_parcel_free(gv_parcel_t **parcelp)
@@ -45,6 +49,7 @@ void gv_parcel_reset(gv_parcel_t *parcel)
     drop_references(parcel);
     parcel->used = 0;
     parcel->count = 0;
+    parcel->is_silent = false;
 }
 
 size_t gv_parcel_entry_size(const gv_publish_t *publish, size_t extra_size)
@@ -69,9 +74,11 @@ gv_entry_t *gv_parcel_append(gv_parcel_t *parcel, const gv_publish_t *publish, s
         .flags = publish->retain ? GV_ENTRY_RETAINED : 0,
         .expires_at_ms = publish->expires_at_ms,
         .publisher = publish->publisher,
+        .payload_number = publish->payload_number,
     };
     if (publish->kept != NULL) {
         entry->kept = gv_msgbuf_ref(publish->kept);
+        parcel->kept_count++;
     } else {
         entry->topic_size = (uint16_t)publish->topic.size;
         entry->props_size = (uint32_t)publish->props.size;
@@ -91,7 +98,9 @@ gv_entry_t *gv_parcel_append(gv_parcel_t *parcel, const gv_publish_t *publish, s
 gv_publish_t gv_parcel_publish(const gv_entry_t *entry)
 {
     if (entry->kept != NULL) {
-        return gv_publish_of(entry->kept);
+        gv_publish_t publish = gv_publish_of(entry->kept);
+        publish.payload_number = entry->payload_number;
+        return publish;
     }
     const uint8_t *topic = (const uint8_t *)(entry + 1) + entry->extra_size;
     const uint8_t *props = topic + entry->topic_size;
@@ -101,6 +110,7 @@ gv_publish_t gv_parcel_publish(const gv_entry_t *entry)
         .payload = gv_bytes(props + entry->props_size, entry->payload_size),
         .expires_at_ms = entry->expires_at_ms,
         .publisher = entry->publisher,
+        .payload_number = entry->payload_number,
         .qos = entry->qos,
         .retain = (entry->flags & GV_ENTRY_RETAINED) != 0,
     };

@@ -19,6 +19,7 @@
  * Threads: whoever holds the parcel owns all of it.
  */
 
+#include "base/hlc.h"
 #include "base/letter.h"
 #include "base/list.h"
 #include "broker/core/message.h"
@@ -42,14 +43,18 @@ typedef struct gv_ticket {
 typedef enum gv_entry_kind {
     GV_ENTRY_SLOTS,   /* extra: uint32_t[], filter slots of the destination shard that matched */
     GV_ENTRY_NODES,   /* extra: gv_entry_nodes_t, then its shared subscriptions */
-    GV_ENTRY_RETAIN,  /* the destination shard keeps this topic's retained message */
+    GV_ENTRY_RETAIN,  /* extra: gv_entry_write_t; the destination shard keeps this topic's retained
+                         message */
     GV_ENTRY_REPLAY,  /* extra: gv_entry_replay_t; a retained message for one subscription */
     GV_ENTRY_WANT,    /* extra: gv_entry_replay_t; topic holds a filter: send what is retained */
-    GV_ENTRY_CONFIRM, /* a deferred entry is safe now; or it is not, for the reason in `qos` */
+    GV_ENTRY_CONFIRM, /* a deferred entry is safe now; or it is not, for the reason in `qos`; and
+                         so are slot_count more of that client, whose numbers follow */
     GV_ENTRY_ROUTE,   /* extra: gv_entry_route_t; topic holds a filter */
     GV_ENTRY_SUBACK,  /* extra: gv_entry_suback_t, then reason codes; goes there and back */
     GV_ENTRY_REGIVE,  /* extra: a shared filter, slot_count bytes; another member is to have this;
                          to a shard: who had it by the loan in the ticket has left it */
+    GV_ENTRY_NOTE,    /* extra: gv_entry_note_t; payload: from a shard of another node, or to one */
+    GV_ENTRY_COPY,    /* extra: gv_entry_write_t; a retained message that another node lacks */
     GV_ENTRY_MORE,    /* the ticket's publish has one more to wait for; sent before its entry
                          comes back */
 } gv_entry_kind_t;
@@ -77,11 +82,12 @@ typedef struct gv_entry {
     uint8_t flags;
     uint8_t qos;
     uint8_t _reserved[3];
-    uint32_t slot_count; /* SLOTS: how many */
+    uint32_t slot_count; /* SLOTS: how many; CONFIRM: how many more */
     uint32_t join;       /* with the ticket's shard it is unique */
     gv_ticket_t ticket;
     uint64_t expires_at_ms;
     uint64_t publisher;
+    uint64_t payload_number;
     gv_msgbuf_t
         *kept; /* the whole message by reference (topic etc. are not inline then), or NULL */
 } gv_entry_t;
@@ -93,6 +99,24 @@ typedef struct gv_entry_replay {
     uint8_t qos_max;
     uint8_t _reserved[3];
 } gv_entry_replay_t;
+
+/* Which write of a retained message it is; a stamp of all zero: it has none yet. */
+typedef struct gv_entry_write {
+    gv_stamp_t stamp;
+    uint8_t is_copy; /* of what a node has: not a message on its way */
+    uint8_t node;    /* COPY: to which */
+    uint8_t _reserved[6];
+} gv_entry_write_t;
+
+/* What nodes say to each other about a bucket of retained messages (reconcile.h). */
+typedef struct gv_entry_note {
+    uint64_t bytes;  /* WANT: of the copies */
+    uint32_t count;  /* WANT: of them */
+    uint8_t kind;    /* gv_frame_kind_t */
+    uint8_t node;    /* from which, or to which */
+    uint8_t is_last; /* gv_reconcile_wish_t, as is the next */
+    uint8_t is_cut;
+} gv_entry_note_t;
 
 typedef struct gv_entry_route {
     uint32_t slot;
@@ -109,6 +133,7 @@ typedef struct gv_entry_suback {
 typedef struct gv_entry_nodes {
     uint64_t nodes; /* bitmap of node indices */
     uint64_t exact; /* those of them for which it goes to the disk, as one part each of the join */
+    uint64_t hlc;   /* of a retained message: the write's stamp, which this node has given */
     uint32_t share_count;
     uint32_t _reserved;
     /* then, per share: uint8_t node, uint16_t size, filter text "$share/group/filter" */
@@ -126,9 +151,11 @@ typedef struct gv_parcel {
     uint16_t to_index;
     uint16_t desk; /* of the sender's office */
     uint32_t count;
-    size_t used;     /* [bytes] */
-    size_t capacity; /* [bytes] */
-    uint64_t mark;   /* the receiver's own while it holds the parcel */
+    uint32_t kept_count; /* entries that hold references */
+    bool is_silent;      /* set by the receiver: it has put no answer into any entry */
+    size_t used;         /* [bytes] */
+    size_t capacity;     /* [bytes] */
+    uint64_t mark;       /* the receiver's own while it holds the parcel */
     _Alignas(8) uint8_t data[];
 } gv_parcel_t;
 

@@ -21,6 +21,7 @@ typedef struct gv_pending {
     };
     uint64_t tried;     /* outgoing: nodes that had no member of the group, a bit each */
     uint64_t *returned; /* incoming: keys of groups without a member here; owned, or NULL */
+    uint64_t copied;    /* incoming: size of a copy of a retained message [bytes]; 0: it is none */
     uint32_t returned_count;
     uint32_t missing; /* answers to come */
     uint32_t generation;

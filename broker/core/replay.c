@@ -6,7 +6,6 @@
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 #include "proto/mqtt/topic.h"
-#include "storage/retained_store.h"
 
 /* Messages per replay and turn: some tens of microseconds' work. */
 #define SLICE 256U
@@ -64,20 +63,16 @@ static void on_rested(gv_timer_t *timer)
     (void)timer;
 }
 
-static void on_expiry(gv_timer_t *timer);
-
 void gv__replays_init(gv_shard_t *shard)
 {
     gv_list_init(&shard->replays._running);
     gv_map_init(&shard->replays._by_subscriber, subscriber_of, shard->hash_seed);
     gv_timer_init(&shard->replays._timer, on_rested);
-    gv_timer_init(&shard->replays._expiry, on_expiry);
 }
 
 void gv__replays_deinit(gv_shard_t *shard)
 {
     gv_timer_stop(&shard->replays._timer);
-    gv_timer_stop(&shard->replays._expiry);
     gv_list_foreach_safe (&shard->replays._running, link) {
         replay_free(shard, gv_container_of(link, replay_t, link));
     }
@@ -311,201 +306,4 @@ void gv__take_replay(gv_shard_t *shard, gv_entry_t *entry)
         gv_publish_done(&publish);
     }
     gv_msgbuf_unref(&kept);
-}
-
-/* ---- storing --------------------------------------------------------------------------------- */
-
-/* A stamp above all that this shard has given, near the time of day (design 6.2, P7). */
-static uint64_t next_stamp(gv_shard_t *shard)
-{
-    uint64_t now = gv__to_realtime(shard, shard->now_ms) << 16;
-    shard->hlc = now > shard->hlc ? now : shard->hlc + 1;
-    return shard->hlc;
-}
-
-static void store(gv_shard_t *shard, const gv_publish_t *publish, const gv_msgbuf_t *kept)
-{
-    shard->retained_stamp = gv_journal_stamp(shard->journal);
-    gv_batch_t *tables = gv_journal_change(shard->journal, GV_CHANGE_RETAINED, 0, publish->topic);
-    if (kept == NULL) {
-        gv_retained_delete(tables, publish->topic);
-        return;
-    }
-    gv_stored_retained_t record = {
-        .topic = publish->topic,
-        .payload = publish->payload,
-        .properties = publish->props,
-        .qos = publish->qos,
-        .hlc = next_stamp(shard),
-    };
-    if (publish->expires_at_ms != 0) {
-        record.expires_at_ms = gv__to_realtime(shard, publish->expires_at_ms);
-    }
-    memcpy(record.node_id, shard->node_id, sizeof(record.node_id));
-    gv_retained_put(tables, &record);
-}
-
-void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic)
-{
-    gv_msgbuf_t *kept = gv_retained_find(&shard->retained, topic);
-    gv_publish_t publish = {.topic = topic};
-    if (kept != NULL) {
-        publish = gv_publish_of(kept);
-    }
-    store(shard, &publish, kept);
-}
-
-/* There are more of them, or fewer. */
-static void changed(gv_shard_t *shard)
-{
-    if (shard->retained_total != NULL) {
-        /* What this shard has told before, and the difference: other shards add theirs. */
-        atomic_fetch_add_explicit(&shard->retained_total->messages,
-                                  shard->retained.count - gv_counter_get(&shard->stats.retained),
-                                  memory_order_relaxed);
-        atomic_fetch_add_explicit(&shard->retained_total->bytes,
-                                  shard->retained.bytes -
-                                      gv_counter_get(&shard->stats.retained_bytes),
-                                  memory_order_relaxed);
-    }
-    gv_counter_set(&shard->stats.retained, shard->retained.count);
-    gv_counter_set(&shard->stats.retained_bytes, shard->retained.bytes);
-    uint64_t next_ms = gv_retained_next_expiry(&shard->retained);
-    if (next_ms == UINT64_MAX) {
-        gv_timer_stop(&shard->replays._expiry);
-    } else {
-        gv_timer_start(shard->wheel, &shard->replays._expiry, next_ms);
-    }
-}
-
-/* A slice of what has expired; the timer fires again at once when that was not all. */
-static void on_expiry(gv_timer_t *timer)
-{
-    gv_shard_t *shard = gv_container_of(timer, gv_shard_t, replays._expiry);
-    shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
-    gv_msgbuf_t *kept = NULL;
-    for (uint32_t i = 0;
-         i < SLICE && (kept = gv_retained_take_expired(&shard->retained, shard->now_ms)) != NULL;
-         i++) {
-        gv_publish_t publish = gv_publish_of(kept);
-        if (!gv_topic_is_own(publish.topic)) {
-            store(shard, &publish, NULL);
-        }
-        gv_msgbuf_unref(&kept);
-    }
-    changed(shard);
-}
-
-void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept)
-{
-    GV_ASSERT(gv__retained_home(shard, gv_publish_of(kept).topic) == shard->index);
-    gv_retained_set(&shard->retained, kept);
-    changed(shard);
-}
-
-/* There is none; but one that has been cleared a moment ago may still be on the disk. */
-static gv_retain_result_t confirm_absence(gv_shard_t *shard, const gv_ticket_t *ticket)
-{
-    if (ticket == NULL || gv_journal_is_stored(shard->journal, shard->retained_stamp)) {
-        return GV_RETAIN_DONE;
-    }
-    gv_journal_then_confirm(shard->journal, ticket);
-    return GV_RETAIN_LATER;
-}
-
-/* Whether the node would keep more than it may.  What takes the place of another may come in. */
-static bool is_beyond_limits(const gv_shard_t *shard, gv_bytes_t topic, const gv_msgbuf_t *kept)
-{
-    const gv_limits_t *limits = shard->limits;
-    if (shard->retained_total == NULL) {
-        return false;
-    }
-    uint64_t messages =
-        atomic_load_explicit(&shard->retained_total->messages, memory_order_relaxed) + 1;
-    uint64_t bytes = atomic_load_explicit(&shard->retained_total->bytes, memory_order_relaxed) +
-                     gv_msgbuf_bytes(kept).size;
-    bool is_many = limits->retained_messages_max != 0 && messages > limits->retained_messages_max;
-    bool is_much = limits->retained_bytes_max != 0 && bytes > limits->retained_bytes_max;
-    if (!is_many && !is_much) {
-        return false;
-    }
-    const gv_msgbuf_t *before = gv_retained_find(&shard->retained, topic);
-    return before == NULL || (is_much && gv_msgbuf_bytes(before).size < gv_msgbuf_bytes(kept).size);
-}
-
-/* Memory is scarce; what takes no more than the one before it always has some. */
-static bool has_no_memory(gv_shard_t *shard, const gv_publish_t *publish)
-{
-    if (!gv__memory_is_scarce(shard)) {
-        return false;
-    }
-    const gv_msgbuf_t *old = gv_retained_find(&shard->retained, publish->topic);
-    size_t size = gv_publish_payload_offset(publish) + publish->payload.size;
-    if (old != NULL && size <= gv_msgbuf_bytes(old).size) {
-        return false;
-    }
-    gv_counter_add(&shard->stats.retained_memory_refused, 1);
-    return true;
-}
-
-gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
-                              bool is_joined)
-{
-    bool is_own = gv_topic_is_own(publish->topic);
-    gv_msgbuf_t *kept = NULL;
-    if (publish->payload.size == 0) {
-        /* [MQTT-3.3.1-6, -7]: an empty one clears, and is not kept itself. */
-        if (!gv_retained_remove(&shard->retained, publish->topic)) {
-            return confirm_absence(shard, ticket);
-        }
-    } else if (!is_own && !is_joined && gv_journal_refuses(shard->journal)) {
-        gv_counter_add(&shard->stats.dropped_store_full, 1);
-        return GV_RETAIN_REFUSED;
-    } else if (!is_own && !is_joined && has_no_memory(shard, publish)) {
-        return GV_RETAIN_REFUSED;
-    } else if (gv_publish_keep(publish, &kept) != GV_OK) {
-        gv_counter_add(&shard->stats.dropped_no_memory, 1);
-        return GV_RETAIN_REFUSED;
-    } else if (!is_own && is_beyond_limits(shard, publish->topic, kept)) {
-        gv_counter_add(&shard->stats.dropped_retained, 1);
-        gv_msgbuf_unref(&kept);
-        /* What was joined to a packet id has been taken on already; it is only not kept. */
-        return is_joined ? GV_RETAIN_DONE : GV_RETAIN_REFUSED;
-    } else {
-        gv_retained_set(&shard->retained, kept);
-    }
-    changed(shard);
-    if (is_own) {
-        gv_msgbuf_unref(&kept);
-        return GV_RETAIN_DONE;
-    }
-    store(shard, publish, kept);
-    gv_msgbuf_unref(&kept);
-    if (ticket == NULL) {
-        return GV_RETAIN_DONE;
-    }
-    gv_journal_then_confirm(shard->journal, ticket);
-    return GV_RETAIN_LATER;
-}
-
-void gv__take_retain(gv_shard_t *shard, gv_entry_t *entry)
-{
-    gv_publish_t publish = gv_parcel_publish(entry);
-    bool is_borrowed = publish.kept != NULL;
-    bool is_awaited = (entry->flags & GV_ENTRY_WANTS_CONFIRM) != 0;
-    bool is_joined = (entry->flags & GV_ENTRY_JOINED) != 0;
-    gv__take_join(shard, entry);
-    switch (gv__retain(shard, &publish, is_awaited ? &entry->ticket : NULL, is_joined)) {
-    case GV_RETAIN_DONE:
-        break;
-    case GV_RETAIN_LATER:
-        entry->flags |= GV_ENTRY_DEFERRED;
-        break;
-    case GV_RETAIN_REFUSED:
-        entry->flags |= GV_ENTRY_REFUSED;
-        break;
-    }
-    if (!is_borrowed) {
-        gv_publish_done(&publish);
-    }
 }

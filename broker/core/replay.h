@@ -10,8 +10,6 @@
  * thousands of subscriptions of one client: a turn does only so much for all replays together, and
  * those that wait for their turn have their filter only.
  *
- * A retained message that expires goes when its time has come, from memory and from the disk.
- *
  * Threads: the shard's.
  */
 
@@ -29,5 +27,4 @@ typedef struct gv_replays {
     size_t _found;        /* messages that replays hold, ... */
     size_t _found_of[32]; /* ... and those of the clients with the same remainder */
     gv_timer_t _timer;
-    gv_timer_t _expiry; /* of the first retained message to expire */
 } gv_replays_t;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "broker/core/shard_p.h"
 #include "proto/segment.h"
+#include "storage/payload_store.h"
 #include "storage/session_store.h"
 
 typedef struct restore {
@@ -193,6 +194,26 @@ static void on_mark(restore_t *restore, const gv_segment_mark_t *mark)
     durable->marked.end = gv_backlog_end(backlog);
 }
 
+/* What the segment holds of the payloads. */
+static void note_payloads(const gv_segment_view_t *segment, gv_old_segment_t *old)
+{
+    for (uint32_t i = 0; i < segment->body_count; i++) {
+        old->payload_count += gv_segment_apart(segment, i) != 0;
+    }
+    if (old->payload_count == 0) {
+        return;
+    }
+    old->payloads = gv_xalloc(old->payload_count * sizeof(*old->payloads));
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < segment->body_count; i++) {
+        uint64_t number = gv_segment_apart(segment, i);
+        if (number != 0) {
+            old->payloads[count++] = number;
+            old->bytes += (uint32_t)gv_segment_body_bytes(segment, i);
+        }
+    }
+}
+
 static gv_err_t on_segment(gv_bytes_t key, gv_bytes_t value, void *arg)
 {
     restore_t *restore = arg;
@@ -211,6 +232,7 @@ static gv_err_t on_segment(gv_bytes_t key, gv_bytes_t value, void *arg)
         return GV_OK;
     }
     gv_old_segment_t old = {.number = number, .bytes = (uint32_t)value.size};
+    note_payloads(&segment, &old);
     gv_segment_item_t item;
     for (uint32_t offset = 0; gv_segment_next(&segment, &offset, &item);) {
         if (item.kind == GV_SEGMENT_MARK) {
@@ -223,6 +245,16 @@ static gv_err_t on_segment(gv_bytes_t key, gv_bytes_t value, void *arg)
     gv_log_add_old(restore->log, &old);
     restore->counts.segments++;
     return GV_OK;
+}
+
+static gv_err_t pass_payloads(gv_log_t *log, gv_store_t *store)
+{
+    uint64_t last = 0;
+    gv_err_t err = gv_payload_last(store, &last);
+    if (err == GV_OK) {
+        gv_log_pass_payload(log, last);
+    }
+    return err;
 }
 
 /* ---- afterwards ---- */
@@ -321,6 +353,7 @@ gv_err_t gv_restore(gv_shard_t *const *shards, uint16_t shard_count, gv_hub_t *h
     err = err == GV_OK ? gv_subscription_load(store, on_subscription, &restore) : err;
     err = err == GV_OK ? gv_will_load(store, on_will, &restore) : err;
     err = err == GV_OK ? gv_received_load(store, on_received, &restore) : err;
+    err = err == GV_OK ? pass_payloads(log, store) : err;
     err = err == GV_OK ? gv_store_scan(store, GV_TABLE_QUEUE_LOG, on_segment, &restore) : err;
     for (uint16_t i = 0; err == GV_OK && i < shard_count; i++) {
         finish_shard(&restore, shards[i]);

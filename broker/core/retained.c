@@ -10,10 +10,29 @@ struct gv_retained_node {
     gv_retained_node_t *parent;
     gv_msgbuf_t *kept; /* NULL: only a step on the way to others */
     gv_map_t children;
-    uint32_t expiring; /* its place in the heap, from 1 on; 0: its message never expires */
+    gv_link_t in_bucket;
+    gv_stamp_t stamp;
+    uint32_t place; /* in its heap, from 1 on; 0: it is in none */
     uint16_t size;
+    bool is_tombstone;
     uint8_t level[];
 };
+
+void gv_retained_common_init(gv_retained_common_t *common, uint64_t hlc_floor)
+{
+    gv_hlc_init(&common->clock, hlc_floor);
+    atomic_init(&common->bound, hlc_floor);
+    atomic_init(&common->floor, 0);
+    atomic_init(&common->horizon, 0);
+    for (uint32_t i = 0; i < GV_RETAINED_BUCKETS; i++) {
+        atomic_init(&common->sums[i], 0);
+    }
+}
+
+uint32_t gv_retained_bucket(gv_bytes_t topic, uint64_t seed)
+{
+    return (uint32_t)(gv_bytes_hash(topic, seed) % GV_RETAINED_BUCKETS);
+}
 
 static gv_bytes_t level_of(const void *value)
 {
@@ -34,17 +53,14 @@ static gv_retained_node_t *node_new(const gv_retained_t *table, gv_retained_node
     return node;
 }
 
-void gv_retained_init(gv_retained_t *table, uint64_t hash_seed)
+void gv_retained_init(gv_retained_t *table, uint64_t hash_seed, gv_retained_common_t *common)
 {
-    *table = (gv_retained_t){._seed = hash_seed};
+    *table = (gv_retained_t){._seed = hash_seed, ._common = common};
     table->_root = node_new(table, NULL, GV_BYTES_EMPTY);
-}
-
-/* The first child, or NULL: enough to take a tree down without recursion. */
-static gv_retained_node_t *any_child(const gv_retained_node_t *node)
-{
-    size_t cursor = 0;
-    return gv_map_next(&node->children, &cursor);
+    table->_buckets = gv_xcalloc(GV_RETAINED_BUCKETS, sizeof(gv_list_t));
+    for (uint32_t i = 0; i < GV_RETAINED_BUCKETS; i++) {
+        gv_list_init(&table->_buckets[i]);
+    }
 }
 
 static void node_free(gv_retained_node_t *node)
@@ -59,92 +75,141 @@ static void node_free(gv_retained_node_t *node)
 
 void gv_retained_deinit(gv_retained_t *table)
 {
-    gv_retained_node_t *node = table->_root;
-    while (node != NULL) {
-        gv_retained_node_t *child = any_child(node);
-        if (child != NULL) {
-            node = child;
-            continue;
+    /* No recursion: nodes whose turn is to come are a list, by what was their parent. */
+    for (gv_retained_node_t *node = table->_root, *next = NULL; node != NULL; node = next) {
+        next = node->parent;
+        size_t cursor = 0;
+        for (gv_retained_node_t *child; (child = gv_map_next(&node->children, &cursor)) != NULL;) {
+            child->parent = next;
+            next = child;
         }
-        gv_retained_node_t *parent = node->parent;
+        node->parent = NULL;
         node_free(node);
-        node = parent;
     }
-    gv_free(table->_expiring);
+    gv_free(table->_expiring._nodes);
+    gv_free(table->_tombstones._nodes);
+    gv_free(table->_buckets);
     *table = (gv_retained_t){0};
 }
 
-/* ---- what expires ---------------------------------------------------------------------------- */
+/* ---- what expires, and tombstones ------------------------------------------------------------ */
 
-static uint64_t expiry_of(const gv_retained_node_t *node)
+static uint64_t due_of(const gv_retained_node_t *node)
 {
-    return gv_publish_of(node->kept).expires_at_ms;
+    return node->is_tombstone ? node->stamp.hlc : gv_publish_of(node->kept).expires_at_ms;
 }
 
 /* Puts a node at a place of the heap, from 1 on: the children of n are at 2n and 2n + 1. */
-static void put_at(gv_retained_t *table, uint32_t place, gv_retained_node_t *node)
+static void put_at(gv_retained_heap_t *heap, uint32_t place, gv_retained_node_t *node)
 {
-    table->_expiring[place - 1] = node;
-    node->expiring = place;
+    heap->_nodes[place - 1] = node;
+    node->place = place;
 }
 
-static void move_up(gv_retained_t *table, gv_retained_node_t *node, uint32_t place)
+static void move_up(gv_retained_heap_t *heap, gv_retained_node_t *node, uint32_t place)
 {
-    while (place > 1 && expiry_of(table->_expiring[place / 2 - 1]) > expiry_of(node)) {
-        put_at(table, place, table->_expiring[place / 2 - 1]);
+    while (place > 1 && due_of(heap->_nodes[place / 2 - 1]) > due_of(node)) {
+        put_at(heap, place, heap->_nodes[place / 2 - 1]);
         place /= 2;
     }
-    put_at(table, place, node);
+    put_at(heap, place, node);
 }
 
-static void move_down(gv_retained_t *table, gv_retained_node_t *node, uint32_t place)
+static void move_down(gv_retained_heap_t *heap, gv_retained_node_t *node, uint32_t place)
 {
-    for (uint32_t child; (child = place * 2) <= table->_expiring_count; place = child) {
-        if (child < table->_expiring_count &&
-            expiry_of(table->_expiring[child]) < expiry_of(table->_expiring[child - 1])) {
+    for (uint32_t child; (child = place * 2) <= heap->_count; place = child) {
+        if (child < heap->_count && due_of(heap->_nodes[child]) < due_of(heap->_nodes[child - 1])) {
             child++;
         }
-        if (expiry_of(table->_expiring[child - 1]) >= expiry_of(node)) {
+        if (due_of(heap->_nodes[child - 1]) >= due_of(node)) {
             break;
         }
-        put_at(table, place, table->_expiring[child - 1]);
+        put_at(heap, place, heap->_nodes[child - 1]);
     }
-    put_at(table, place, node);
+    put_at(heap, place, node);
 }
 
-static void watch(gv_retained_t *table, gv_retained_node_t *node)
+static void watch(gv_retained_heap_t *heap, gv_retained_node_t *node)
 {
-    if (table->_expiring_count == table->_expiring_capacity) {
-        uint32_t capacity = table->_expiring_capacity == 0 ? 16 : table->_expiring_capacity * 2;
-        table->_expiring = gv_xrealloc(table->_expiring, capacity * sizeof(gv_retained_node_t *));
-        table->_expiring_capacity = capacity;
+    if (heap->_count == heap->_capacity) {
+        uint32_t capacity = heap->_capacity == 0 ? 16 : heap->_capacity * 2;
+        heap->_nodes = gv_xrealloc(heap->_nodes, capacity * sizeof(gv_retained_node_t *));
+        heap->_capacity = capacity;
     }
-    table->_expiring_count++;
-    move_up(table, node, table->_expiring_count);
+    heap->_count++;
+    move_up(heap, node, heap->_count);
 }
 
-/* Its message is about to go, or to be replaced. */
-static void unwatch(gv_retained_t *table, gv_retained_node_t *node)
+/* What it is in the heap for is about to go, or to be replaced. */
+static void unwatch(gv_retained_heap_t *heap, gv_retained_node_t *node)
 {
-    uint32_t place = node->expiring;
+    uint32_t place = node->place;
     if (place == 0) {
         return;
     }
-    node->expiring = 0;
-    gv_retained_node_t *last = table->_expiring[--table->_expiring_count];
+    node->place = 0;
+    gv_retained_node_t *last = heap->_nodes[--heap->_count];
     if (last == node) {
         return;
     }
-    if (place > 1 && expiry_of(table->_expiring[place / 2 - 1]) > expiry_of(last)) {
-        move_up(table, last, place);
+    if (place > 1 && due_of(heap->_nodes[place / 2 - 1]) > due_of(last)) {
+        move_up(heap, last, place);
     } else {
-        move_down(table, last, place);
+        move_down(heap, last, place);
     }
 }
 
 uint64_t gv_retained_next_expiry(const gv_retained_t *table)
 {
-    return table->_expiring_count == 0 ? UINT64_MAX : expiry_of(table->_expiring[0]);
+    return table->_expiring._count == 0 ? UINT64_MAX : due_of(table->_expiring._nodes[0]);
+}
+
+/* ---- buckets --------------------------------------------------------------------------------- */
+
+/* Adds the write of a node to its bucket's sum, or takes it away: addition has no order. */
+static void count_in(const gv_retained_t *table, const gv_retained_node_t *node, bool is_added)
+{
+    gv_bytes_t topic = gv_publish_of(node->kept).topic;
+    uint64_t seed = table->_common->seed;
+    uint64_t hash =
+        gv_bytes_hash(gv_bytes(&node->stamp, sizeof(node->stamp)), gv_bytes_hash(topic, ~seed));
+    _Atomic uint64_t *sum = &table->_common->sums[gv_retained_bucket(topic, seed)];
+    /* Relaxed: the hub compares again and again, and one shard writes it. */
+    (void)atomic_fetch_add_explicit(sum, is_added ? hash : 0 - hash, memory_order_relaxed);
+}
+
+static void enter_bucket(const gv_retained_t *table, gv_retained_node_t *node)
+{
+    if (node->stamp.hlc != 0) {
+        uint32_t bucket = gv_retained_bucket(gv_publish_of(node->kept).topic, table->_common->seed);
+        gv_list_append(&table->_buckets[bucket], &node->in_bucket);
+        count_in(table, node, true);
+    }
+}
+
+static void leave_bucket(const gv_retained_t *table, gv_retained_node_t *node)
+{
+    if (gv_link_is_linked(&node->in_bucket)) {
+        gv_list_remove(&node->in_bucket);
+        count_in(table, node, false);
+    }
+}
+
+static gv_retained_write_t write_of(const gv_retained_node_t *node)
+{
+    return (gv_retained_write_t){
+        .kept = node->kept, .stamp = node->stamp, .is_tombstone = node->is_tombstone};
+}
+
+gv_link_t *gv_retained_bucket_next(const gv_retained_t *table, uint32_t bucket, gv_link_t *link,
+                                   gv_retained_write_t *write_out)
+{
+    const gv_list_t *list = &table->_buckets[bucket];
+    gv_link_t *next = link == NULL ? gv_list_first(list) : gv_list_next(list, link);
+    if (next != NULL) {
+        *write_out = write_of(gv_container_of(next, gv_retained_node_t, in_bucket));
+    }
+    return next;
 }
 
 /* ---- messages ---- */
@@ -159,15 +224,26 @@ static gv_retained_node_t *find(const gv_retained_t *table, gv_bytes_t topic)
     return node;
 }
 
-static void take_message(gv_retained_t *table, gv_retained_node_t *node)
+/* The message, or NULL. */
+static gv_msgbuf_t *message_of(const gv_retained_node_t *node)
 {
-    unwatch(table, node);
-    table->bytes -= gv_msgbuf_bytes(node->kept).size;
-    table->count--;
+    return node->is_tombstone ? NULL : node->kept;
+}
+
+/* Takes the write away that a node has. */
+static void take_write(gv_retained_t *table, gv_retained_node_t *node)
+{
+    leave_bucket(table, node);
+    unwatch(node->is_tombstone ? &table->_tombstones : &table->_expiring, node);
+    if (!node->is_tombstone) {
+        table->bytes -= gv_msgbuf_bytes(node->kept).size;
+        table->count--;
+    }
+    node->is_tombstone = false;
     gv_msgbuf_unref(&node->kept);
 }
 
-void gv_retained_set(gv_retained_t *table, gv_msgbuf_t *kept)
+void gv_retained_set(gv_retained_t *table, gv_msgbuf_t *kept, const gv_stamp_t *stamp)
 {
     gv_publish_t publish = gv_publish_of(kept);
     gv_retained_node_t *node = table->_root;
@@ -181,20 +257,27 @@ void gv_retained_set(gv_retained_t *table, gv_msgbuf_t *kept)
         node = child;
     }
     if (node->kept != NULL) {
-        take_message(table, node);
+        take_write(table, node);
     }
     node->kept = gv_msgbuf_ref(kept);
-    table->bytes += gv_msgbuf_bytes(kept).size;
-    table->count++;
-    if (publish.expires_at_ms != 0) {
-        watch(table, node);
+    node->stamp = *stamp;
+    node->is_tombstone = publish.payload.size == 0;
+    if (node->is_tombstone) {
+        watch(&table->_tombstones, node);
+    } else {
+        table->bytes += gv_msgbuf_bytes(kept).size;
+        table->count++;
+        if (publish.expires_at_ms != 0) {
+            watch(&table->_expiring, node);
+        }
     }
+    enter_bucket(table, node);
 }
 
-/* Removes a node's message, and the nodes that were there for it only. */
+/* Removes what a node has, and the nodes that were there for it only. */
 static void clear(gv_retained_t *table, gv_retained_node_t *node)
 {
-    take_message(table, node);
+    take_write(table, node);
     while (node->parent != NULL && node->kept == NULL && gv_map_count(&node->children) == 0) {
         gv_retained_node_t *parent = node->parent;
         node_free(node);
@@ -208,25 +291,48 @@ bool gv_retained_remove(gv_retained_t *table, gv_bytes_t topic)
     if (node == NULL || node->kept == NULL) {
         return false;
     }
+    bool is_message = message_of(node) != NULL;
     clear(table, node);
-    return true;
+    return is_message;
 }
 
-gv_msgbuf_t *gv_retained_take_expired(gv_retained_t *table, uint64_t now_ms)
+gv_msgbuf_t *gv_retained_take_expired(gv_retained_t *table, uint64_t now_ms, gv_stamp_t *stamp_out)
 {
     if (gv_retained_next_expiry(table) > now_ms) {
         return NULL;
     }
-    gv_retained_node_t *node = table->_expiring[0];
+    gv_retained_node_t *node = table->_expiring._nodes[0];
     gv_msgbuf_t *kept = gv_msgbuf_ref(node->kept);
+    *stamp_out = node->stamp;
     clear(table, node);
     return kept;
+}
+
+bool gv_retained_look(const gv_retained_t *table, gv_bytes_t topic, gv_retained_write_t *write_out)
+{
+    const gv_retained_node_t *node = find(table, topic);
+    if (node == NULL || node->kept == NULL) {
+        return false;
+    }
+    *write_out = write_of(node);
+    return true;
+}
+
+size_t gv_retained_tombstones(const gv_retained_t *table)
+{
+    return table->_tombstones._count;
+}
+
+gv_retained_write_t gv_retained_tombstone_at(const gv_retained_t *table, size_t place)
+{
+    GV_ASSERT(place < table->_tombstones._count);
+    return write_of(table->_tombstones._nodes[place]);
 }
 
 gv_msgbuf_t *gv_retained_find(const gv_retained_t *table, gv_bytes_t topic)
 {
     const gv_retained_node_t *node = find(table, topic);
-    return node == NULL ? NULL : node->kept;
+    return node == NULL ? NULL : message_of(node);
 }
 
 /* ---- matching -------------------------------------------------------------------------------- */
@@ -258,7 +364,7 @@ static bool is_system(const gv_retained_node_t *node)
 static void add_all_below(const gv_retained_node_t *node, bool is_root, gv_retained_found_t *found)
 {
     found->visited++;
-    if (node->kept != NULL) {
+    if (message_of(node) != NULL) {
         add(found, node->kept);
     }
     size_t cursor = 0;
@@ -276,7 +382,7 @@ static void match(const gv_retained_node_t *node, bool is_root, gv_mqtt_levels_t
     found->visited++;
     gv_bytes_t level;
     if (!gv_mqtt_levels_next(&levels, &level)) {
-        if (node->kept != NULL) {
+        if (message_of(node) != NULL) {
             add(found, node->kept);
         }
         return;
@@ -383,7 +489,7 @@ static bool walk_node(slice_t *slice, const gv_retained_node_t *node, step_t ste
     if (!step.is_resuming) {
         bool is_match = step.is_below || !has_level;
         if (slice->visits_left == 0 ||
-            (is_match && node->kept != NULL && !slice->on_message(node->kept, slice->arg))) {
+            (is_match && message_of(node) != NULL && !slice->on_message(node->kept, slice->arg))) {
             return false;
         }
         slice->visits_left--;

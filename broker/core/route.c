@@ -8,11 +8,6 @@
 #include "base/alloc.h"
 #include "broker/core/shard_p.h"
 
-uint16_t gv__retained_home(const gv_shard_t *shard, gv_bytes_t topic)
-{
-    return (uint16_t)(gv_bytes_hash(topic, shard->hash_seed) % shard->count);
-}
-
 /* ---- to sessions of this shard --------------------------------------------------------------- */
 
 static uint8_t lower_qos(uint8_t a, uint8_t b)
@@ -223,6 +218,7 @@ typedef struct passage {
     gv_publish_t *publish;
     const gv_ticket_t *ticket;
     gv_route_wish_t wish;
+    gv_entry_write_t write; /* if it is to be retained */
     gv_routed_t routed;
 } passage_t;
 
@@ -307,8 +303,10 @@ static void send_to_nodes(gv_shard_t *shard, uint64_t nodes, uint64_t exact, pas
     }
     entry->kind = GV_ENTRY_NODES;
     entry->ticket = *passage->ticket;
-    gv_entry_nodes_t head = {
-        .nodes = nodes, .exact = exact, .share_count = (uint32_t)matches->node_share_count};
+    gv_entry_nodes_t head = {.nodes = nodes,
+                             .exact = exact,
+                             .hlc = passage->write.stamp.hlc,
+                             .share_count = (uint32_t)matches->node_share_count};
     gv_writer_t w = gv_writer(gv_parcel_extra(entry), extra);
     gv_writer_put(&w, gv_bytes(&head, sizeof(head)));
     for (size_t i = 0; i < matches->node_share_count; i++) {
@@ -331,20 +329,22 @@ static void keep_retained(gv_shard_t *shard, passage_t *passage)
     uint16_t home = gv__retained_home(shard, passage->publish->topic);
     if (home == shard->index) {
         const gv_ticket_t *ticket = passage->wish != GV_ROUTE_PLAIN ? passage->ticket : NULL;
-        gv_retain_result_t result =
-            gv__retain(shard, passage->publish, ticket, passage->wish == GV_ROUTE_JOINED);
+        gv_retain_result_t result = gv__retain(shard, passage->publish, &passage->write, ticket,
+                                               passage->wish == GV_ROUTE_JOINED);
         if (result == GV_RETAIN_LATER) {
             passage->routed.missing++;
         }
         passage->routed.has_failed |= result == GV_RETAIN_REFUSED;
         return;
     }
-    gv_entry_t *entry = gv_office_append(&shard->office, home, passage->publish, 0);
+    gv_entry_t *entry =
+        gv_office_append(&shard->office, home, passage->publish, sizeof(passage->write));
     if (entry == NULL) {
         give_up(shard, passage);
         return;
     }
     entry->kind = GV_ENTRY_RETAIN;
+    memcpy(gv_parcel_extra(entry), &passage->write, sizeof(passage->write));
     set_wish(shard, passage, entry);
 }
 
@@ -419,14 +419,19 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
     uint64_t nodes = (matches->nodes & alive) | (matches->lasting_nodes & away);
     passage.routed.has_matched =
         matches->hit_count > 0 || nodes != 0 || matches->node_share_count > 0;
-    uint64_t lasting = matches->lasting_nodes;
     if (publish->retain) {
-        /* All nodes keep retained messages, whoever subscribes there. */
-        nodes = alive | away;
-        lasting = nodes;
+        /*
+         * All nodes keep retained messages, whoever subscribes there.  Who is away, or misses one,
+         * fetches it later (reconcile.h).
+         */
+        if (!gv_topic_is_own(publish->topic)) {
+            passage.write.stamp = gv__retain_stamp(shard);
+        }
+        nodes |= alive;
     }
     /* Wills of QoS 0 and 1 are joined as well, but may come twice. */
-    uint64_t exact = wish == GV_ROUTE_JOINED && publish->qos == 2 ? nodes & lasting : 0;
+    uint64_t exact =
+        wish == GV_ROUTE_JOINED && publish->qos == 2 ? nodes & matches->lasting_nodes : 0;
     bool is_full = (exact & atomic_load_explicit(shard->nodes_full, memory_order_relaxed)) != 0;
     if (is_full && passage.ticket->client != UINT32_MAX) { /* a will has nobody to try again */
         gv_counter_add(&shard->stats.dropped_store_full, 1);
@@ -437,6 +442,11 @@ gv_routed_t gv__route(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_
     bool goes_to_nodes = nodes != 0 || matches->node_share_count > 0;
     if ((matches->shards & ~own) != 0 || goes_to_nodes || publish->retain) {
         share_large(publish);
+    }
+    if (publish->payload.size >= GV_LOG_SHARED_MIN) {
+        publish->payload_number =
+            gv_log_name_payload(gv_journal_log(shard->journal), publish->payload.size,
+                                (uint32_t)__builtin_popcountll(matches->shards));
     }
     for (uint64_t left = matches->shards & ~own; left != 0; left &= left - 1) {
         send_to_shard(shard, (uint16_t)__builtin_ctzll(left), &passage);

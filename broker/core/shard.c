@@ -50,7 +50,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     shard->ports = options->ports;
     shard->presence_prefix = options->presence_prefix;
     gv_shard_set_limits(shard, options->limits);
-    shard->hlc = options->hlc_floor;
+    shard->retained_common = options->retained_common;
     memcpy(shard->node_id, options->node_id, sizeof(shard->node_id));
     shard->uid_base = options->start_number << 40 | (uint64_t)options->index << 32;
     gv_journal_new(shard, &options->journal, &shard->journal);
@@ -62,7 +62,8 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     gv_subscriptions_init(&shard->subscriptions, options->hash_seed);
     gv_map_init(&shard->sessions, session_key, options->hash_seed);
     gv__logins_init(shard);
-    gv_retained_init(&shard->retained, options->hash_seed);
+    gv_retained_init(&shard->retained, options->hash_seed, options->retained_common);
+    gv__retain_init(shard);
     gv__replays_init(shard);
     gv__resting_init(shard);
     gv__drain_init(shard);
@@ -103,6 +104,7 @@ void gv_shard_free(gv_shard_t **shardp)
     gv_map_deinit(&shard->durables);
     gv_map_deinit(&shard->unanswered);
     gv__replays_deinit(shard);
+    gv__retain_deinit(shard);
     gv__resting_deinit(shard);
     gv_timer_stop(&shard->drain_timer);
     gv__relief_deinit(shard);
@@ -138,7 +140,9 @@ void gv_shard_turn_end(gv_shard_t *shard)
     gv__relief_look(shard);
     gv__replays_run(shard);
     gv__shard_end_clients(shard);
+    gv__confirm_now(shard);
     gv_journal_turn_end(shard->journal);
+    gv__confirm_now(shard); /* what the journal has found to be over */
     gv_office_send(&shard->office);
 }
 
@@ -148,13 +152,115 @@ void gv_shard_finish(gv_shard_t *shard)
     gv_journal_finish(shard->journal);
 }
 
-/* ---- letters --------------------------------------------------------------------------------- */
+/* ---- confirmations --------------------------------------------------------------------------- */
 
 static gv_client_t *connected_client(gv_shard_t *shard, const gv_ticket_t *ticket)
 {
     gv_client_t *client = gv__client_of(shard, ticket);
     return client != NULL && client->state == GV_CLIENT_CONNECTED ? client : NULL;
 }
+
+void gv__confirm_here(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason)
+{
+    if (ticket->is_loan != 0) {
+        gv__loan_confirmed(shard, ticket, gv_mqtt_reason_is_error(reason));
+        return;
+    }
+    gv_client_t *client = connected_client(shard, ticket);
+    if (client != NULL) {
+        gv__acks_confirm(client, ticket->number, 1, reason);
+    } else if (ticket->client == GV_TICKET_SUBMISSION) {
+        gv__submission_confirm(shard, ticket, reason);
+    } else {
+        gv__unanswered_confirm(shard, ticket, reason);
+    }
+}
+
+/* A publish of this shard's or another's client, and not a loan, or somebody's who is no client. */
+static bool is_publish(const gv_ticket_t *ticket)
+{
+    return ticket->shard != GV_HUB_INDEX && ticket->client != GV_TICKET_SUBMISSION &&
+           ticket->is_loan == 0;
+}
+
+static bool is_next(const gv_confirmed_t *confirmed, const gv_ticket_t *ticket)
+{
+    const gv_ticket_t *first = &confirmed->first;
+    return confirmed->count > 0 && ticket->client == first->client &&
+           ticket->number == first->number + confirmed->count &&
+           ticket->generation == first->generation && ticket->shard == first->shard;
+}
+
+/* For a ticket, and so many in a row that it is the first of. */
+static void confirm_here(gv_shard_t *shard, const gv_ticket_t *first, uint32_t count,
+                         gv_mqtt_reason_t reason)
+{
+    gv_client_t *client = first->is_loan != 0 ? NULL : connected_client(shard, first);
+    if (client != NULL) {
+        gv__acks_confirm(client, first->number, count, reason);
+        return;
+    }
+    gv_ticket_t ticket = *first;
+    for (uint32_t i = 0; i < count; i++) {
+        gv__confirm_here(shard, &ticket, reason);
+        ticket.number++;
+    }
+}
+
+static gv_entry_t *tell(gv_shard_t *shard, const gv_ticket_t *ticket, gv_entry_kind_t kind,
+                        gv_mqtt_reason_t reason)
+{
+    gv_publish_t nothing = {.qos = (uint8_t)reason};
+    uint16_t desk = ticket->shard == GV_HUB_INDEX ? gv__desk_forward(shard) : ticket->shard;
+    gv_entry_t *entry = gv_office_append(&shard->office, desk, &nothing, 0);
+    GV_ASSERT(entry != NULL);
+    entry->kind = (uint8_t)kind;
+    entry->ticket = *ticket;
+    return entry;
+}
+
+void gv__confirm_now(gv_shard_t *shard)
+{
+    gv_confirmed_t confirmed = shard->confirmed;
+    shard->confirmed.count = 0;
+    if (confirmed.count == 0) {
+        return;
+    }
+    if (confirmed.first.shard == shard->index) {
+        confirm_here(shard, &confirmed.first, confirmed.count, GV_MQTT_SUCCESS);
+        return;
+    }
+    gv_entry_t *entry = tell(shard, &confirmed.first, GV_ENTRY_CONFIRM, GV_MQTT_SUCCESS);
+    entry->slot_count = confirmed.count - 1;
+}
+
+void gv__confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason)
+{
+    if (ticket->client == UINT32_MAX) {
+        return; /* nobody's */
+    }
+    if (reason == GV_MQTT_SUCCESS && is_publish(ticket)) {
+        if (!is_next(&shard->confirmed, ticket)) {
+            gv__confirm_now(shard);
+            shard->confirmed.first = *ticket;
+        }
+        shard->confirmed.count++;
+        return;
+    }
+    if (ticket->shard == shard->index) {
+        gv__confirm_here(shard, ticket, reason);
+        return;
+    }
+    gv__tell(shard, ticket, GV_ENTRY_CONFIRM, reason);
+}
+
+void gv__tell(gv_shard_t *shard, const gv_ticket_t *ticket, gv_entry_kind_t kind,
+              gv_mqtt_reason_t reason)
+{
+    (void)tell(shard, ticket, kind, reason);
+}
+
+/* ---- letters --------------------------------------------------------------------------------- */
 
 /* Work for the entries of a parcel that somebody else has sent. */
 static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
@@ -173,7 +279,7 @@ static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
         gv__take_replay(shard, entry);
         return;
     case GV_ENTRY_CONFIRM:
-        gv__confirm_here(shard, &entry->ticket, (gv_mqtt_reason_t)entry->qos);
+        confirm_here(shard, &entry->ticket, entry->slot_count + 1, (gv_mqtt_reason_t)entry->qos);
         return;
     case GV_ENTRY_MORE: {
         gv_client_t *client = connected_client(shard, &entry->ticket);
@@ -189,12 +295,42 @@ static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
     case GV_ENTRY_REGIVE:
         gv__loan_returned(shard, entry);
         return;
+    case GV_ENTRY_NOTE:
+        gv__take_note(shard, entry);
+        return;
+    case GV_ENTRY_COPY:
     case GV_ENTRY_NODES:
     case GV_ENTRY_ROUTE:
     case GV_ENTRY_SUBACK:
         break; /* these go to the hub only */
     }
     GV_ASSERT(entry->kind == GV_ENTRY_SLOTS);
+}
+
+/* Whether the entry's sender will find something in it, now that it has been taken. */
+static bool has_answer(const gv_entry_t *entry)
+{
+    switch ((gv_entry_kind_t)entry->kind) {
+    case GV_ENTRY_SLOTS:
+    case GV_ENTRY_RETAIN:
+        return (entry->flags & (GV_ENTRY_LOAN | GV_ENTRY_CONGESTED)) != 0 ||
+               (entry->flags & (GV_ENTRY_WANTS_CONFIRM | GV_ENTRY_DEFERRED)) ==
+                   GV_ENTRY_WANTS_CONFIRM;
+    case GV_ENTRY_REPLAY:
+        return (entry->flags & GV_ENTRY_CONGESTED) != 0;
+    case GV_ENTRY_WANT:
+    case GV_ENTRY_CONFIRM:
+    case GV_ENTRY_MORE:
+    case GV_ENTRY_REGIVE:
+    case GV_ENTRY_NOTE:
+    case GV_ENTRY_COPY:
+        return false;
+    case GV_ENTRY_NODES:
+    case GV_ENTRY_ROUTE:
+    case GV_ENTRY_SUBACK:
+        break;
+    }
+    return true;
 }
 
 void gv_shard_take(gv_letter_t *letter)
@@ -204,9 +340,11 @@ void gv_shard_take(gv_letter_t *letter)
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     gv__relief_look(shard);
     shard->ports.read_begin(shard->ports.arg);
+    parcel->is_silent = true;
     for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
         gv_journal_breathe(shard->journal);
         take_entry(shard, e);
+        parcel->is_silent = parcel->is_silent && !has_answer(e);
     }
     shard->ports.read_end(shard->ports.arg);
     gv_office_return(&shard->office, parcel);
@@ -272,7 +410,16 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
     case GV_ENTRY_CONFIRM:
     case GV_ENTRY_MORE:
     case GV_ENTRY_REGIVE:
+    case GV_ENTRY_NOTE:
+    case GV_ENTRY_COPY:
         return;
+    }
+}
+
+static void take_answers(gv_shard_t *shard, gv_parcel_t *parcel)
+{
+    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
+        entry_returned(shard, parcel, e);
     }
 }
 
@@ -294,55 +441,14 @@ void gv_shard_returned(gv_letter_t *letter)
     gv_shard_t *shard = parcel->from;
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     shard->ports.read_begin(shard->ports.arg);
-    for (gv_entry_t *e = gv_parcel_first(parcel); e != NULL; e = gv_parcel_next(parcel, e)) {
-        entry_returned(shard, parcel, e);
+    if (!parcel->is_silent) {
+        take_answers(shard, parcel);
     }
     shard->ports.read_end(shard->ports.arg);
     gv_office_reuse(&shard->office, parcel);
     if (!gv_office_is_full(&shard->office)) {
         gv__resume_waiting(shard);
     }
-}
-
-/* ---- confirmations --------------------------------------------------------------------------- */
-
-void gv__confirm_here(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason)
-{
-    if (ticket->is_loan != 0) {
-        gv__loan_confirmed(shard, ticket, gv_mqtt_reason_is_error(reason));
-        return;
-    }
-    gv_client_t *client = connected_client(shard, ticket);
-    if (client != NULL) {
-        gv__acks_confirm(client, ticket->number, reason);
-    } else if (ticket->client == GV_TICKET_SUBMISSION) {
-        gv__submission_confirm(shard, ticket, reason);
-    } else {
-        gv__unanswered_confirm(shard, ticket, reason);
-    }
-}
-
-void gv__confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason)
-{
-    if (ticket->client == UINT32_MAX) {
-        return; /* nobody's */
-    }
-    if (ticket->shard == shard->index) {
-        gv__confirm_here(shard, ticket, reason);
-        return;
-    }
-    gv__tell(shard, ticket, GV_ENTRY_CONFIRM, reason);
-}
-
-void gv__tell(gv_shard_t *shard, const gv_ticket_t *ticket, gv_entry_kind_t kind,
-              gv_mqtt_reason_t reason)
-{
-    gv_publish_t nothing = {.qos = (uint8_t)reason};
-    uint16_t desk = ticket->shard == GV_HUB_INDEX ? gv__desk_forward(shard) : ticket->shard;
-    gv_entry_t *entry = gv_office_append(&shard->office, desk, &nothing, 0);
-    GV_ASSERT(entry != NULL);
-    entry->kind = (uint8_t)kind;
-    entry->ticket = *ticket;
 }
 
 /* ---- the time of day ---------------------------------------------------------------------------

@@ -39,6 +39,9 @@ typedef struct gv_shard_stats {
     gv_counter_t shared_subscriptions; /* of these: gauge */
     gv_counter_t retained;             /* gauge */
     gv_counter_t retained_bytes;       /* gauge */
+    gv_counter_t retained_tombstones;  /* gauge */
+    gv_counter_t retained_outdated;    /* not kept: what is there was written later */
+    gv_counter_t tombstones_dropped;   /* there were too many: not all nodes may know yet */
     gv_counter_t queued_messages;      /* gauge */
     gv_counter_t alias_bytes;          /* memory of topic aliases: gauge */
     gv_counter_t received[3];          /* PUBLISH packets by QoS */
@@ -94,18 +97,18 @@ typedef struct gv_shard_options {
     uint64_t random_seed;
     const gv_limits_t *limits; /* lives as long as the shard, or until gv_shard_set_limits() */
     const gv_router_t *router;
-    const _Atomic uint64_t *nodes_alive; /* bitmap of node indices that may be routed to */
-    const _Atomic uint64_t *nodes_away;  /* of nodes that are known and not there (outbox.h) */
-    const _Atomic uint64_t *nodes_full;  /* of nodes for which too much waits */
-    gv_bucket_t *connects;               /* of limits->connects: one for all shards of the node */
-    gv_retained_total_t *retained_total; /* the same; NULL: a node without limits of them */
-    gv_memory_t *memory;                 /* of the node, with a part per shard; NULL: no limit */
+    const _Atomic uint64_t *nodes_alive;   /* bitmap of node indices that may be routed to */
+    const _Atomic uint64_t *nodes_away;    /* of nodes that are known and not there (outbox.h) */
+    const _Atomic uint64_t *nodes_full;    /* of nodes for which too much waits */
+    gv_bucket_t *connects;                 /* of limits->connects: one for all shards of the node */
+    gv_retained_common_t *retained_common; /* shared by all shards and the hub */
+    gv_retained_total_t *retained_total;   /* the same; NULL: a node without limits of them */
+    gv_memory_t *memory;                   /* of the node, with a part per shard; NULL: no limit */
     gv_timerwheel_t *wheel;
     gv_chunkpool_t *pool;
     gv_bytes_t presence_prefix; /* "$SYS/brokers/NODE/clients/", outlives the shard; empty: none */
     gv_journal_options_t journal;
     uint64_t start_number; /* of this start of the node: never the same again (identity.h) */
-    uint64_t hlc_floor;    /* stamps of retained messages are above it */
     uint8_t node_id[GV_NODE_ID_SIZE];
     gv_ports_t ports;
 } gv_shard_options_t;
@@ -128,8 +131,11 @@ void gv_shard_turn_end(gv_shard_t *shard);
 void gv_shard_take(gv_letter_t *letter);     /* a parcel to work through */
 void gv_shard_returned(gv_letter_t *letter); /* one of ours, back */
 
-/* Puts a retained message into place before the node starts. */
-void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept);
+/*
+ * Puts a retained message, or a tombstone (without payload), into place before the node starts, on
+ * the shard that keeps the topic.  The clock follows the stamp.
+ */
+void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept, const gv_stamp_t *stamp);
 
 /*
  * Publishes a message of the node itself ($SYS/...), which stays off the disk and, unless it is one

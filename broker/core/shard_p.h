@@ -125,6 +125,15 @@ typedef struct gv_client_slot {
     uint32_t next_free;
 } gv_client_slot_t;
 
+/*
+ * Publishes that are confirmed at the turn's end: a client acknowledges many messages at once, and
+ * often they have one publisher, in whose order they came.
+ */
+typedef struct gv_confirmed {
+    gv_ticket_t first;
+    uint32_t count; /* its number, and those that follow; 0: none */
+} gv_confirmed_t;
+
 struct gv_shard {
     const gv_limits_t *limits;
     gv_alias_budget_t alias_budget; /* as the limits say */
@@ -155,11 +164,13 @@ struct gv_shard {
     gv_map_t durables;        /* gv_durable_t by the uid of its session */
     gv_map_t unanswered;      /* gv_unanswered_t by its ticket */
     gv_journal_t *journal;
+    gv_confirmed_t confirmed;
     gv_loans_t loans;        /* shared messages that members elsewhere are to have */
     uint32_t ended_stamp;    /* the journal's part in which the last stored session has ended */
     uint32_t retained_stamp; /* and the one with the last change of a retained message */
     gv_map_t logins; /* of clients that authenticate or have: gv_login_t by index of the client */
     gv_retained_t retained;
+    gv_retained_common_t *retained_common;
     gv_retained_total_t *retained_total;
     gv_replays_t replays;
     gv_rng_t rng;
@@ -179,7 +190,9 @@ struct gv_shard {
     uint64_t uid_base; /* of this start and shard */
     uint32_t next_uid;
     uint32_t next_join;
-    uint64_t hlc; /* the last stamp given to a retained message */
+    uint64_t retained_floor; /* of the tombstones that were dropped, the highest stamp */
+    gv_timer_t expiry_timer; /* of the first retained message to expire */
+    gv_timer_t tombstones_timer;
     uint8_t node_id[GV_NODE_ID_SIZE];
     uint64_t hash_seed;
     uint32_t routes_out; /* route entries the hub has not answered yet */
@@ -467,8 +480,9 @@ void gv__suback_stored(gv_client_t *client, uint16_t packet_id, gv_bytes_t codes
 uint32_t gv__acks_next(const gv_client_t *client);
 /* Notes a received publish, or answers it at once. */
 void gv__acks_push(gv_client_t *client, gv_ack_t ack);
-/* One confirmation has come; sends what can be sent. */
-void gv__acks_confirm(gv_client_t *client, uint32_t number, gv_mqtt_reason_t reason);
+/* One confirmation has come for each of `count` publishes; sends what can be sent. */
+void gv__acks_confirm(gv_client_t *client, uint32_t number, uint32_t count,
+                      gv_mqtt_reason_t reason);
 /* One more confirmation will come. */
 void gv__acks_expect(gv_client_t *client, uint32_t number);
 uint32_t gv__acks_waiting(const gv_client_t *client);
@@ -509,6 +523,9 @@ void gv__submissions_forget(gv_shard_t *shard);
  * another, or on another node (the hub's).
  */
 void gv__confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqtt_reason_t reason);
+
+/* Those that gv__confirm() has put off.  At the turn's end. */
+void gv__confirm_now(gv_shard_t *shard);
 
 /* An entry that is about a ticket and nothing else, for its owner on another thread. */
 void gv__tell(gv_shard_t *shard, const gv_ticket_t *ticket, gv_entry_kind_t kind,
@@ -555,16 +572,6 @@ gv_taken_t gv__take_gift(gv_shard_t *shard, gv_publish_t *publish, uint32_t slot
 /* A message from another thread for filters of this shard. */
 void gv__take_slots(gv_shard_t *shard, gv_entry_t *entry);
 
-typedef enum gv_retain_result {
-    GV_RETAIN_DONE,
-    GV_RETAIN_LATER,   /* the ticket is confirmed when it is durable */
-    GV_RETAIN_REFUSED, /* no room */
-} gv_retain_result_t;
-
-/* Stores or clears a retained message of this shard; ticket: who waits for it, or NULL. */
-gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish, const gv_ticket_t *ticket,
-                              bool is_joined);
-
 /* What the router is told of a filter's members (gv_route_target_t.weight). */
 uint32_t gv__route_weight(const gv_filter_t *filter);
 
@@ -572,8 +579,48 @@ uint32_t gv__route_weight(const gv_filter_t *filter);
 void gv__route_set(gv_shard_t *shard, gv_filter_t *filter);
 void gv__route_unset(gv_shard_t *shard, gv_filter_t *filter);
 
+/* ---- retain.c -------------------------------------------------------------------------------- */
+
+typedef enum gv_retain_result {
+    GV_RETAIN_DONE,
+    GV_RETAIN_LATER,   /* the ticket is confirmed when it is durable */
+    GV_RETAIN_REFUSED, /* no room */
+} gv_retain_result_t;
+
+void gv__retain_init(gv_shard_t *shard);
+void gv__retain_deinit(gv_shard_t *shard);
+
+/* A stamp for what is being written on this node now. */
+gv_stamp_t gv__retain_stamp(gv_shard_t *shard);
+
+/*
+ * Stores or clears a retained message of this shard, unless what is there was written later;
+ * ticket: who waits for it, or NULL.
+ */
+gv_retain_result_t gv__retain(gv_shard_t *shard, gv_publish_t *publish,
+                              const gv_entry_write_t *write, const gv_ticket_t *ticket,
+                              bool is_joined);
+
 /* Which shard keeps the retained message of a topic. */
 uint16_t gv__retained_home(const gv_shard_t *shard, gv_bytes_t topic);
+
+/* Tombstones up to here are not needed. */
+uint64_t gv__retained_floor(const gv_shard_t *shard);
+
+/* Whether a tombstone with this stamp may say something that is not known to all. */
+bool gv__retained_is_news(const gv_shard_t *shard, uint64_t hlc);
+
+/* Whether there is room for a retained message of another node. */
+bool gv__retained_has_room(const gv_shard_t *shard, gv_bytes_t topic, uint64_t size);
+
+/* The retained message of a topic was changed, and that did not become durable: once more. */
+void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic);
+void gv__take_retain(gv_shard_t *shard, gv_entry_t *entry);
+
+/* ---- retain_notes.c -------------------------------------------------------------------------- */
+
+/* From another node (reconcile.h). */
+void gv__take_note(gv_shard_t *shard, gv_entry_t *entry);
 
 /* ---- replay.c -------------------------------------------------------------------------------- */
 
@@ -589,9 +636,6 @@ gv_entry_replay_t gv__replay_for(const gv_client_t *client, const gv_subscriptio
 void gv__retained_want(gv_shard_t *shard, gv_entry_replay_t to, gv_bytes_t filter);
 void gv__take_want(gv_shard_t *shard, gv_entry_t *entry);
 void gv__take_replay(gv_shard_t *shard, gv_entry_t *entry);
-/* The retained message of a topic was changed, and that did not become durable: once more. */
-void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic);
-void gv__take_retain(gv_shard_t *shard, gv_entry_t *entry);
 
 /* ---- outgoing.c ------------------------------------------------------------------------------ */
 
@@ -608,9 +652,15 @@ typedef struct gv_manner {
 /* Whether a client with so many unacknowledged messages takes another one now. */
 bool gv__window_is_open(const gv_session_t *session, uint32_t open);
 
-/* Puts one PUBLISH into the output.  False: too large for this client, or no memory. */
-bool gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
-                      const gv_manner_t *manner, bool dup, uint16_t packet_id);
+typedef enum gv_sent {
+    GV_SENT,
+    GV_SENT_TOO_LARGE, /* for this client, which will never have it [MQTT-3.1.2-25] */
+    GV_SENT_NO_MEMORY,
+} gv_sent_t;
+
+/* Puts one PUBLISH into the output.  What is too large has been counted. */
+gv_sent_t gv__send_publish(gv_shard_t *shard, gv_client_t *client, gv_fanout_t *fanout,
+                           const gv_manner_t *manner, bool dup, uint16_t packet_id);
 
 /* A subscriber far behind slows its publishers, as long as it moves at all. */
 void gv__look_for_congestion(gv_shard_t *shard, gv_fanout_t *fanout, const gv_client_t *client);

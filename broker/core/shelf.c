@@ -23,12 +23,41 @@ static uint64_t live_part(const gv_volume_t *volume)
                : (uint64_t)volume->bytes * volume->live / volume->total;
 }
 
+static size_t image_bytes(const gv_volume_t *volume)
+{
+    size_t size = gv_msgbuf_bytes(volume->image).size;
+    for (uint32_t i = 0; i < volume->apart_count; i++) {
+        if (volume->aparts[i].bytes != NULL) {
+            size += gv_msgbuf_bytes(volume->aparts[i].bytes).size;
+        }
+    }
+    return size;
+}
+
+bool gv_shelf_has_aparts(const gv_volume_t *volume)
+{
+    for (uint32_t i = 0; i < volume->apart_count; i++) {
+        if (volume->aparts[i].bytes == NULL && !volume->aparts[i].is_damaged) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void gv_shelf_drop_aparts(gv_volume_t *volume)
+{
+    for (uint32_t i = 0; i < volume->apart_count; i++) {
+        gv_msgbuf_unref(&volume->aparts[i].bytes);
+    }
+}
+
 static void drop_image(gv_shelf_t *shelf, gv_volume_t *volume)
 {
     if (volume->image != NULL) {
-        shelf->image_bytes -= gv_msgbuf_bytes(volume->image).size;
+        shelf->image_bytes -= image_bytes(volume);
         gv_list_remove(&volume->cached);
         gv_msgbuf_unref(&volume->image);
+        gv_shelf_drop_aparts(volume);
     }
 }
 
@@ -39,6 +68,8 @@ static void volume_free(gv_shelf_t *shelf, gv_volume_t *volume)
         shelf->_found = NULL;
     }
     drop_image(shelf, volume);
+    gv_shelf_drop_aparts(volume); /* they were being loaded */
+    gv_free(volume->aparts);
     shelf->bytes -= volume->bytes;
     shelf->live_bytes -= live_part(volume);
     gv_free(volume);
@@ -179,11 +210,20 @@ void gv_shelf_drop_live(gv_shelf_t *shelf, gv_volume_t *volume, uint32_t count)
     shelf->live_bytes += live_part(volume);
 }
 
+gv_apart_t *gv_shelf_add_aparts(gv_volume_t *volume, uint32_t count)
+{
+    GV_ASSERT(volume->aparts == NULL);
+    volume->aparts = gv_xcalloc(count, sizeof(*volume->aparts));
+    volume->apart_count = count;
+    return volume->aparts;
+}
+
 void gv_shelf_give_image(gv_shelf_t *shelf, gv_volume_t *volume, gv_msgbuf_t *image)
 {
     GV_ASSERT(volume->image == NULL);
+    GV_ASSERT(gv_shelf_has_aparts(volume));
     volume->image = image;
-    shelf->image_bytes += gv_msgbuf_bytes(image).size;
+    shelf->image_bytes += image_bytes(volume);
     gv_list_append(&shelf->_cached, &volume->cached);
     while (shelf->image_bytes > shelf->image_bytes_max) {
         gv_volume_t *first = gv_container_of(gv_list_first(&shelf->_cached), gv_volume_t, cached);

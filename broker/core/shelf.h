@@ -6,7 +6,8 @@
  * are not done; and the images of some of them, to send from without asking the disk.
  *
  * A segment's image stays from the moment it is built, or is loaded when a session needs it, and
- * goes when the images together are over the budget, the oldest arrival first.
+ * goes when the images together are over the budget, the oldest arrival first.  With it come and go
+ * the bodies that stand apart (proto/segment.h).
  *
  * A segment may be deleted when nothing in it is live and no older one is there: the marks in it
  * speak of deliveries in it and in older ones.
@@ -19,11 +20,20 @@
 
 typedef struct gv_part gv_part_t;
 
+/* A body of a segment that stands apart. */
+typedef struct gv_apart {
+    uint64_t number;    /* of the payload */
+    uint32_t body;      /* its index in the segment */
+    uint32_t offset;    /* where it begins in ... */
+    gv_msgbuf_t *bytes; /* ... what has been read of the store; NULL: there is no image */
+    bool is_damaged;    /* it cannot be had */
+} gv_apart_t;
+
 typedef struct gv_volume {
     uint64_t number;   /* of the segment */
     uint32_t live;     /* deliveries of this shard that are not durably done */
     uint32_t total;    /* that there ever were */
-    uint32_t bytes;    /* on disk; 0 until it is there */
+    uint32_t bytes;    /* on disk, with what stands apart; 0 until it is there */
     uint64_t begun_ms; /* when the first delivery came, monotonic; 0: in an earlier run */
     bool is_old;       /* written before this start: others may have deliveries in it as well */
     bool is_durable;   /* committed (or failed for good): not the journal's any more */
@@ -32,6 +42,8 @@ typedef struct gv_volume {
     bool is_cleaned;   /* what is live in it has been written anew, or is to be when it is loaded */
     gv_part_t *part;   /* while it is being written: there its messages are */
     gv_msgbuf_t *image;
+    gv_apart_t *aparts; /* by body; of an old one not before its image has come */
+    uint32_t apart_count;
     gv_link_t cached;  /* in the shelf's list while there is an image */
     gv_list_t waiting; /* who wants its image, or its commit: gv_durable_t.waits */
 } gv_volume_t;
@@ -89,5 +101,14 @@ void gv_shelf_set_durable(gv_shelf_t *shelf, gv_volume_t *volume, uint32_t bytes
 void gv_shelf_add_live(gv_shelf_t *shelf, gv_volume_t *volume, uint32_t count);
 void gv_shelf_drop_live(gv_shelf_t *shelf, gv_volume_t *volume, uint32_t count);
 
-/* Keeps an image, the caller's reference; others may go for it. */
+/* So many bodies of it stand apart; to be filled in.  Once in its life. */
+gv_apart_t *gv_shelf_add_aparts(gv_volume_t *volume, uint32_t count);
+
+/* Whether all of them are there, but for the damaged ones, as they have to be with an image. */
+bool gv_shelf_has_aparts(const gv_volume_t *volume);
+
+/* There will be no image: what was read of what stands apart goes. */
+void gv_shelf_drop_aparts(gv_volume_t *volume);
+
+/* Keeps an image, the caller's reference, and what stands apart; others may go for it. */
 void gv_shelf_give_image(gv_shelf_t *shelf, gv_volume_t *volume, gv_msgbuf_t *image);

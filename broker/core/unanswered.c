@@ -144,7 +144,7 @@ void gv__unanswered_confirm(gv_shard_t *shard, const gv_ticket_t *ticket, gv_mqt
     drop(unanswered);
     gv_client_t *client = gv__client_of(shard, &waiter);
     if (client != NULL && client == session->client) {
-        gv__acks_confirm(client, waiter.number, worst); /* forgets the id, if it comes to that */
+        gv__acks_confirm(client, waiter.number, 1, worst); /* forgets the id, if it comes to that */
     } else if (gv_mqtt_reason_is_error((uint8_t)worst)) {
         gv__received_forget(session, packet_id);
     }

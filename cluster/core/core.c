@@ -122,7 +122,7 @@ void gv_ccore_new(const gv_ccore_options_t *options, gv_ccore_t **core_out)
     const gv_ccore_ports_t *ports = &options->ports;
     GV_ASSERT(ports->send != NULL && ports->dial != NULL && ports->close != NULL);
     GV_ASSERT(ports->row != NULL && ports->node != NULL && ports->deliver != NULL);
-    GV_ASSERT(ports->confirmed != NULL && ports->barrier != NULL);
+    GV_ASSERT(ports->confirmed != NULL && ports->barrier != NULL && ports->note != NULL);
     GV_ASSERT(ports->start_counter != NULL && ports->report != NULL);
     GV_ASSERT(options->self.cluster[0] != '\0');
     GV_ASSERT(options->self.name[0] != '\0');
@@ -143,6 +143,7 @@ void gv_ccore_new(const gv_ccore_options_t *options, gv_ccore_t **core_out)
     gv__fifo_init(&core->withdrawals, sizeof(gv_withdrawal_t));
     gv__fifo_init(&core->barriers, sizeof(gv_barrier_entry_t));
     gv__fifo_init(&core->results, sizeof(gv_result_t));
+    gv_list_init(&core->notes);
     gv_arena_init(&core->arena, ARENA_MAX);
     copy_seeds(core, options);
     core->gossip_ms = core->now_ms;
@@ -180,6 +181,7 @@ void gv_ccore_free(gv_ccore_t **corep)
     gv__fifo_deinit(&core->withdrawals);
     gv__fifo_deinit(&core->barriers);
     gv__results_deinit(core);
+    gv__notes_deinit(core);
     gv__partings_deinit(core);
     gv_arena_deinit(&core->arena);
     gv_free(core->scratch);
@@ -389,6 +391,7 @@ void gv_ccore_flush(gv_ccore_t *core)
     gv__detours_flush(core);
     gv__receive_flush(core);
     gv__forward_flush(core);
+    gv__notes_flush(core);
     gv__results_flush(core);
     if (core->is_leaving && !core->said_goodbye) {
         say_goodbye(core);
@@ -484,6 +487,14 @@ static bool dispatch(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kin
     case GV_FRAME_FORWARD_ACK:
     case GV_FRAME_FORWARD_ACK_RELAY:
         return !is_current || gv__on_forward(core, link, kind, body);
+    case GV_FRAME_RETAINED_DIGEST:
+    case GV_FRAME_RETAINED_ASK:
+    case GV_FRAME_RETAINED_LIST:
+    case GV_FRAME_RETAINED_WANT:
+        if (is_current) {
+            core->ports.note(link->member->index, kind, body, core->ports.arg);
+        }
+        return true;
     case GV_FRAME_HELLO:
     case GV_FRAME_PROOF:
     case GV_FRAME_REFUSED:

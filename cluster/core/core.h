@@ -189,6 +189,14 @@ typedef struct gv_forward_exact {
                           the first one of a run */
 } gv_forward_exact_t;
 
+/* Which write of a retained message it is, for hosts that let the last one win; all 0: none. */
+typedef struct gv_forward_write {
+    uint64_t hlc;        /* a stamp (base/hlc.h) ... */
+    gv_node_id_t writer; /* ... and the node that has given it; all 0: the origin */
+    uint8_t qos;         /* of a copy: what the message was published with */
+    bool is_copy;        /* for the host's table only, not for those who have subscribed */
+} gv_forward_write_t;
+
 /* A publish between nodes.  All views are borrowed for the length of the call it is passed to. */
 typedef struct gv_forward {
     gv_bytes_t topic;
@@ -201,6 +209,7 @@ typedef struct gv_forward {
     gv_uid_t uid;
     uint64_t expiry_ms; /* what is left of it now, or GV_FORWARD_NO_EXPIRY */
     gv_forward_exact_t exact;
+    gv_forward_write_t write;
     uint8_t qos; /* of the publish, 0..2; above 0 it travels reliably */
     bool retain;
     bool is_for_groups; /* for members of `shared` only: it goes on from one to another */
@@ -300,6 +309,8 @@ typedef struct gv_ccore_ports {
      */
     void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
                       const gv_forward_t *lost, void *arg);
+    /* A note of a linked node's host; `body` is borrowed for the call. */
+    void (*note)(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg);
     /* A barrier is through; `in_time` is false when the bound was hit instead. */
     void (*barrier)(uint64_t token, bool in_time, void *arg);
     /*
@@ -436,6 +447,13 @@ void gv_ccore_publish(gv_ccore_t *core, const gv_forward_t *msg, uint64_t node_m
  */
 void gv_ccore_applied(gv_ccore_t *core, gv_delivery_t delivery,
                       const gv_delivery_outcome_t *outcome);
+
+/*
+ * Sends a frame of the host's own (kind: gv_frame_is_note()) to a node, on the link to it, behind
+ * what has been published before.  It may get lost: the host makes do with that.  The body is
+ * copied; it has at most GV_FRAME_BODY_MAX bytes.  False: there is no link, and nothing is sent.
+ */
+bool gv_ccore_note(gv_ccore_t *core, gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body);
 
 /* While paused no new credit is granted: the host has more in hand than it wants. */
 void gv_ccore_pause_credit(gv_ccore_t *core, bool is_paused);

@@ -17,6 +17,7 @@
  *     detour.c   rows and their confirmations where two nodes do not hear each other
  *     forward.c  publishes to others: queue, credit, resend
  *     receive.c  publishes from others: order, assembly, acknowledgement
+ *     note.c     what the hosts say to each other
  *     answer.c   what was applied and not simply taken: refused, returned
  *     status.c   looking in
  *
@@ -343,6 +344,7 @@ struct gv_ccore {
 
     gv_fifo_t withdrawals; /* gv_row_t *, in the order of their first due time */
     gv_fifo_t barriers;    /* gv_barrier_entry_t, in the order of seq */
+    gv_list_t notes;       /* note.c: to be sent in the next flush */
     gv_fifo_t results;     /* gv_result_t, to be told in the next flush */
     uint32_t epoch;        /* last given to an incoming channel */
     bool credit_paused;
@@ -553,6 +555,11 @@ void gv__receive_flush(gv_ccore_t *core);
 /* The batch or acknowledgement may be for somebody else: then it is passed on.  False: malformed.
  */
 bool gv__on_forward(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kind, gv_bytes_t body);
+
+/* ---- note.c ---------------------------------------------------------------------------------- */
+
+void gv__notes_flush(gv_ccore_t *core);
+void gv__notes_deinit(gv_ccore_t *core);
 
 /* ---- answer.c -------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/core/forward_codec.h"
 
+#include "base/hlc.h"
 #include "cluster/core/codec.h"
 
 /* ---- protobuf's wire format
@@ -173,6 +174,10 @@ enum {
     MESSAGE_EXACT_RUN = TAG(12, WIRE_FIXED64),
     MESSAGE_EXACT_NUMBER = TAG(13, WIRE_VARINT),
     MESSAGE_EXACT_PREVIOUS = TAG(14, WIRE_VARINT),
+    MESSAGE_WRITE_HLC = TAG(15, WIRE_FIXED64),
+    MESSAGE_WRITE_WRITER = TAG(16, WIRE_BYTES),
+    MESSAGE_WRITE_QOS = TAG(17, WIRE_VARINT),
+    MESSAGE_WRITE_COPY = TAG(18, WIRE_VARINT),
 };
 
 static size_t bytes_size(gv_bytes_t bytes)
@@ -199,6 +204,9 @@ size_t gv_forward_size(const gv_forward_t *msg)
     size += msg->is_for_groups ? 2 : 0;
     size += msg->exact.run == 0 ? 0 : 9;
     size += number_size(msg->exact.number) + number_size(msg->exact.previous);
+    size += msg->write.hlc == 0 ? 0 : 9;
+    size += msg->write.is_copy ? 3 + 3 + GV_NODE_ID_SIZE : 0;
+    size += msg->write.qos == 0 ? 0 : 3;
     return size;
 }
 
@@ -222,6 +230,12 @@ void gv_forward_encode(const gv_forward_t *msg, uint8_t *out, size_t size)
     put_fixed64(&w, 12, msg->exact.run);
     put_number(&w, 13, msg->exact.number);
     put_number(&w, 14, msg->exact.previous);
+    put_fixed64(&w, 15, msg->write.hlc);
+    if (msg->write.is_copy) {
+        put_id(&w, 16, &msg->write.writer);
+    }
+    put_number(&w, 17, msg->write.qos);
+    put_number(&w, 18, msg->write.is_copy ? 1 : 0);
     GV_ASSERT(!w.failed);
     GV_ASSERT(gv_writer_left(&w) == 0);
 }
@@ -232,6 +246,7 @@ gv_err_t gv_forward_decode(gv_bytes_t body, gv_bytes_t *shared, gv_forward_t *ms
     gv_reader_t r = gv_reader(body);
     field_t field;
     bool has_uid = false;
+    bool has_writer = false;
     while (next_field(&r, &field)) {
         switch (field.tag) {
         case MESSAGE_TOPIC:
@@ -282,12 +297,29 @@ gv_err_t gv_forward_decode(gv_bytes_t body, gv_bytes_t *shared, gv_forward_t *ms
         case MESSAGE_EXACT_PREVIOUS:
             msg.exact.previous = field.number;
             break;
+        case MESSAGE_WRITE_HLC:
+            msg.write.hlc = field.number;
+            break;
+        case MESSAGE_WRITE_WRITER:
+            has_writer = get_id(&field, &msg.write.writer);
+            break;
+        case MESSAGE_WRITE_QOS:
+            if (field.number > 2) {
+                return GV_ERR_MALFORMED;
+            }
+            msg.write.qos = (uint8_t)field.number;
+            break;
+        case MESSAGE_WRITE_COPY:
+            msg.write.is_copy = field.number != 0;
+            break;
         default:
             break; /* from a newer peer */
         }
     }
     *msg_out = msg;
-    return r.failed || !has_uid ? GV_ERR_MALFORMED : GV_OK;
+    bool is_copy_fine = !msg.write.is_copy || (has_writer && msg.write.hlc != 0);
+    bool is_fine = !r.failed && has_uid && is_copy_fine && msg.write.hlc < GV_HLC_MAX;
+    return is_fine ? GV_OK : GV_ERR_MALFORMED;
 }
 
 /* ---- batches ----------------------------------------------------------------------------------

@@ -10,14 +10,13 @@
  * it.
  *
  * Reserved for what comes later in the same structure:
- *   48..63    retained messages: multi-writer, last writer wins by (HLC, node id), tombstones,
- *             anti-entropy by hash buckets
  *   64..79    outbox: replay after a break (the forward channel's sequence numbers go on)
  *   80..95    directory: who owns which client id
  *   96..111   hand-over of a session: ask, freeze, state, queue slices, done
  *   112..127  shadows: the stream of a session's durable changes
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef enum gv_frame_kind {
@@ -52,7 +51,21 @@ typedef enum gv_frame_kind {
     GV_FRAME_FORWARD_RELAY = 33,     /* ForwardBatch */
     GV_FRAME_FORWARD_ACK = 34,       /* ForwardAck */
     GV_FRAME_FORWARD_ACK_RELAY = 35, /* ForwardAck */
+
+    /*
+     * Retained messages: notes of the hosts (broker/core/reconcile.h), which the core only carries.
+     * The messages themselves are forwarded as publishes.
+     */
+    GV_FRAME_RETAINED_DIGEST = 48, /* RetainedDigest: a hash of all that I have */
+    GV_FRAME_RETAINED_ASK = 49,    /* RetainedNote: what is in this bucket? */
+    GV_FRAME_RETAINED_LIST = 50,   /* RetainedNote: topics and stamps */
+    GV_FRAME_RETAINED_WANT = 51,   /* RetainedNote: topics, to be sent */
 } gv_frame_kind_t;
+
+static inline bool gv_frame_is_note(gv_frame_kind_t kind)
+{
+    return kind >= GV_FRAME_RETAINED_DIGEST && kind <= GV_FRAME_RETAINED_WANT;
+}
 
 #define GV_FRAME_CORE_FIRST GV_FRAME_HEARTBEAT
 

@@ -11,7 +11,8 @@ import sys
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [TESTS, os.path.join(TESTS, "mqtt")]
-from harness import Node, case, check, check_equal, folder, main, patient, program  # noqa: E402
+from harness import (Node, case, check, check_equal, folder, main, patient, program,  # noqa: E402
+                     wait_for)
 
 import packets as mqtt  # noqa: E402
 from client import Client  # noqa: E402
@@ -67,6 +68,8 @@ def a_stopped_nodes_store_is_sound():
     check_equal(stats["file_bytes"], os.path.getsize(data_file(node)), "file_bytes")
     status, out, _ = grapevine("store", "stats", node.data)
     check("retained       50" in out, f"stats says {out!r}")
+    check_equal(stats["payloads"], {"count": 0, "bytes": 0, "holders": 0}, "payloads")
+    check("\npayloads: 0 of 0 B" in out, f"stats says {out!r}")
 
 
 @case
@@ -106,6 +109,65 @@ def a_killed_nodes_store_is_sound():
         check(checked["tables"]["queue_log"]["records"] > 0, "messages wait")
         for client in clients:
             client.cut()
+
+
+SLEEPERS = 24  # so many that some are on each of two shards
+SIZES = (20, 3000, 6000, 40000) * 5
+
+
+def sleeper(node, number):
+    """A client whose session has the messages of large/#, and is not over when it goes."""
+    client = Client(("127.0.0.1", node.port), mqtt.V5, f"sleeper{number}")
+    client.connect(clean=False, properties=mqtt.props(session_expiry=3600))
+    return client
+
+
+def payload_of(number, size):
+    return (f"{number} ".encode() * size)[:size]
+
+
+def check_sound(node, what):
+    checked = store("check", node.data)
+    check_equal((checked["damaged"], checked["stray"], checked["findings"]), (0, 0, []), what)
+    return checked
+
+
+@case
+def large_messages_of_several_shards_are_there_once():
+    """A killed node's store has them once, and so has a compacted one; then everybody gets them."""
+    node = Node(settings={"node.shards": 2})
+    node.start()
+    for number in range(SLEEPERS):
+        sleeper(node, number).subscribed("large/#", qos=1).disconnect()
+    publisher = Client(("127.0.0.1", node.port), mqtt.V5, "publisher")
+    publisher.connect()
+    payloads = [payload_of(number, size) for number, size in enumerate(SIZES)]
+    for payload in payloads:
+        publisher.publish("large/x", payload, 1)
+    node.kill9()
+    publisher.cut()
+    check_sound(node, "after the kill")
+    large = [payload for payload in payloads if len(payload) > 1000]
+    for compacted in (False, True):
+        if compacted:
+            store("compact", node.data)
+            check_sound(node, "when it is compacted")
+        stats = store("stats", node.data)["payloads"]
+        check_equal((stats["count"], stats["holders"]), (len(large), 2 * len(large)), "payloads")
+        check(sum(map(len, large)) < stats["bytes"] < sum(map(len, large)) + 100 * len(large),
+              f"payloads have {stats['bytes']} bytes")
+    node.start()
+    for number in range(SLEEPERS):
+        client = sleeper(node, number)
+        for payload in payloads:
+            client.take("large/x", payload)
+        client.disconnect()
+    wait_for(lambda: node.api("/api/v1/status")["message_log"]["segments"] == 0, patient(10),
+             "the log is empty")
+    node.stop()
+    check_sound(node, "in the end")
+    stats = store("stats", node.data)
+    check_equal(stats["payloads"], {"count": 0, "bytes": 0, "holders": 0}, "payloads in the end")
 
 
 @case

@@ -17,7 +17,7 @@ import packets as mqtt
 from harness import (Node, Skip, at_end, case, check, check_equal, folder, main, patient,
                      wait_for)
 from packets import V5, V311
-from scene import connect, kill_and_start, payloads_of, sleeper, status, visitor
+from scene import connect, kill_and_start, payloads_of, sleeper, sleepers_apart, status, visitor
 
 QUOTA_EXCEEDED = 0x97
 WINDOW = 50
@@ -145,7 +145,7 @@ def goes_on(filler):
 
 def full_and_free_again(node, kill):
     """The whole course on a node whose store is small."""
-    first, second = sleeper(node, "fill/#", qos=2), sleeper(node, "fill/#", qos=2)
+    first, second = sleepers_apart(node, "fill/#", qos=2)
     fillers = [Filler(node, 1), Filler(node, 2)]
     old = Patient(node)
     for filler in fillers:

@@ -31,7 +31,8 @@ class Message:
     @property
     def payload(self):
         """None of a message is kept: its payload follows from its key and size.  Size 0: empty."""
-        return (self.key + " ").encode().ljust(self.size, b".") if self.size else b""
+        word = (self.key + " ").encode()
+        return (word * (self.size // len(word) + 1))[:self.size]
 
     def __str__(self):
         return f"{self.key} ({self.topic}, QoS {self.qos}{', retained' if self.retain else ''})"

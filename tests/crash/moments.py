@@ -112,7 +112,7 @@ class Sender(Member):
             return
         random = self.load.random
         number = len(self.entries)
-        body = f"{self.name}:{number} ".encode().ljust(random.choice((20, 60, 200, 3000)), b".")
+        body = f"{self.name}:{number} ".encode().ljust(random.choice((20, 60, 200, 3000, 6000)), b".")
         if self._retain and random.random() < 0.3:
             body = b""
         entry = Entry(f"{self.name}:{number}", number % 65535 + 1, random.choice(self._topics), body)

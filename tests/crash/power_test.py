@@ -22,7 +22,7 @@ from harness import (Node, case, case_of, check, check_equal, folder, main, pati
                      wait_for)
 from moments import Trial
 from power import FOREVER, Kind, Loss, Recording
-from scene import connect, payloads_of, sleeper, visitor
+from scene import connect, payloads_of, sleeper, sleepers_apart, visitor
 
 LIVES = 12
 MOMENTS = 12
@@ -108,7 +108,7 @@ def what_is_acknowledged_between_failing_syncs_is_there():
     node.env.update({**disk.env(), **recording.env(),
                      "LD_PRELOAD": f"{recording.env()['LD_PRELOAD']} {disk.library}"})
     node.start()
-    sleeping = sleeper(node, "t")
+    sleeping = sleepers_apart(node, "t")[0]
     publisher = visitor(node)
     answered = []  # (when, payload)
     refused = 0

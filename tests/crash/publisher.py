@@ -15,6 +15,12 @@ from packets import V5
 NOT_FOUND = 0x92
 NO_SUBSCRIBERS = 0x10
 
+# What messages carry [bytes].  Now and then what a node stores once for all its shards, in one page,
+# in two, and in many.
+SIZES = (20, 60, 60, 200, 200, 1000)
+LARGE_SIZES = (3000, 3000, 6000, 6000, 40000)
+LARGE = 0.1
+
 
 class Route:
     """What a publisher publishes to: a topic at one QoS.  `deletes`: now and then nothing."""
@@ -62,9 +68,7 @@ class Publisher(Device):
         random = self.site.random
         route = random.choice(self.routes)
         self._number += 1
-        size = random.choice((20, 60, 60, 200, 200, 1000))
-        if random.random() < 0.002:
-            size = random.choice((5000, 50000))
+        size = random.choice(LARGE_SIZES if random.random() < LARGE else SIZES)
         if route.deletes and random.random() < 0.3:
             size = 0
         message = Message(f"{self.name}:{self._number}", self._number, route.topic, route.qos,

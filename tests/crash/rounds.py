@@ -6,8 +6,10 @@ with SIGTERM) at a random moment: idle, under low or high load, in the middle of
 the node has even finished starting.  The clients come back with their sessions.  Every few lives
 everything is drained and the ledger is checked.
 """
+import json
 import os
 import random
+import subprocess
 import time
 
 import harness
@@ -27,6 +29,7 @@ from subscriber import Subscriber
 PUMP_SECONDS = 0.002
 DRAIN_SECONDS = 30
 SIGTERM_SECONDS = 5
+CHECKED = 0.3  # of the lives: the store is looked at before the next one
 BURST_MAX = 12
 TOLD_MAX = 3
 
@@ -179,6 +182,21 @@ class Rounds:
                 client.cut()
         if self.random.random() < 0.3:
             self.loop.run(self.random.random() * 0.05)
+        if self.random.random() < CHECKED:
+            self._check_store()
+
+    def _check_store(self):
+        """What the node has left is sound, and nothing is left over of what is gone."""
+        self.counts["stores checked"] += 1
+        if isinstance(self.node, FailingNode):
+            self.node.lose_power()
+        done = subprocess.run([harness.program("grapevine"), "store", "check", "--json",
+                               self.node.data], capture_output=True, check=False, text=True)
+        check(done.stdout, f"store check says {done.stderr}")
+        checked = json.loads(done.stdout)
+        check(checked["damaged"] == 0 and not checked["findings"],
+              f"store check finds {checked['damaged']} damaged records: {checked['findings'][:5]}")
+        check(checked["tables"]["payloads"]["stray"] == 0, "payloads that no segment refers to")
 
     def _kill(self):
         self.counts["unacknowledged when it died"] += sum(

@@ -37,6 +37,18 @@ def sleeper(node, *filters, qos=1, version=V5, client_id=None, expiry=HOUR):
     return leave(connect(node, client_id, version, expiry=expiry).subscribed(*filters, qos=qos))
 
 
+def sleepers_apart(node, topic_filter, qos=1):
+    """The ids of two offline sessions on two shards, the only ones with this filter."""
+    first = sleeper(node, topic_filter, qos=qos)
+    while True:
+        second = sleeper(node, topic_filter, qos=qos)
+        route, = (route for route in node.api("/api/v1/routes")["data"]
+                  if route["topic"] == topic_filter)
+        if len(route["shards"]) == 2:
+            return first, second
+        leave(connect(node, second, clean=True, expiry=0))
+
+
 def status(node, *path):
     """A value of /api/v1/status."""
     value = node.api("/api/v1/status")

@@ -9,7 +9,8 @@ a message comes:
   DUP, in the same order, before anything new, and never within one connection.
 - What it has finished comes again only if the node cannot know that (its last acknowledgement may
   be lost): at QoS 1 the message, at QoS 2 only PUBREL.
-- There are no more instances than the publisher's transmissions at QoS 1, and one at QoS 2.
+- There are no more instances than the publisher's transmissions at QoS 1, and one at QoS 2.  Those
+  after the first may come when everything else has come to its end.
 - DUP is not set on what cannot have been sent before.
 - The first instances are in the order of the publisher, per topic and QoS.
 - No more messages are under way than the client's receive maximum.
@@ -224,7 +225,8 @@ class Subscriber(Device):
             waits = self._open[self._again[0]].message
             self.violation(f"a new message comes before packet id {self._again[0]} comes again",
                            waits, message)
-        if message.key not in self.site.ledger.messages:
+        is_late = message.key not in self.site.ledger.messages
+        if is_late and (packet.qos == 2 or message.transmissions == 1):
             self.violation("comes again though it was settled", message)
         self.check_subscription(packet, message)
         count = self.seen[message.key] = self.seen.get(message.key, 0) + 1
@@ -237,7 +239,7 @@ class Subscriber(Device):
             self.violation("DUP is set on a message that was not sent before", message)
         self._instances += 1
         instance = Instance(message, packet, self._instances, self.life)
-        if count == 1 and not self.is_shared:
+        if count == 1 and not is_late and not self.is_shared:
             self._check_order(instance)
         return instance
 

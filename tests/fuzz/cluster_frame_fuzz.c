@@ -120,6 +120,11 @@ static void on_confirmed(uint64_t token, gv_node_index_t node, gv_forward_result
     }
 }
 
+static void on_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
+{
+    (void)node, (void)kind, (void)body, (void)arg;
+}
+
 static void on_barrier(uint64_t token, bool in_time, void *arg)
 {
     (void)token;
@@ -184,6 +189,7 @@ static void start(host_t *host)
         .node = on_node,
         .deliver = on_deliver,
         .confirmed = on_confirmed,
+        .note = on_note,
         .barrier = on_barrier,
         .start_counter = on_start_counter,
         .report = on_report,

@@ -16,6 +16,7 @@ import tree
 # path: where it is tested instead.
 IN_HOUSE = "tests/unit/broker/core/shard_test.c speaks MQTT to whole shards made of it"
 IN_DURABLE = "tests/unit/broker/core/durable_test.c: sessions that survive nodes that crash"
+AS_NODES = "tests/unit/broker/core/reconcile_test.c: retained messages on three nodes"
 AS_COMMAND = "tests/cli/cli_test.py runs the command against mosquitto and servers of its own"
 AS_BENCH = "tests/cli/bench_test.py runs it against mosquitto and a server of its own"
 AS_LISTS = "tests/cli/admin_lists_test.py runs it against a node"
@@ -25,6 +26,7 @@ UNTESTED = {
     "broker/core/ack_fifo.c": IN_HOUSE,
     "broker/core/client.c": IN_HOUSE,
     "broker/core/hub_forward.c": "broker/core/hub.h: tests/unit/broker/core/hub_test.c",
+    "broker/core/hub_retained.c": AS_NODES,
     "broker/core/office.c": IN_HOUSE,
     "broker/core/outbox_send.c": "broker/core/outbox.h: tests/unit/broker/core/outbox_test.c",
     "broker/core/outbox_write.c": "broker/core/outbox.h: tests/unit/broker/core/outbox_test.c",
@@ -38,6 +40,8 @@ UNTESTED = {
     "broker/core/on_subscribe.c": IN_HOUSE,
     "broker/core/replay.c": IN_HOUSE,
     "broker/core/restore.c": IN_DURABLE,
+    "broker/core/retain.c": AS_NODES,
+    "broker/core/retain_notes.c": AS_NODES,
     "broker/core/route.c": IN_HOUSE,
     "broker/core/session.c": IN_HOUSE,
     "broker/core/unanswered.c": "tests/unit/broker/core/hub_test.c: other nodes confirm late",
@@ -78,6 +82,7 @@ UNTESTED = {
     "cli/sub.c": AS_COMMAND,
     "cli/subscriptions.c": AS_LISTS,
     "cli/main.c": "a main(); the tests with real processes start it",
+    "storage/inspect_payloads.c": "storage/inspect.h: tests/unit/storage/inspect_test.c",
     "storage/lmdb_read.c": "a store's functions that read: tests/unit/storage/store_test.c",
 }
 
@@ -90,6 +95,7 @@ FURTHER_TESTS = {
     "tests/unit/broker/core/shard_storm_test.c": "shards and hub together, with letters in any order",
     "tests/unit/broker/router_concurrency_test.c": "broker/core/router.c, with the threads of base/io",
     "tests/unit/storage/joined_batches_test.c": "storage/join.c at work in both stores",
+    "tests/unit/storage/shared_values_test.c": "gv_batch_share() at work in both stores",
 }
 
 

@@ -83,6 +83,12 @@ static void port_confirmed(uint64_t token, gv_node_index_t index, gv_forward_res
     sim_on_confirmed(arg, token, index, result, lost);
 }
 
+/* The simulated hosts have no retained messages. */
+static void port_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
+{
+    (void)index, (void)kind, (void)body, (void)arg;
+}
+
 static void port_barrier(uint64_t token, bool in_time, void *arg)
 {
     sim_on_barrier(arg, token, in_time);
@@ -256,6 +262,7 @@ static void fill_options(sim_node_t *node, gv_ccore_options_t *options)
         .node = port_node,
         .deliver = port_deliver,
         .confirmed = port_confirmed,
+        .note = port_note,
         .barrier = port_barrier,
         .start_counter = port_start_counter,
         .report = port_report,

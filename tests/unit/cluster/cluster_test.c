@@ -126,6 +126,11 @@ static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_resul
     node->confirmed[result]++;
 }
 
+static void on_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
+{
+    (void)node, (void)kind, (void)body, (void)arg;
+}
+
 static void on_barrier(uint64_t token, bool in_time, void *arg)
 {
     node_t *node = arg;
@@ -180,6 +185,7 @@ static void start_at(node_t *node, uint8_t number, const char *listen, const cha
         .node = on_node,
         .deliver = on_deliver,
         .confirmed = on_confirmed,
+        .note = on_note,
         .barrier = on_barrier,
         .start_counter = on_start_counter,
     };

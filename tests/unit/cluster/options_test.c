@@ -36,6 +36,11 @@ static void ignore_confirmed(uint64_t token, gv_node_index_t node, gv_forward_re
     (void)token, (void)node, (void)result, (void)lost, (void)arg;
 }
 
+static void ignore_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
+{
+    (void)node, (void)kind, (void)body, (void)arg;
+}
+
 static void ignore_barrier(uint64_t token, bool in_time, void *arg)
 {
     (void)token, (void)in_time, (void)arg;
@@ -65,6 +70,7 @@ static void set_up(void)
         .node = ignore_node,
         .deliver = ignore_deliver,
         .confirmed = ignore_confirmed,
+        .note = ignore_note,
         .barrier = ignore_barrier,
         .start_counter = ignore_start_counter,
     };

@@ -12,6 +12,7 @@ enum {
 static uint8_t items[8192];
 static uint8_t bodies[8192];
 static uint8_t image[IMAGE_MAX];
+static uint64_t second_apart; /* where the second body stands, 0: here */
 
 /* Two bodies; three deliveries, the second with everything; a mark. */
 static size_t build(bool second_wanted)
@@ -56,6 +57,7 @@ static size_t build(bool second_wanted)
     ck_assert(!iw.failed && !bw.failed);
 
     bool wanted[2] = {true, second_wanted};
+    const uint64_t apart[2] = {0, second_apart};
     gv_segment_parts_t parts = {
         .number = 42,
         .latest_s = 3,
@@ -64,6 +66,7 @@ static size_t build(bool second_wanted)
         .body_count = 2,
         .ends = ends,
         .wanted = wanted,
+        .apart = second_apart != 0 ? apart : NULL,
     };
     size_t size = gv_segment_size(&parts);
     ck_assert_uint_le(size, sizeof(image));
@@ -134,6 +137,31 @@ START_TEST(a_body_that_nobody_wants_is_left_out)
 }
 END_TEST
 
+START_TEST(a_body_that_stands_apart_is_named)
+{
+    const uint64_t number = 0x1122334455667788;
+    second_apart = number;
+    size_t size = build(true);
+    gv_segment_view_t segment;
+    ck_assert_int_eq(gv_segment_open(gv_bytes(image, size), 42, &segment), GV_OK);
+    gv_segment_message_t message;
+    ck_assert_uint_eq(gv_segment_apart(&segment, 0), 0);
+    ck_assert_int_eq(gv_segment_body(&segment, 0, &message), GV_OK);
+    ck_assert_uint_eq(gv_segment_apart(&segment, 1), number);
+    ck_assert_uint_eq(gv_segment_apart(&segment, 2), 0);
+    ck_assert_uint_eq(gv_segment_message_bytes(&segment, 1), 3 + 2 + 6);
+    ck_assert_int_eq(gv_segment_body(&segment, 1, &message), GV_ERR_NOENT);
+    gv_bytes_t body;
+    ck_assert_int_eq(gv_segment_checked_body(&segment, 1, &body), GV_ERR_NOENT);
+    /* Nobody waits for it: then it stands nowhere. */
+    size = build(false);
+    ck_assert_int_eq(gv_segment_open(gv_bytes(image, size), 42, &segment), GV_OK);
+    ck_assert_uint_eq(gv_segment_apart(&segment, 1), 0);
+    ck_assert_uint_eq(gv_segment_body_bytes(&segment, 1), 0);
+    second_apart = 0;
+}
+END_TEST
+
 START_TEST(a_flipped_bit_anywhere_is_noticed)
 {
     size_t size = build(true);
@@ -170,6 +198,7 @@ int main(void)
     TCase *tcase = tcase_create("segment");
     tcase_add_test(tcase, what_is_written_is_read);
     tcase_add_test(tcase, a_body_that_nobody_wants_is_left_out);
+    tcase_add_test(tcase, a_body_that_stands_apart_is_named);
     tcase_add_test(tcase, a_flipped_bit_anywhere_is_noticed);
     tcase_add_test(tcase, a_cut_or_foreign_segment_is_refused);
     suite_add_tcase(suite, tcase);

@@ -5,6 +5,8 @@
 
 #include "base/rng.h"
 
+#include "storage/batch_p.h"
+
 #include "tests/unit/storage/fixture.h"
 
 static gv_batch_t *new_batch(void)
@@ -16,6 +18,8 @@ static gv_batch_t *new_batch(void)
 
 START_TEST(changes_come_out_as_they_went_in)
 {
+    static const uint8_t one_two[16] = {[7] = 1, [15] = 2};
+    static const uint8_t many_one[16] = {[6] = 1, [15] = 1};
     gv_batch_t *batch = new_batch();
     gv_batch_put(batch, GV_TABLE_META, text("a"), text("one"));
     gv_batch_append(batch, GV_TABLE_QUEUE_LOG, text("b"), GV_BYTES_EMPTY);
@@ -24,12 +28,21 @@ START_TEST(changes_come_out_as_they_went_in)
     ck_assert_ptr_nonnull(room);
     memcpy(room, "two", 3);
     ck_assert_uint_eq(gv_batch_count(batch), 4);
+    gv_batch_share(batch, GV_TABLE_PAYLOADS, 1, 2, text("body"));
+    room = gv_batch_share_room(batch, GV_TABLE_PAYLOADS, 256, 1, 3);
+    ck_assert_ptr_nonnull(room);
+    memcpy(room, "big", 3);
+    gv_batch_unshare(batch, GV_TABLE_PAYLOADS, 1, 2);
+    ck_assert_uint_eq(gv_batch_count(batch), 4 + 2 + 2 + 2);
 
     static const gv_batch_op_t expected[] = {
         {GV_BATCH_PUT, GV_TABLE_META, {(const uint8_t *)"a", 1}, {(const uint8_t *)"one", 3}},
         {GV_BATCH_APPEND, GV_TABLE_QUEUE_LOG, {(const uint8_t *)"b", 1}, {NULL, 0}},
         {GV_BATCH_DELETE, GV_TABLE_RETAINED, {(const uint8_t *)"c", 1}, {NULL, 0}},
         {GV_BATCH_PUT, GV_TABLE_WILLS, {(const uint8_t *)"d", 1}, {(const uint8_t *)"two", 3}},
+        {GV_BATCH_SHARE, GV_TABLE_PAYLOADS, {one_two, 16}, {(const uint8_t *)"body", 4}},
+        {GV_BATCH_SHARE, GV_TABLE_PAYLOADS, {many_one, 16}, {(const uint8_t *)"big", 3}},
+        {GV_BATCH_UNSHARE, GV_TABLE_PAYLOADS, {one_two, 16}, {NULL, 0}},
     };
     size_t cursor = 0;
     gv_batch_op_t op;
@@ -53,10 +66,17 @@ START_TEST(deletes_drain_by_themselves_and_puts_when_told)
     ck_assert(gv_batch_is_draining(batch));
     gv_batch_delete(batch, GV_TABLE_META, text("a"));
     ck_assert(gv_batch_is_draining(batch));
+    gv_batch_unshare(batch, GV_TABLE_PAYLOADS, 1, 1);
+    ck_assert(gv_batch_is_draining(batch));
     gv_batch_put(batch, GV_TABLE_META, text("a"), text("x"));
     ck_assert(!gv_batch_is_draining(batch));
     gv_batch_set_draining(batch);
     ck_assert(gv_batch_is_draining(batch));
+    gv_batch_free(&batch);
+
+    batch = new_batch();
+    gv_batch_share(batch, GV_TABLE_PAYLOADS, 1, 1, GV_BYTES_EMPTY);
+    ck_assert(!gv_batch_is_draining(batch));
     gv_batch_free(&batch);
 }
 END_TEST
@@ -125,6 +145,33 @@ START_TEST(a_key_that_is_too_long_is_our_mistake)
 }
 END_TEST
 
+START_TEST(holder_nought_is_our_mistake)
+{
+    gv_batch_t *batch = new_batch();
+    gv_batch_unshare(batch, GV_TABLE_PAYLOADS, 1, 0);
+}
+END_TEST
+
+START_TEST(the_keys_of_a_shared_value_are_known_by_any_of_its_holders)
+{
+    gv_batch_t *batch = new_batch();
+    gv_batch_unshare(batch, GV_TABLE_PAYLOADS, 256, 7);
+    size_t cursor = 0;
+    gv_batch_op_t op;
+    ck_assert(gv_batch_next(batch, &cursor, &op));
+    gv_key_t key;
+    gv__batch_shared_key(&op, 0, &key);
+    ck_assert_mem_eq(key.data, "\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0", 16);
+    ck_assert(gv__batch_shares(&op, gv_key_bytes(&key)));
+    gv__batch_shared_key(&op, 1, &key);
+    ck_assert_mem_eq(key.data, "\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\1", 16);
+    ck_assert(gv__batch_shares(&op, gv_key_bytes(&key)));
+    gv_key_from_number_pair(&key, 257, 7);
+    ck_assert(!gv__batch_shares(&op, gv_key_bytes(&key)));
+    gv_batch_free(&batch);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("batch");
@@ -134,5 +181,7 @@ int main(void)
     tcase_add_test(tc, a_thousand_random_changes_survive_the_growing);
     tcase_add_test_raise_signal(tc, an_empty_key_is_our_mistake, SIGABRT);
     tcase_add_test_raise_signal(tc, a_key_that_is_too_long_is_our_mistake, SIGABRT);
+    tcase_add_test_raise_signal(tc, holder_nought_is_our_mistake, SIGABRT);
+    tcase_add_test(tc, the_keys_of_a_shared_value_are_known_by_any_of_its_holders);
     return run_case("storage", tc);
 }

@@ -185,6 +185,18 @@ START_TEST(ballast_takes_space_and_gives_it_back)
     gv__datadir_fill_ballast(&dir, 0);
     ck_assert_int_ne(stat(path, &st), 0);
 
+    /* What an earlier run has left is used if it is large enough. */
+    gv__datadir_fill_ballast(&dir, 1 << 16);
+    gv__datadir_find_ballast(&dir, 1 << 16);
+    ck_assert(dir.has_ballast);
+    gv__datadir_find_ballast(&dir, 1 << 20);
+    ck_assert(!dir.has_ballast);
+    ck_assert_int_ne(stat(path, &st), 0);
+    gv__datadir_fill_ballast(&dir, 1 << 16);
+    gv__datadir_find_ballast(&dir, 0);
+    ck_assert(!dir.has_ballast);
+    ck_assert_int_ne(stat(path, &st), 0);
+
     /* More than any disk has: no ballast, and nothing left behind. */
     gv__datadir_fill_ballast(&dir, (uint64_t)1 << 60);
     ck_assert_int_ne(stat(path, &st), 0);

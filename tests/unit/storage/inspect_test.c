@@ -3,18 +3,22 @@
 
 #include <fcntl.h>
 
+#include "base/rng.h"
+
 #include "proto/record.pb-c.h"
 #include "proto/segment.h"
 
 #include "storage/identity.h"
 #include "storage/link_store.h"
+#include "storage/payload_store.h"
 #include "storage/records.h"
 #include "storage/session_store.h"
 
+#include "tests/unit/seed.h"
 #include "tests/unit/storage/fixture.h"
 
 enum {
-    FINDINGS_MAX = 20
+    FINDINGS_MAX = 60
 };
 
 typedef struct found {
@@ -234,14 +238,28 @@ START_TEST(a_check_tells_of_an_identity_that_is_none)
 }
 END_TEST
 
-/* A segment with one message that two sessions wait for; returns its image's size. */
-static size_t write_segment(uint8_t *image, size_t image_size, uint64_t number, uint32_t body_index)
+enum {
+    BODY_SIZE_MAX = 256
+};
+
+/* Returns its size. */
+static size_t write_body(uint8_t body[BODY_SIZE_MAX], const char *payload)
 {
-    uint8_t bodies[256];
-    gv_writer_t body = gv_writer(bodies, sizeof(bodies));
-    gv_segment_message_t message = {
-        .topic = text("topic"), .payload = text("a-mark-in-the-body"), .qos = 1};
-    gv_segment_put_body(&body, &message);
+    gv_writer_t w = gv_writer(body, BODY_SIZE_MAX);
+    gv_segment_message_t message = {.topic = text("topic"), .payload = text(payload), .qos = 1};
+    gv_segment_put_body(&w, &message);
+    return BODY_SIZE_MAX - gv_writer_left(&w);
+}
+
+/*
+ * A segment with one message that two sessions wait for, and which may stand apart; returns its
+ * image's size.
+ */
+static size_t write_segment(uint8_t *image, size_t image_size, uint64_t number, uint32_t body_index,
+                            uint64_t apart)
+{
+    uint8_t bodies[BODY_SIZE_MAX];
+    const uint32_t ends[] = {(uint32_t)write_body(bodies, "a-mark-in-the-body")};
     uint8_t items[256];
     gv_writer_t item = gv_writer(items, sizeof(items));
     for (uint64_t session = 1; session <= 2; session++) {
@@ -249,7 +267,6 @@ static size_t write_segment(uint8_t *image, size_t image_size, uint64_t number, 
             .session = session, .number = 5, .body = body_index, .qos = 1};
         gv_segment_put_delivery(&item, &delivery, NULL, 0);
     }
-    const uint32_t ends[] = {(uint32_t)(sizeof(bodies) - gv_writer_left(&body))};
     const bool wanted[] = {true};
     gv_segment_parts_t parts = {
         .number = number,
@@ -258,6 +275,7 @@ static size_t write_segment(uint8_t *image, size_t image_size, uint64_t number, 
         .body_count = 1,
         .ends = ends,
         .wanted = wanted,
+        .apart = &apart,
     };
     size_t size = gv_segment_size(&parts);
     ck_assert_uint_le(size, image_size);
@@ -280,13 +298,13 @@ START_TEST(a_check_reads_every_message_of_the_log)
     gv_batch_t *batch;
     gv_batch_new(&batch);
     uint8_t image[1024];
-    size_t size = write_segment(image, sizeof(image), 1, 0);
+    size_t size = write_segment(image, sizeof(image), 1, 0, 0);
     put_image(batch, 1, image, size);
     put_image(batch, 2, image, size); /* its number is another */
-    size = write_segment(image, sizeof(image), 3, 0);
+    size = write_segment(image, sizeof(image), 3, 0, 0);
     image[size - 1] ^= 1; /* in the last body */
     put_image(batch, 3, image, size);
-    size = write_segment(image, sizeof(image), 4, 1); /* of a body that is not there */
+    size = write_segment(image, sizeof(image), 4, 1, 0); /* of a body that is not there */
     put_image(batch, 4, image, size);
     gv_batch_append(batch, GV_TABLE_QUEUE_LOG, text("short"), text("no segment"));
     write_batch(store, &batch);
@@ -301,6 +319,227 @@ START_TEST(a_check_reads_every_message_of_the_log)
     assert_found(&found, "queue_log 4: damaged");
     assert_found(&found, "queue_log short: no segment's key");
     workdir_remove(&dir);
+}
+END_TEST
+
+/* ---- payloads -------------------------------------------------------------------------------- */
+
+/* A sound segment whose only message is this payload. */
+static void put_referring(gv_batch_t *batch, uint64_t segment, uint64_t payload)
+{
+    uint8_t image[1024];
+    size_t size = write_segment(image, sizeof(image), segment, 0, payload);
+    put_image(batch, segment, image, size);
+}
+
+static void share(gv_batch_t *batch, uint64_t payload, uint64_t holder)
+{
+    uint8_t body[BODY_SIZE_MAX];
+    gv_payload_share(batch, payload, holder,
+                     gv_bytes(body, write_body(body, "a-mark-in-the-body")));
+}
+
+static void put_payload_record(gv_batch_t *batch, uint64_t payload, uint64_t holder,
+                               const char *value)
+{
+    gv_key_t key;
+    gv_key_from_number_pair(&key, payload, holder);
+    gv_batch_put(batch, GV_TABLE_PAYLOADS, gv_key_bytes(&key), text(value));
+}
+
+static void assert_sound_payloads(const workdir_t *dir)
+{
+    gv_inspect_t inspect = stats_of(dir);
+    uint8_t body[BODY_SIZE_MAX];
+    size_t size = GV_RECORD_HEAD_SIZE + write_body(body, "a-mark-in-the-body");
+    ck_assert_uint_eq(inspect.payloads, 2);
+    ck_assert_uint_eq(inspect.payload_bytes, 2 * size);
+    ck_assert_uint_eq(inspect.payload_holders, 3);
+    ck_assert_uint_eq(table_of(&inspect, GV_TABLE_PAYLOADS)->records, 5);
+    found_t found;
+    inspect = check(dir, &found);
+    ck_assert_uint_eq(found.count, 0);
+    ck_assert_uint_eq(inspect.damaged + inspect.stray, 0);
+    ck_assert_uint_eq(inspect.payloads, 2);
+}
+
+START_TEST(payloads_that_segments_share_are_sound_before_and_after_compacting)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_store_t *store = lmdb_open_at(&dir);
+    gv_batch_t *batch;
+    gv_batch_new(&batch);
+    put_referring(batch, 10, 7);
+    put_referring(batch, 11, 7);
+    put_referring(batch, 12, UINT64_MAX);
+    put_referring(batch, 13, 0);
+    share(batch, 7, 11);
+    share(batch, 7, 10);
+    share(batch, UINT64_MAX, 12);
+    write_batch(store, &batch);
+    gv_store_close(&store);
+
+    assert_sound_payloads(&dir);
+    uint64_t before;
+    uint64_t after;
+    char why[256] = "";
+    ck_assert_ok(gv_inspect_compact(dir.path, &before, &after, why, sizeof(why)));
+    assert_sound_payloads(&dir);
+    workdir_remove(&dir);
+}
+END_TEST
+
+/* What a segment misses is damage; what nobody misses is stray. */
+static void put_disagreements(gv_batch_t *batch)
+{
+    put_referring(batch, 11, 2); /* neither payload nor holder */
+    put_referring(batch, 12, 3); /* a holder only */
+    put_payload_record(batch, 3, 12, "");
+    put_referring(batch, 13, 4); /* held by another, that is not there */
+    share(batch, 4, 99);
+    share(batch, 5, 1); /* a payload only */
+    gv_key_t key;
+    gv_key_from_number_pair(&key, 5, 1);
+    gv_batch_delete(batch, GV_TABLE_PAYLOADS, gv_key_bytes(&key));
+    share(batch, 20, 10); /* by a segment that refers to another one */
+    put_referring(batch, 10, 1);
+    share(batch, 1, 10);
+    put_referring(batch, 30, 50); /* above all that is there */
+}
+
+START_TEST(payloads_and_segments_that_do_not_agree_are_told_of)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_store_t *store = lmdb_open_at(&dir);
+    gv_batch_t *batch;
+    gv_batch_new(&batch);
+    put_disagreements(batch);
+    write_batch(store, &batch);
+    gv_store_close(&store);
+
+    found_t found;
+    gv_inspect_t inspect = check(&dir, &found);
+    assert_found(&found, "queue_log 11 payload 2: a payload that is not there");
+    assert_found(&found, "queue_log 12 payload 3: a payload that is not there");
+    assert_found(&found, "queue_log 13 payload 4: a payload that it does not hold");
+    assert_found(&found, "queue_log 30 payload 50: a payload that is not there");
+    assert_found(&found, "payloads 4 holder 99: not of a segment that refers to it");
+    assert_found(&found, "payloads 5: a payload that no segment holds");
+    assert_found(&found, "payloads 20 holder 10: not of a segment that refers to it");
+    ck_assert_uint_eq(found.count, 7);
+    ck_assert_uint_eq(inspect.damaged, 4);
+    ck_assert_uint_eq(inspect.stray, 3);
+    ck_assert_uint_eq(table_of(&inspect, GV_TABLE_QUEUE_LOG)->damaged, 4);
+    ck_assert_uint_eq(table_of(&inspect, GV_TABLE_PAYLOADS)->stray, 3);
+    workdir_remove(&dir);
+}
+END_TEST
+
+START_TEST(damaged_payloads_and_holders_are_told_of)
+{
+    workdir_t dir;
+    workdir_make(&dir);
+    gv_store_t *store = lmdb_open_at(&dir);
+    gv_batch_t *batch;
+    gv_batch_new(&batch);
+    put_referring(batch, 10, 1);
+    share(batch, 1, 10);
+    put_payload_record(batch, 1, 10, "a holder has no value");
+    put_referring(batch, 11, 2);
+    share(batch, 2, 11);
+    put_payload_record(batch, 2, 0, "no record");
+    put_referring(batch, 12, 3);
+    uint8_t body[BODY_SIZE_MAX];
+    size_t size = write_body(body, "another length");
+    gv_payload_share(batch, 3, 12, gv_bytes(body, size));
+    put_referring(batch, 13, 4);
+    gv_payload_share(batch, 4, 13, text("an intact record, and no message"));
+    gv_batch_put(batch, GV_TABLE_PAYLOADS, text("short"), text("x"));
+    gv_batch_append(batch, GV_TABLE_QUEUE_LOG, gv_bytes("\0\0\0\0\0\0\0\x20", 8), text("torn"));
+    share(batch, 8, 32); /* what the torn one refers to nobody knows */
+    put_payload_record(batch, 9, 32, "");
+    write_batch(store, &batch);
+    gv_store_close(&store);
+
+    found_t found;
+    gv_inspect_t inspect = check(&dir, &found);
+    assert_found(&found, "payloads 1 holder 10: damaged");
+    assert_found(&found, "payloads 2: damaged");
+    assert_found(&found, "queue_log 12 payload 3: a payload of another length");
+    assert_found(&found, "payloads 4: damaged");
+    assert_found(&found, "payloads short: no payload's key");
+    assert_found(&found, "queue_log 32: damaged");
+    assert_found(&found, "payloads 9 holder 32: of a payload that is not there");
+    ck_assert_uint_eq(found.count, 7);
+    ck_assert_uint_eq(inspect.damaged, 7);
+    ck_assert_uint_eq(inspect.stray, 0);
+    workdir_remove(&dir);
+}
+END_TEST
+
+/* What is there, and what is found, by another way: by asking for each of them. */
+START_TEST(random_disagreements_are_all_found)
+{
+    enum {
+        PAYLOADS = 12,
+        SEGMENTS = 12
+    };
+    uint64_t seed = test_seed("disagreements");
+    gv_rng_t rng;
+    gv_rng_init(&rng, seed, 0);
+    for (int round = 0; round < 20; round++) {
+        uint64_t refers_to[SEGMENTS + 1]; /* 0: the segment is not there */
+        bool holds[PAYLOADS + 1][SEGMENTS + 1] = {{false}};
+        bool is_there[PAYLOADS + 1];
+        size_t holders[PAYLOADS + 1] = {0};
+        workdir_t dir;
+        workdir_make(&dir);
+        gv_store_t *store = lmdb_open_at(&dir);
+        gv_batch_t *batch;
+        gv_batch_new(&batch);
+        for (uint64_t segment = 1; segment <= SEGMENTS; segment++) {
+            refers_to[segment] = gv_rng_below(&rng, PAYLOADS + 1);
+            if (refers_to[segment] != 0) {
+                put_referring(batch, segment, refers_to[segment]);
+            }
+        }
+        for (uint64_t payload = 1; payload <= PAYLOADS; payload++) {
+            for (uint64_t segment = 1; segment <= SEGMENTS; segment++) {
+                bool is_meant = refers_to[segment] == payload;
+                holds[payload][segment] = gv_rng_chance(&rng, is_meant ? 90 : 2);
+                if (holds[payload][segment]) {
+                    share(batch, payload, segment);
+                    holders[payload]++;
+                }
+            }
+            is_there[payload] = holders[payload] > 0 && gv_rng_chance(&rng, 90);
+            gv_key_t key;
+            gv_payload_key(&key, payload);
+            if (!is_there[payload]) {
+                gv_batch_delete(batch, GV_TABLE_PAYLOADS, gv_key_bytes(&key));
+            }
+        }
+        write_batch(store, &batch);
+        gv_store_close(&store);
+
+        uint64_t damaged = 0;
+        uint64_t stray = 0;
+        for (uint64_t segment = 1; segment <= SEGMENTS; segment++) {
+            uint64_t payload = refers_to[segment];
+            damaged += payload != 0 && (!is_there[payload] || !holds[payload][segment]) ? 1 : 0;
+            for (uint64_t other = 1; other <= PAYLOADS; other++) {
+                stray += other != payload && holds[other][segment] ? 1 : 0;
+            }
+        }
+        found_t found;
+        gv_inspect_t inspect = check(&dir, &found);
+        ck_assert_uint_eq(inspect.damaged, damaged);
+        ck_assert_uint_eq(inspect.stray, stray);
+        ck_assert_uint_eq(found.count, damaged + stray);
+        workdir_remove(&dir);
+    }
 }
 END_TEST
 
@@ -444,6 +683,10 @@ int main(void)
     tcase_add_test(tc, a_check_tells_of_damaged_and_stray_records_and_changes_nothing);
     tcase_add_test(tc, a_check_tells_of_an_identity_that_is_none);
     tcase_add_test(tc, a_check_reads_every_message_of_the_log);
+    tcase_add_test(tc, payloads_that_segments_share_are_sound_before_and_after_compacting);
+    tcase_add_test(tc, payloads_and_segments_that_do_not_agree_are_told_of);
+    tcase_add_test(tc, damaged_payloads_and_holders_are_told_of);
+    tcase_add_test(tc, random_disagreements_are_all_found);
     tcase_add_test(tc, a_check_reads_every_page);
     tcase_add_test(tc, compacting_gives_free_pages_back_and_keeps_the_rest);
     tcase_add_test(tc, a_store_that_cannot_be_written_again_stays_as_it_is);

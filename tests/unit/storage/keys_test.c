@@ -98,6 +98,18 @@ START_TEST(a_text_under_a_number_is_shortened_when_the_key_would_be_too_long)
 }
 END_TEST
 
+START_TEST(keys_of_two_numbers_stand_in_the_order_of_the_first)
+{
+    gv_key_t key;
+    gv_key_from_number_pair(&key, 1, 256);
+    ck_assert_uint_eq(key.size, 16);
+    ck_assert_mem_eq(key.data, "\0\0\0\0\0\0\0\1\0\0\0\0\0\0\1\0", 16);
+    gv_key_t after;
+    gv_key_from_number_pair(&after, 2, 0);
+    ck_assert_int_lt(gv_bytes_compare(gv_key_bytes(&key), gv_key_bytes(&after)), 0);
+}
+END_TEST
+
 START_TEST(every_table_has_its_name_and_number)
 {
     ck_assert_str_eq(gv_table_name(GV_TABLE_META), "meta");
@@ -105,6 +117,8 @@ START_TEST(every_table_has_its_name_and_number)
     ck_assert_int_eq(GV_TABLE_META, 0);
     ck_assert_int_eq(GV_TABLE_RETAINED, 1);
     ck_assert_int_eq(GV_TABLE_LINKS, 9);
+    ck_assert_str_eq(gv_table_name(GV_TABLE_PAYLOADS), "payloads");
+    ck_assert_int_eq(GV_TABLE_PAYLOADS, 11);
 }
 END_TEST
 
@@ -116,6 +130,7 @@ int main(void)
     tcase_add_test(tc, the_key_of_a_long_text_never_changes);
     tcase_add_test(tc, keys_of_numbers_stand_in_the_order_of_the_numbers);
     tcase_add_test(tc, a_text_under_a_number_is_shortened_when_the_key_would_be_too_long);
+    tcase_add_test(tc, keys_of_two_numbers_stand_in_the_order_of_the_first);
     tcase_add_test(tc, every_table_has_its_name_and_number);
     return run_case("storage", tc);
 }

@@ -72,6 +72,36 @@ START_TEST(bytes_come_back_to_nothing)
 }
 END_TEST
 
+START_TEST(a_shared_value_is_counted_once_and_goes_with_its_last_holder)
+{
+    gv__image_t image = {.bytes = 0};
+    static const uint8_t value[1000];
+    uint64_t bytes_before[4];
+    gv_batch_t *batch;
+    for (uint64_t holder = 1; holder <= 3; holder++) {
+        bytes_before[holder] = image.bytes;
+        gv_batch_new(&batch);
+        gv_batch_share(batch, GV_TABLE_PAYLOADS, 5, holder, gv_bytes(value, sizeof(value)));
+        gv__image_apply(&image, batch);
+        gv__image_apply(&image, batch);
+        gv_batch_free(&batch);
+        ck_assert_uint_eq(image.tables[GV_TABLE_PAYLOADS].count, holder + 1);
+    }
+    ck_assert_uint_gt(bytes_before[2], sizeof(value));
+    ck_assert_uint_lt(bytes_before[3], sizeof(value) + 200);
+    for (uint64_t holder = 3; holder >= 1; holder--) {
+        gv_batch_new(&batch);
+        gv_batch_unshare(batch, GV_TABLE_PAYLOADS, 5, holder);
+        gv__image_apply(&image, batch);
+        gv__image_apply(&image, batch);
+        gv_batch_free(&batch);
+        ck_assert_uint_eq(image.bytes, bytes_before[holder]);
+    }
+    ck_assert_uint_eq(image.bytes, 0);
+    gv__image_clear(&image);
+}
+END_TEST
+
 START_TEST(a_copy_goes_its_own_way)
 {
     gv__image_t image = {.bytes = 0};
@@ -97,6 +127,7 @@ int main(void)
     TCase *tc = tcase_create("mem_image");
     tcase_add_test(tc, changes_are_made_in_their_order);
     tcase_add_test(tc, bytes_come_back_to_nothing);
+    tcase_add_test(tc, a_shared_value_is_counted_once_and_goes_with_its_last_holder);
     tcase_add_test(tc, a_copy_goes_its_own_way);
     return run_case("storage", tc);
 }

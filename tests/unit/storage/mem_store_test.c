@@ -334,6 +334,26 @@ START_TEST(damage_flips_one_bit_of_a_value)
 }
 END_TEST
 
+START_TEST(damage_finds_the_one_value_among_empty_ones)
+{
+    fixture_t fx;
+    fixture_open(&fx, KIND_MEM, 0);
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof(key), "%d", i);
+        ck_assert_ok(fixture_put(&fx, key, i == 7 ? text("value") : GV_BYTES_EMPTY));
+    }
+    ck_assert(gv_mem_store_damage(fx.store, GV_TABLE_RETAINED));
+    copy_t copy = {.data = NULL};
+    ck_assert_ok(gv_store_get(fx.store, GV_TABLE_RETAINED, text("7"), on_copied, &copy));
+    ck_assert(!gv_bytes_equal(gv_bytes(copy.data, copy.size), text("value")));
+    free(copy.data);
+    ck_assert_ok(fixture_put(&fx, "7", GV_BYTES_EMPTY));
+    ck_assert(!gv_mem_store_damage(fx.store, GV_TABLE_RETAINED));
+    fixture_close(&fx);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("mem_store");
@@ -347,5 +367,6 @@ int main(void)
     tcase_add_test(tc, the_same_seed_gives_the_same_history);
     tcase_add_test(tc, lanes_overtake_each_other);
     tcase_add_test(tc, damage_flips_one_bit_of_a_value);
+    tcase_add_test(tc, damage_finds_the_one_value_among_empty_ones);
     return run_case("storage", tc);
 }

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "tests/unit/storage/fixture.h"
@@ -366,6 +367,52 @@ START_TEST(a_disk_that_others_fill_costs_nothing_that_was_there)
 }
 END_TEST
 
+/* Of a disk that is nearly full, what is left is for deleting: no ballast, nothing is moved. */
+START_TEST(a_start_on_a_full_disk_takes_nothing_of_it)
+{
+    gv_lmdb_options_t options;
+    gv_lmdb_options_init(&options);
+    options.map_size = 256 << 20;
+    options.reserve_bytes = 1 << 20;
+    options.ballast_bytes = 512 << 10;
+    fixture_t fx;
+    if (!small_disk_open(&fx, &options)) {
+        return;
+    }
+    ck_assert(has_ballast(&fx.dir));
+    ck_assert_uint_eq(gv_counter_get(&gv_store_stats(fx.store)->reserve_left), 100);
+    ck_assert_ok(fixture_put(&fx, "here", gv_bytes(value, VALUE_SIZE)));
+    gv_store_lane_deinit(&fx.lane);
+    gv_store_close(&fx.store);
+    char path[256];
+    workdir_file(&fx.dir, "ballast", path);
+    ck_assert_int_eq(unlink(path), 0);
+    take_all(&fx.dir);
+    workdir_file(&fx.dir, "hog", path);
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(truncate(path, st.st_size - (600 << 10)), 0);
+
+    options.directory = fx.dir.path;
+    fx.store = lmdb_open(&options);
+    gv_store_lane_init(&fx.lane, fx.store, letterbox_post, &fx.box);
+    ck_assert(!has_ballast(&fx.dir));
+    ck_assert(gv_store_is_full(fx.store));
+    uint64_t left = gv_counter_get(&gv_store_stats(fx.store)->reserve_left);
+    ck_assert_uint_gt(left, 40); /* 600 KiB of a MiB, and a few pages within the file */
+    ck_assert_uint_lt(left, 70);
+    delete_number(&fx, 1);
+    give_back(&fx.dir);
+    ck_assert(becomes(&fx, false));
+    for (int i = 0; i < 500 && !has_ballast(&fx.dir); i++) {
+        usleep(10000);
+    }
+    ck_assert(has_ballast(&fx.dir));
+    assert_value(fx.store, "here", gv_bytes(value, VALUE_SIZE));
+    small_disk_close(&fx);
+}
+END_TEST
+
 START_TEST(a_first_start_on_a_full_disk_is_refused)
 {
     gv_lmdb_options_t options;
@@ -404,6 +451,7 @@ int main(void)
     tcase_add_test(tc, in_memory_a_disk_that_is_full_for_a_while);
     tcase_add_test(tc, a_full_disk_refuses_keeps_and_recovers);
     tcase_add_test(tc, a_disk_that_others_fill_costs_nothing_that_was_there);
+    tcase_add_test(tc, a_start_on_a_full_disk_takes_nothing_of_it);
     tcase_add_test(tc, a_first_start_on_a_full_disk_is_refused);
     return run_case("storage", tc);
 }

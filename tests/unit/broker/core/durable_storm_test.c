@@ -77,8 +77,9 @@ static void fall(bool is_crash)
         house_restart(&house);
     }
     if (is_damaged && below(2) == 0) {
-        (void)gv_mem_store_damage(house.store,
-                                  below(3) == 0 ? GV_TABLE_SESSIONS : GV_TABLE_QUEUE_LOG);
+        static const gv_table_t tables[] = {GV_TABLE_SESSIONS, GV_TABLE_QUEUE_LOG,
+                                            GV_TABLE_QUEUE_LOG, GV_TABLE_PAYLOADS};
+        (void)gv_mem_store_damage(house.store, tables[below(4)]);
     }
 }
 
@@ -289,6 +290,7 @@ static void leave_for_good(void)
         ck_assert_uint_eq(records_in(GV_TABLE_WILLS), 0);
         ck_assert_uint_eq(records_in(GV_TABLE_INFLIGHT), 0);
         ck_assert_uint_le(records_in(GV_TABLE_QUEUE_LOG), 2U * HOUSE_SHARDS_MAX);
+        ck_assert_uint_le(records_in(GV_TABLE_PAYLOADS), 2U * records_in(GV_TABLE_QUEUE_LOG));
     }
 }
 

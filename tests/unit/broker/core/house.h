@@ -30,6 +30,7 @@
 #include "broker/core/session.h"
 #include "broker/core/shard.h"
 #include "proto/mqtt/packet.h"
+#include "storage/identity.h"
 #include "storage/mem_store.h"
 #include "storage/retained_store.h"
 
@@ -52,7 +53,7 @@ typedef struct guest {
     size_t input_size;
     uint8_t *received; /* sent by the shard, not looked at by the guest */
     size_t received_size;
-    char text[512];
+    char text[6144];
     uint16_t last_packet_id;  /* of the last packet guest_next() has described */
     uint16_t last_request_id; /* of the last SUBACK or UNSUBACK among them */
     size_t last_size;         /* of that packet [bytes] */
@@ -75,7 +76,11 @@ struct house {
     gv_store_t *store; /* in memory; batches become durable when the house settles */
     gv_log_t log;
     uint64_t start_number;
-    bool is_store_slow; /* then they do not */
+    uint8_t number; /* of the node, in its id */
+    bool is_clustered;
+    gv_retained_common_t *retained_common;
+    int64_t clock_ahead_ms; /* its time of the day is wrong by so much */
+    bool is_store_slow;     /* then they do not */
     _Atomic uint64_t nodes_alive;
     _Atomic uint64_t nodes_away;
     _Atomic uint64_t nodes_full;
@@ -134,7 +139,7 @@ static inline uint64_t house_now(void *arg)
 static inline uint64_t house_realtime(void *arg)
 {
     const house_t *house = arg;
-    return 1700000000000U + house->booted_ms + house->now_ms;
+    return 1700000000000U + house->booted_ms + house->now_ms + (uint64_t)house->clock_ahead_ms;
 }
 
 static inline void house_store_post(void *arg, gv_letter_t *letter)
@@ -364,9 +369,18 @@ static inline gv_err_t house_load_retained(const gv_stored_retained_t *record, v
                             .props = record->properties,
                             .qos = record->qos,
                             .retain = true};
+    if (record->expires_at_ms != 0) {
+        uint64_t realtime_ms = house_realtime(house);
+        publish.expires_at_ms =
+            house->now_ms +
+            (record->expires_at_ms > realtime_ms ? record->expires_at_ms - realtime_ms : 0);
+    }
     gv_msgbuf_t *kept = NULL;
     ck_assert_int_eq(gv_publish_keep(&publish, &kept), GV_OK);
-    gv_shard_retain_load(house->shards[gv_shard_home(record->topic, 7, house->shard_count)], kept);
+    gv_stamp_t stamp = {.hlc = record->hlc};
+    memcpy(stamp.node, record->node_id, sizeof(stamp.node));
+    uint32_t bucket = gv_retained_bucket(record->topic, house->retained_common->seed);
+    gv_shard_retain_load(house->shards[gv_retained_home(bucket, house->shard_count)], kept, &stamp);
     gv_msgbuf_unref(&kept);
     gv_publish_done(&publish);
     return GV_OK;
@@ -387,6 +401,13 @@ static inline void house_boot(house_t *house)
     }
     uint16_t shard_count = house->shard_count;
     house->start_number++;
+    gv_identity_t identity;
+    gv_err_t err = gv_identity_read(house->store, &identity);
+    ck_assert_int_eq(err, GV_ERR_NOENT); /* houses have a clock, but no identity */
+    house->retained_common = GV_NEW(gv_retained_common_t);
+    gv_retained_common_init(house->retained_common, identity.hlc_floor);
+    house->retained_common->forget_ms = 86400000;
+    house->retained_common->is_clustered = house->is_clustered;
     gv_log_init(&house->log);
     gv_timerwheel_new(house->now_ms, &house->wheel);
     gv_chunkpool_init(&house->pool);
@@ -412,10 +433,12 @@ static inline void house_boot(house_t *house)
         .nodes_alive = &house->nodes_alive,
         .nodes_away = &house->nodes_away,
         .nodes_full = &house->nodes_full,
+        .log = &house->log,
         .store = house->store,
         .store_post = house_store_post,
         .store_post_arg = house,
         .outbox_bytes_max = 1 << 20,
+        .retained_common = house->retained_common,
         .ports = ports,
     };
     gv_hub_new(&hub_options, &house->hub);
@@ -432,6 +455,8 @@ static inline void house_boot(house_t *house)
             .nodes_away = &house->nodes_away,
             .nodes_full = &house->nodes_full,
             .connects = &house->connects,
+            .retained_common = house->retained_common,
+            .node_id = {house->number},
             .memory = &house->memory,
             .wheel = house->wheel,
             .pool = &house->pool,
@@ -462,11 +487,15 @@ static inline void house_boot(house_t *house)
     ck_assert_int_eq(gv_retained_load(house->store, house_load_retained, house), GV_OK);
 }
 
-/* `auth` is for MQTT 5 enhanced authentication; zeros offer none. */
-static inline void house_open_with(house_t *house, uint16_t shard_count, gv_auth_ports_t auth)
+static inline void house_open_as(house_t *house, uint16_t shard_count, gv_auth_ports_t auth,
+                                 uint8_t number)
 {
-    *house = (house_t){
-        .shard_count = shard_count, .now_ms = 1000000, .image_bytes_max = 1 << 20, .auth = auth};
+    *house = (house_t){.shard_count = shard_count,
+                       .number = number,
+                       .is_clustered = number != 0,
+                       .now_ms = 1000000,
+                       .image_bytes_max = 1 << 20,
+                       .auth = auth};
     house->limits = (gv_limits_t){
         .packet_size_max = 1 << 20,
         .connect_size_max = 1 << 17,
@@ -497,6 +526,18 @@ static inline void house_open_with(house_t *house, uint16_t shard_count, gv_auth
     gv_mem_options_t store_options = {.seed = 7};
     gv_mem_store_new(&store_options, &house->store);
     house_boot(house);
+}
+
+/* `auth` is for MQTT 5 enhanced authentication; zeros offer none. */
+static inline void house_open_with(house_t *house, uint16_t shard_count, gv_auth_ports_t auth)
+{
+    house_open_as(house, shard_count, auth, 0);
+}
+
+/* A node that is one of several, by its number. */
+static inline void house_open_member(house_t *house, uint16_t shard_count, uint8_t number)
+{
+    house_open_as(house, shard_count, (gv_auth_ports_t){.begin = NULL}, number);
 }
 
 static inline void house_open(house_t *house, uint16_t shard_count)
@@ -533,6 +574,7 @@ static inline void house_clear(house_t *house)
         gv_shard_free(&house->shards[i]);
     }
     gv_hub_free(&house->hub);
+    gv_free(house->retained_common);
     house_free_retired(house);
     gv_router_free(&house->router);
     gv_log_deinit(&house->log);

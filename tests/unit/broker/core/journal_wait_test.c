@@ -224,6 +224,61 @@ START_TEST(older_messages_that_are_done_meanwhile_leave_the_disk)
 }
 END_TEST
 
+static void push_puback(guest_t *guest, uint16_t packet_id)
+{
+    uint8_t bytes[GV_MQTT_ACK_SIZE];
+    gv_writer_t w = gv_writer(bytes, sizeof(bytes));
+    gv_mqtt_write_ack(&w, GV_MQTT_PUBACK, packet_id);
+    guest_push(guest, bytes, sizeof(bytes));
+}
+
+static void check_pubacks(guest_t *publisher, unsigned first, unsigned count)
+{
+    char text[32];
+    for (unsigned i = first; i < first + count; i++) {
+        (void)snprintf(text, sizeof(text), "PUBACK %u 00", i);
+        ck_assert_str_eq(guest_next(publisher), text);
+    }
+    ck_assert_str_eq(guest_next(publisher), "");
+}
+
+/* Of three publishers, in rows and alone; one of them does not wait for what is his. */
+static void acknowledged_at_once(void)
+{
+    enum {
+        COUNT = 20
+    };
+    house.limits.inflight_max = 3 * COUNT;
+    guest_t *bob = subscriber("bob");
+    guest_t *alice = publisher_for(bob);
+    guest_t *carol = house_connect(&house, GV_MQTT_V5, "carol", true);
+    guest_t *dave = house_connect(&house, GV_MQTT_V5, "dave", true);
+    uint16_t ids[3 * COUNT];
+    for (int i = 0; i < 3 * COUNT; i++) {
+        guest_t *publisher = i < COUNT ? alice : i % 2 == 0 ? carol : dave;
+        guest_publish(publisher, "a", "x", 1, false);
+        ck_assert_str_eq(guest_next(bob), "PUBLISH a q1 x");
+        ids[i] = bob->last_packet_id;
+    }
+    check_pubacks(alice, 2, 0);
+    check_pubacks(carol, 1, 0);
+    guest_leave(dave);
+    for (int i = 1; i < 3 * COUNT; i++) {
+        push_puback(bob, ids[i]);
+    }
+    house_settle(&house);
+    check_pubacks(alice, 2, 0); /* the first holds up those behind it */
+    check_pubacks(carol, 1, COUNT);
+    guest_ack(bob, GV_MQTT_PUBACK, ids[0]);
+    check_pubacks(alice, 2, COUNT);
+}
+
+START_TEST(many_that_are_acknowledged_at_once_are_confirmed_one_by_one)
+{
+    for_each_size(acknowledged_at_once);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("broker/core/journal_wait");
@@ -235,6 +290,7 @@ int main(void)
     tcase_add_test(waiting, what_somebody_else_waits_for_is_written_at_once);
     tcase_add_test(waiting, what_nobody_was_told_may_be_lost);
     tcase_add_test(waiting, older_messages_that_are_done_meanwhile_leave_the_disk);
+    tcase_add_test(waiting, many_that_are_acknowledged_at_once_are_confirmed_one_by_one);
     suite_add_tcase(suite, waiting);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -330,6 +330,30 @@ START_TEST(no_room_is_a_refusal)
 }
 END_TEST
 
+/* What is done with would be sent again after a restart. */
+START_TEST(a_deletion_that_fails_is_made_again)
+{
+    see(GV_NODE_HIDDEN);
+    put_some(1, 3);
+    settle();
+    ck_assert_uint_eq(on_disk(), 3);
+    see(GV_NODE_ROUTABLE);
+    settle();
+    assert_handed(1, 3);
+    gv_mem_store_set_fault(store, GV_ERR_IO, 100);
+    confirm(3, GV_FORWARD_APPLIED);
+    settle();
+    ck_assert_uint_eq(on_disk(), 3);
+    gv_mem_store_set_fault(store, GV_OK, 0);
+    settle();
+    ck_assert_uint_eq(on_disk(), 3); /* after a pause */
+    now_ms += 1000;
+    settle();
+    ck_assert_uint_eq(on_disk(), 0);
+    ck_assert_uint_eq(handed_count, 0);
+}
+END_TEST
+
 START_TEST(what_has_expired_is_not_sent)
 {
     see(GV_NODE_HIDDEN);
@@ -464,6 +488,7 @@ int main(void)
     tcase_add_test(tcase, a_refusal_is_tried_again_after_a_pause);
     tcase_add_test(tcase, what_comes_last_is_not_written_when_its_turn_comes_soon);
     tcase_add_test(tcase, no_room_is_a_refusal);
+    tcase_add_test(tcase, a_deletion_that_fails_is_made_again);
     tcase_add_test(tcase, what_has_expired_is_not_sent);
     tcase_add_test(tcase, with_a_node_that_is_forgotten_goes_what_waits_for_it);
     suite_add_tcase(suite, tcase);

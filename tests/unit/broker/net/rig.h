@@ -51,6 +51,7 @@ typedef struct rig {
     _Atomic uint64_t nodes_alive;
     _Atomic uint64_t nodes_away;
     _Atomic uint64_t nodes_full;
+    gv_retained_common_t retained_common;
     gv_limits_t limits;
     gv_listener_config_t configs[RIG_LISTENERS_MAX];
     size_t config_count;
@@ -139,6 +140,7 @@ static inline void rig_make_shard(gv_loop_t *loop, void *arg)
         .nodes_alive = &rig.nodes_alive,
         .nodes_away = &rig.nodes_away,
         .nodes_full = &rig.nodes_full,
+        .retained_common = &rig.retained_common,
         .wheel = gv_loop_wheel(loop),
         .pool = gv_loop_chunkpool(loop),
         .journal = {.store = rig.stores[index], .post = rig_store_post, .log = &rig.log},
@@ -172,6 +174,7 @@ static inline void rig_make_node(void)
         .realtime_ms = rig_realtime,
         .conn = gv_frontend_ports(),
     };
+    gv_retained_common_init(&rig.retained_common, 0);
     gv_router_options_t router_options = {.hash_seed = RIG_HASH_SEED, .retire = rig_retire};
     gv_router_new(&router_options, &rig.router);
     for (uint32_t i = 0; i < RIG_SHARDS; i++) {
@@ -186,8 +189,10 @@ static inline void rig_make_node(void)
         .nodes_alive = &rig.nodes_alive,
         .nodes_away = &rig.nodes_away,
         .nodes_full = &rig.nodes_full,
+        .log = &rig.log,
         .store = rig.stores[0],
         .store_post = rig_store_post,
+        .retained_common = &rig.retained_common,
         .ports = ports,
     };
     gv_hub_new(&hub_options, &rig.hub);

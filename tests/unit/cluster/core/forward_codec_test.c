@@ -35,7 +35,9 @@ static gv_forward_t example(void)
         .retain = true,
         .is_for_groups = true,
         .exact = {.run = 0x1122334455667788, .number = 1 << 20, .previous = 77},
+        .write = {.hlc = (uint64_t)1700000000000 << 16, .qos = 2, .is_copy = true},
     };
+    memset(msg.write.writer.bytes, 0xcd, GV_NODE_ID_SIZE);
     memset(msg.uid.node.bytes, 0xab, GV_NODE_ID_SIZE);
     return msg;
 }
@@ -66,6 +68,10 @@ static void assert_equal(const gv_forward_t *a, const gv_forward_t *b)
     ck_assert_mem_eq(a->uid.node.bytes, b->uid.node.bytes, GV_NODE_ID_SIZE);
     ck_assert_uint_eq(a->uid.boot_id, b->uid.boot_id);
     ck_assert_uint_eq(a->uid.seq, b->uid.seq);
+    ck_assert_uint_eq(a->write.hlc, b->write.hlc);
+    ck_assert_mem_eq(a->write.writer.bytes, b->write.writer.bytes, GV_NODE_ID_SIZE);
+    ck_assert_uint_eq(a->write.qos, b->write.qos);
+    ck_assert_int_eq(a->write.is_copy, b->write.is_copy);
     ck_assert_uint_eq(a->qos, b->qos);
     ck_assert_int_eq(a->retain, b->retain);
     ck_assert_int_eq(a->is_for_groups, b->is_for_groups);
@@ -92,6 +98,22 @@ START_TEST(a_message_comes_back_as_it_was)
 }
 END_TEST
 
+START_TEST(a_write_without_its_stamp_is_refused)
+{
+    gv_bytes_t shared[GV_FORWARD_SHARED_MAX];
+    gv_forward_t back;
+    gv_forward_t msg = example();
+    msg.write.hlc = 0; /* of a copy */
+    gv_bytes_t bytes = encode(&msg);
+    ck_assert_int_eq(gv_forward_decode(bytes, shared, &back), GV_ERR_MALFORMED);
+    free_bytes(bytes);
+    msg.write.hlc = UINT64_MAX;
+    bytes = encode(&msg);
+    ck_assert_int_eq(gv_forward_decode(bytes, shared, &back), GV_ERR_MALFORMED);
+    free_bytes(bytes);
+}
+END_TEST
+
 START_TEST(protobuf_c_reads_what_we_write)
 {
     gv_forward_t msg = example();
@@ -111,6 +133,10 @@ START_TEST(protobuf_c_reads_what_we_write)
     ck_assert_uint_eq(pb->exact_run, 0x1122334455667788);
     ck_assert_uint_eq(pb->exact_number, 1 << 20);
     ck_assert_uint_eq(pb->exact_previous, 77);
+    ck_assert_uint_eq(pb->write_hlc, msg.write.hlc);
+    ck_assert_mem_eq(pb->write_writer.data, msg.write.writer.bytes, GV_NODE_ID_SIZE);
+    ck_assert_uint_eq(pb->write_qos, 2);
+    ck_assert(pb->write_is_copy);
     /* And it is the very encoding protobuf-c would have chosen. */
     ck_assert_uint_eq(gv__forward_message__get_packed_size(pb), bytes.size);
     gv__forward_message__free_unpacked(pb, NULL);
@@ -250,6 +276,7 @@ int main(void)
 {
     TCase *tc = tcase_create("forward_codec");
     tcase_add_test(tc, a_message_comes_back_as_it_was);
+    tcase_add_test(tc, a_write_without_its_stamp_is_refused);
     tcase_add_test(tc, protobuf_c_reads_what_we_write);
     tcase_add_test(tc, a_batch_is_read_by_protobuf_c_and_by_us);
     tcase_add_test(tc, unknown_fields_are_skipped);

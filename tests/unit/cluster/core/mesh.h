@@ -68,6 +68,10 @@ typedef struct mesh_node {
     char last_lost[MESH_TEXT];                      /* its last group */
     gv_forward_result_t result_of[MESH_DELIVERIES]; /* by token, where that is small */
     uint64_t last_token;
+    uint64_t notes;
+    gv_node_index_t last_note_from;
+    gv_frame_kind_t last_note_kind;
+    char last_note[MESH_TEXT];
     uint64_t barriers_in_time;
     uint64_t barriers_late;
     uint64_t events[8];
@@ -183,6 +187,17 @@ static inline void mesh_on_confirmed(uint64_t token, gv_node_index_t index,
     node->last_token = token;
 }
 
+static inline void mesh_on_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body,
+                                void *arg)
+{
+    mesh_node_t *node = arg;
+    node->notes++;
+    node->last_note_from = index;
+    node->last_note_kind = kind;
+    (void)snprintf(node->last_note, sizeof(node->last_note), "%.*s", (int)body.size,
+                   (const char *)body.data);
+}
+
 static inline void mesh_on_barrier(uint64_t token, bool in_time, void *arg)
 {
     mesh_node_t *node = arg;
@@ -247,6 +262,7 @@ static inline void mesh_options(mesh_node_t *node, gv_ccore_options_t *options)
         .node = mesh_on_node,
         .deliver = mesh_on_deliver,
         .confirmed = mesh_on_confirmed,
+        .note = mesh_on_note,
         .barrier = mesh_on_barrier,
         .start_counter = mesh_on_start_counter,
         .report = mesh_on_report,
