@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds and runs all tests.
 
-Run:  tests/run [--quick] [AREA...]
-
 Areas: lint; unit, fuzz, sim, cli (by ctest); and the folders tests/AREA with system tests, which
 are executables *_test.py on tests/harness.py.  Without an area: all.
 
 Everything runs with the release build (gcc) and again with AddressSanitizer and UBSan (clang); what
 has threads also with ThreadSanitizer (clang).  --quick is the release build only, without docker.
+--minutes: what has not begun after so many is skipped, and says so; without it there is no limit.
 
 Packages that are missing are installed (deploy/install-deps).  Nothing uses fixed ports or
 directories, so that several runs may go on at once.  What fails beside others gets up to two more
@@ -16,6 +15,7 @@ tries by itself, with nothing running beside it.  The output of every failed try
 the end is told what needed another try; the last line is the sum over all test cases: N passed,
 N failed[, N skipped].
 """
+import argparse
 import collections
 import concurrent.futures
 import fcntl
@@ -52,8 +52,10 @@ LONG = ("ledger_test.py", "bad_input_test.py", "bad_inputs_test.py", "partition_
 NICENESS = 10
 UNITS_NICENESS = 5
 
-# What fails beside others on a small, busy machine is tried again by itself: so often in all.
+# What fails beside others on a small, busy machine is tried again by itself: so often in all, and
+# with --minutes for so much longer.
 TRIES_MAX = 3
+TRIES_TIME_FACTOR = 1.3
 # What no machine is too slow for, and no later try takes back: a sanitizer spoke, or a node crashed.
 INEXCUSABLE = re.compile(r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: |"
                          r"(ended (by itself )?with status -|Received signal )(4|6|7|8|11)\b)")
@@ -115,6 +117,20 @@ def say(text):
     print(f"tests/run: {text}", flush=True)
 
 
+class TimeLimit:
+    """For machines so slow that a run would be ended from outside and come to no result."""
+
+    def __init__(self):
+        self.minutes = float("inf")
+        self._began = time.monotonic()
+
+    def is_over(self, factor=1):
+        return time.monotonic() - self._began >= factor * 60 * self.minutes
+
+
+LIMIT = TimeLimit()
+
+
 _running = set()
 
 
@@ -167,7 +183,7 @@ def try_again(first, attempt, totals):
         failed += 1
         say(f"failed, try {failed} of {TRIES_MAX}: {last.name}")
         print(last.details.rstrip("\n"), flush=True)
-        if failed == TRIES_MAX or not is_excusable(last):
+        if failed == TRIES_MAX or not is_excusable(last) or LIMIT.is_over(TRIES_TIME_FACTOR):
             break
         say(f"once more, by itself: {last.name}")
         last = attempt()
@@ -183,6 +199,10 @@ def try_again(first, attempt, totals):
 
 def times(count):
     return "once" if count == 1 else f"{count} times"
+
+
+def skipped_for_lack_of_time(name):
+    return Outcome(name, Sum(0, 0, 1), [], time.monotonic(), f"    skipped: {name}: no time left")
 
 
 # ---- packages and builds ------------------------------------------------------------------------
@@ -205,6 +225,9 @@ def install(areas):
 
 def build(preset, totals, niceness=0):
     """Whether build/PRESET could be made."""
+    if LIMIT.is_over():
+        totals.add(*skipped_for_lack_of_time(f"everything with {preset}"))
+        return False
     began = time.monotonic()
     folder = os.path.join(ROOT, "build", preset)
     os.makedirs(folder, exist_ok=True)
@@ -307,6 +330,9 @@ def ctest(preset, areas, totals):
     if not numbers:
         return []
     what = f"ctest {preset} ({', '.join(a for a in CTEST_AREAS if a in areas)})"
+    if LIMIT.is_over():
+        totals.add(*skipped_for_lack_of_time(what))
+        return []
     tests, output = ctest_run(preset, list(numbers.values()), JOBS, UNITS_NICENESS)
     if not tests:
         totals.add(what, Sum(0, 1, 0), [f"{what}: did not come to its end"], began, output)
@@ -337,6 +363,8 @@ def system_tests(area):
 def system_test(path, preset):
     began = time.monotonic()
     name = f"{os.path.relpath(path, ROOT)} [{preset}]"
+    if LIMIT.is_over():
+        return skipped_for_lack_of_time(name)
     status, output = run([path], SYSTEM_SECONDS_MAX, env=test_environment(preset))
     words = re.findall(r"^(ok|not ok|skip) (.*)$", output, re.M)
     counts = collections.Counter(word for word, _ in words)
@@ -416,15 +444,23 @@ def run_builds(presets, areas, totals):
                 run_tests(preset, areas_of(preset, areas), totals, made.result)
 
 
+def arguments():
+    parser = argparse.ArgumentParser(prog="tests/run", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--minutes", type=float, default=LIMIT.minutes)
+    parser.add_argument("areas", nargs="*", metavar="AREA")
+    parsed = parser.parse_args()
+    if unknown := set(parsed.areas) - set(all_areas()):
+        parser.error(f"no such area: {', '.join(sorted(unknown))}; "
+                     f"there are {', '.join(all_areas())}")
+    return parsed
+
+
 def main():
-    arguments = sys.argv[1:]
-    quick = "--quick" in arguments
-    wanted = [argument for argument in arguments if argument != "--quick"]
-    unknown = set(wanted) - set(all_areas())
-    if unknown:
-        print(f"{__doc__.strip()}\n\nno such area: {', '.join(sorted(unknown))}; "
-              f"there are {', '.join(all_areas())}", file=sys.stderr)
-        return 2
+    parsed = arguments()
+    quick, wanted = parsed.quick, parsed.areas
+    LIMIT.minutes = parsed.minutes
     areas = wanted or [area for area in all_areas() if not (quick and area == "docker")]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)

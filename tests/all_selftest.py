@@ -93,6 +93,20 @@ class Tries(unittest.TestCase):
                 self.assertEqual(runner.try_again(first, lambda: good, totals).sum, expected)
 
 
+    def test_after_the_limit_nothing_begins(self):
+        runner.LIMIT.minutes = 0
+        try:
+            last, said, unused = self.run_one(["good"])
+            with contextlib.redirect_stdout(io.StringIO()):
+                totals = runner.Totals()
+                self.assertFalse(runner.build("release", totals))
+        finally:
+            runner.LIMIT.minutes = float("inf")
+        self.assertEqual((last, unused), ("0 passed, 0 failed, 1 skipped", ["good"]))
+        self.assertIn("skipped: ", said)
+        self.assertEqual(totals.sum, runner.Sum(0, 0, 1))
+
+
 class Quiet(unittest.TestCase):
     def test_the_next_build_is_waited_for_before_another_try(self):
         done = []
