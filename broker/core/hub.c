@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The hub's life, and the router.  Messages to and from other nodes: hub_forward.c; what concerns
- * retained ones only: hub_retained.c.
+ * The hub's life, and the router.  Messages to other nodes: hub_forward.c; from them:
+ * hub_deliver.c; what concerns retained ones only: hub_retained.c.
  *
  * Parts: life - routes from shards - rows and nodes.
  */
@@ -96,6 +96,7 @@ void gv_hub_free(gv_hub_t **hubp)
     gv_inbox_free(&hub->inbox);
     gv__hub_retained_deinit(hub);
     gv__hub_forward_deinit(hub);
+    gv__hub_deliver_deinit(hub);
     gv_free(hub->restored);
     gv_free(hub);
 }

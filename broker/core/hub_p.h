@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The inside of gv_hub, shared by hub.c, hub_forward.c and hub_retained.c. */
+/* The inside of gv_hub, shared by hub.c, hub_forward.c, hub_deliver.c and hub_retained.c. */
 
 #include "base/rng.h"
 #include "broker/core/hub.h"
@@ -61,6 +61,37 @@ static inline uint16_t gv__hub_own_desk(const gv_hub_t *hub)
     return hub->shard_count;
 }
 
+/* ---- tickets --------------------------------------------------------------------------------- */
+
+/* What the number in a ticket of the hub's says: which table it is in. */
+enum {
+    GV__HUB_INCOMING,
+    GV__HUB_OUTGOING,
+};
+
+static inline gv_ticket_t gv__hub_ticket_of(const gv_pending_table_t *table, uint32_t index,
+                                            uint32_t number)
+{
+    return (gv_ticket_t){.client = index,
+                         .generation = table->items[index].generation,
+                         .number = number,
+                         .shard = GV_HUB_INDEX};
+}
+
+/* What others call an entry, and back.  0 is none: generations begin with 1. */
+static inline uint64_t gv__hub_token_of(const gv_ticket_t *ticket)
+{
+    return (uint64_t)ticket->generation << 32 | ticket->client;
+}
+
+static inline gv_ticket_t gv__hub_ticket_of_token(uint64_t token, uint32_t number)
+{
+    return (gv_ticket_t){.client = (uint32_t)token,
+                         .generation = (uint32_t)(token >> 32),
+                         .number = number,
+                         .shard = GV_HUB_INDEX};
+}
+
 /* ---- hub_forward.c --------------------------------------------------------------------------- */
 
 /* Ports of the outbox. */
@@ -68,11 +99,16 @@ void gv__hub_send_again(void *arg, const gv_forward_t *message, gv_node_index_t 
                         uint64_t token);
 void gv__hub_answer(void *arg, uint64_t token, bool is_refused);
 
-/* Port of the inbox. */
-void gv__hub_settled(void *arg, uint64_t token, bool is_refused);
+/* One of those who were to have a message has it, or will never have it: whose ticket it is. */
+void gv__hub_answered(gv_hub_t *hub, const gv_ticket_t *ticket, uint8_t reason);
 
-/* Tells the cluster what is done. */
-void gv__hub_tell_applied(gv_hub_t *hub);
+/*
+ * A message did not find a member of a group where it was sent: one elsewhere is to have it.  The
+ * cluster cannot be called now, so the hub writes to itself what a shard writes whose member has
+ * left.  With a ticket it is answered when the message is safe; false: no memory.
+ */
+bool gv__hub_pass_on(gv_hub_t *hub, const gv_publish_t *publish, gv_bytes_t share_filter,
+                     const gv_ticket_t *ticket);
 
 /* Parcels of ours that come back, and those that the hub has written to itself. */
 void gv__hub_returned(gv_letter_t *letter);
@@ -85,6 +121,25 @@ void gv__hub_give_again(gv_hub_t *hub, gv_entry_t *entry);
 gv_forward_t gv__hub_forward_of(gv_hub_t *hub, const gv_publish_t *publish);
 
 void gv__hub_forward_deinit(gv_hub_t *hub);
+
+/* ---- hub_deliver.c --------------------------------------------------------------------------- */
+
+/* Port of the inbox. */
+void gv__hub_settled(void *arg, uint64_t token, bool is_refused);
+
+/* A shard has a message of another node, or will never have it. */
+void gv__hub_incoming_done(gv_hub_t *hub, const gv_ticket_t *ticket, uint8_t reason);
+
+/* Tells the cluster what is done. */
+void gv__hub_tell_applied(gv_hub_t *hub);
+
+/* A message of another node as it is here. */
+gv_publish_t gv__hub_publish_of(const gv_hub_t *hub, const gv_forward_t *message);
+
+/* To the member on this node that the router has picked. */
+void gv__hub_give_to_member(gv_hub_t *hub, gv_publish_t *publish, const gv_ticket_t *ticket);
+
+void gv__hub_deliver_deinit(gv_hub_t *hub);
 
 /* ---- hub_retained.c -------------------------------------------------------------------------- */
 

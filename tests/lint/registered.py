@@ -25,6 +25,7 @@ UNTESTED = {
     "broker/admin/call.c": "the life of a request: tests/unit/broker/admin/admin_test.c",
     "broker/core/ack_fifo.c": IN_HOUSE,
     "broker/core/client.c": IN_HOUSE,
+    "broker/core/hub_deliver.c": "broker/core/hub.h: tests/unit/broker/core/hub_test.c",
     "broker/core/hub_forward.c": "broker/core/hub.h: tests/unit/broker/core/hub_test.c",
     "broker/core/hub_retained.c": AS_NODES,
     "broker/core/office.c": IN_HOUSE,
