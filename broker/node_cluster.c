@@ -6,11 +6,17 @@
 #include "storage/post.h"
 
 /* ---- hub -> cluster ---------------------------------------------------------------------------
+ *
+ * At the end of the node the hub still gets letters when the cluster is freed (gv_node_free()):
+ * what it asks for then changes nothing any more.
  */
 
 static void route_set(void *arg, gv_bytes_t key, uint32_t value)
 {
     gv_node_t *node = arg;
+    if (node->cluster == NULL) {
+        return;
+    }
     gv_loop_assert_current(node->cluster_loop);
     gv_err_t err = gv_cluster_route_set(node->cluster, key, value);
     GV_ASSERT(err == GV_OK); /* the router has taken the filter, so its length is fine */
@@ -19,6 +25,9 @@ static void route_set(void *arg, gv_bytes_t key, uint32_t value)
 static void barrier(void *arg, uint64_t token)
 {
     gv_node_t *node = arg;
+    if (node->cluster == NULL) {
+        return;
+    }
     gv_loop_assert_current(node->cluster_loop);
     gv_cluster_barrier(node->cluster, token);
 }
@@ -26,6 +35,9 @@ static void barrier(void *arg, uint64_t token)
 static void publish(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token)
 {
     gv_node_t *node = arg;
+    if (node->cluster == NULL) {
+        return;
+    }
     gv_loop_assert_current(node->cluster_loop);
     gv_cluster_publish(node->cluster, message, nodes, token);
 }
@@ -33,6 +45,9 @@ static void publish(void *arg, const gv_forward_t *message, uint64_t nodes, uint
 static void applied(void *arg, gv_delivery_t delivery, const gv_delivery_outcome_t *outcome)
 {
     gv_node_t *node = arg;
+    if (node->cluster == NULL) {
+        return;
+    }
     gv_loop_assert_current(node->cluster_loop);
     gv_cluster_applied(node->cluster, delivery, outcome);
 }
@@ -40,6 +55,9 @@ static void applied(void *arg, gv_delivery_t delivery, const gv_delivery_outcome
 static void pause_credit(void *arg, bool is_paused)
 {
     gv_node_t *node = arg;
+    if (node->cluster == NULL) {
+        return;
+    }
     gv_loop_assert_current(node->cluster_loop);
     gv_cluster_pause_credit(node->cluster, is_paused);
 }
@@ -47,6 +65,9 @@ static void pause_credit(void *arg, bool is_paused)
 static bool note(void *arg, gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body)
 {
     gv_node_t *node = arg;
+    if (node->cluster == NULL) {
+        return false;
+    }
     gv_loop_assert_current(node->cluster_loop);
     return gv_cluster_note(node->cluster, index, kind, body);
 }
@@ -54,6 +75,9 @@ static bool note(void *arg, gv_node_index_t index, gv_frame_kind_t kind, gv_byte
 static uint64_t members(void *arg)
 {
     const gv_node_t *node = arg;
+    if (node->cluster == NULL) {
+        return 0;
+    }
     gv_loop_assert_current(node->cluster_loop);
     return gv_cluster_members(node->cluster);
 }
@@ -115,7 +139,7 @@ static void on_start_counter(uint64_t start_counter, void *arg)
 static void on_turn_end(gv_job_t *job)
 {
     gv_node_t *node = gv_container_of(job, gv_node_t, hub_turn_end);
-    gv_loop_assert_current(node->cluster_loop);
+    gv_loop_assert_current(gv_loop_current()); /* also while node->cluster_loop is being freed */
     gv_hub_turn_end(node->hub);
     if (node->cluster != NULL) {
         atomic_store_explicit(&node->is_cluster_synced, gv_cluster_is_synced(node->cluster),

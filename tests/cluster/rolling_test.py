@@ -4,7 +4,7 @@
 import time
 
 from client import Client, end_streams, streams
-from harness import case, check, main, patient, wait_for
+from harness import case, check, check_equal, main, patient, wait_for
 from rig import Watcher, cluster, figure, wait_tables, wait_whole
 
 # A node that leaves says so: nobody has to wait for its silence.
@@ -107,6 +107,29 @@ def sigterm_at_any_moment():
             node.stop()
         node.start()
         wait_whole(nodes)
+
+
+@case
+def sigterm_while_the_disk_is_busy_for_others():
+    """Commits for messages of other nodes are answered when the cluster is gone already."""
+    with cluster() as nodes:
+        for round_number in range(12):
+            node = nodes[round_number % 3]
+            sleeping = Client(node, client_id="sleeping", clean=False)
+            sleeping.subscribe("busy/#", qos=2)
+            sleeping.close()
+            wait_tables(nodes)
+            others = [other for other in nodes if other is not node]
+            publishers = [Client(other, window=100) for other in others for _ in range(2)]
+            node.terminate()
+            while node.is_running():
+                for publisher in publishers:
+                    publisher.publish("busy/x", b"x" * 100, 1 + round_number % 2)
+            check_equal(node.wait_end(), 0, f"{node} after SIGTERM: exit status")
+            for publisher in publishers:
+                publisher.close()
+            node.start(wait=False)
+            wait_whole(nodes)
 
 
 if __name__ == "__main__":
