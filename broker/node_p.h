@@ -63,7 +63,6 @@ struct gv_node {
 
     gv_bucket_t connects; /* shared by the shards, as are the next two */
     gv_bucket_t drained;
-    gv_retained_total_t retained_total;
     gv_retained_common_t retained_common;
     gv_memory_t memory; /* likewise */
     gv_users_t *users;  /* as the configuration in force has them */

@@ -160,17 +160,13 @@ static void take_id(gv_session_t *session, uint16_t packet_id)
 static bool might_not_be_kept(const gv_shard_t *shard, const gv_mqtt_publish_t *packet)
 {
     const gv_limits_t *limits = shard->limits;
-    const gv_retained_total_t *total = shard->retained_total;
-    if (gv__memory_is_scarce(shard)) {
-        return true;
-    }
-    return total != NULL &&
-           ((limits->retained_messages_max != 0 &&
-             atomic_load_explicit(&total->messages, memory_order_relaxed) >=
-                 limits->retained_messages_max) ||
-            (limits->retained_bytes_max != 0 &&
-             atomic_load_explicit(&total->bytes, memory_order_relaxed) + packet->payload.size >=
-                 limits->retained_bytes_max));
+    const gv_retained_common_t *common = shard->retained_common;
+    uint64_t messages = atomic_load_explicit(&common->messages, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&common->bytes, memory_order_relaxed);
+    return gv__memory_is_scarce(shard) ||
+           (limits->retained_messages_max != 0 && messages >= limits->retained_messages_max) ||
+           (limits->retained_bytes_max != 0 &&
+            bytes + packet->payload.size >= limits->retained_bytes_max);
 }
 
 /*

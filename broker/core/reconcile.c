@@ -16,10 +16,13 @@
 #include "broker/core/note.h"
 #include "proto/cluster.pb-c.h"
 
-/* Between two comparisons, while all is well [ms]; after one without use it is doubled each time.
- */
+/* Between two comparisons, while all is well [ms]; after a pass through all buckets that was of no
+ * use it is doubled each time. */
 #define PAUSE_MS     2000U
-#define PAUSE_MAX_MS 16000U
+#define PAUSE_MAX_MS 64000U
+
+/* Between the rounds of such a pass [ms]: a node that is full has something to look for in each. */
+#define STEP_MS 250U
 
 /* Nobody to ask is linked yet: try again [ms]. */
 #define RETRY_MS 50U
@@ -201,7 +204,7 @@ static void drop_wishes(gv_reconcile_t *r)
     }
 }
 
-/* The round is over.  What has changed nothing here is not tried again so soon. */
+/* The round is over.  A pass that has changed nothing here is not tried again so soon. */
 static void end_round(gv_reconcile_t *r)
 {
     bool is_useful = r->copies_come > 0 && total_of(r) != r->total_before;
@@ -212,6 +215,9 @@ static void end_round(gv_reconcile_t *r)
         r->pause_ms = PAUSE_MS;
         r->next_peer = r->peer;
         rest(r, 0);
+    } else if (r->pass_left > 0) {
+        r->next_peer = r->peer;
+        rest(r, STEP_MS);
     } else {
         rest(r, r->pause_ms);
         r->pause_ms = r->pause_ms * 2 < PAUSE_MAX_MS ? r->pause_ms * 2 : PAUSE_MAX_MS;

@@ -147,16 +147,14 @@ void gv__retain_again(gv_shard_t *shard, gv_bytes_t topic)
 /* There are more of them, or fewer. */
 static void changed(gv_shard_t *shard)
 {
-    if (shard->retained_total != NULL) {
-        /* What this shard has told before, and the difference: other shards add theirs. */
-        atomic_fetch_add_explicit(&shard->retained_total->messages,
-                                  shard->retained.count - gv_counter_get(&shard->stats.retained),
-                                  memory_order_relaxed);
-        atomic_fetch_add_explicit(&shard->retained_total->bytes,
-                                  shard->retained.bytes -
-                                      gv_counter_get(&shard->stats.retained_bytes),
-                                  memory_order_relaxed);
-    }
+    /* What this shard has told before, and the difference: other shards add theirs. */
+    gv_retained_common_t *common = shard->retained_common;
+    atomic_fetch_add_explicit(&common->messages,
+                              shard->retained.count - gv_counter_get(&shard->stats.retained),
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&common->bytes,
+                              shard->retained.bytes - gv_counter_get(&shard->stats.retained_bytes),
+                              memory_order_relaxed);
     gv_counter_set(&shard->stats.retained, shard->retained.count);
     gv_counter_set(&shard->stats.retained_bytes, shard->retained.bytes);
     gv_counter_set(&shard->stats.retained_tombstones, gv_retained_tombstones(&shard->retained));
@@ -283,13 +281,9 @@ void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept, const gv_stamp_t
 static bool is_beyond_limits(const gv_shard_t *shard, gv_bytes_t topic, uint64_t size)
 {
     const gv_limits_t *limits = shard->limits;
-    if (shard->retained_total == NULL) {
-        return false;
-    }
-    uint64_t messages =
-        atomic_load_explicit(&shard->retained_total->messages, memory_order_relaxed) + 1;
-    uint64_t bytes =
-        atomic_load_explicit(&shard->retained_total->bytes, memory_order_relaxed) + size;
+    const gv_retained_common_t *common = shard->retained_common;
+    uint64_t messages = atomic_load_explicit(&common->messages, memory_order_relaxed) + 1;
+    uint64_t bytes = atomic_load_explicit(&common->bytes, memory_order_relaxed) + size;
     bool is_many = limits->retained_messages_max != 0 && messages > limits->retained_messages_max;
     bool is_much = limits->retained_bytes_max != 0 && bytes > limits->retained_bytes_max;
     if (!is_many && !is_much) {

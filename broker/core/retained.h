@@ -28,20 +28,16 @@
 
 typedef struct gv_retained_node gv_retained_node_t;
 
-/* What the tables of all shards of a node hold; each adds and takes away its own. */
-typedef struct gv_retained_total {
-    _Atomic uint64_t messages;
-    _Atomic uint64_t bytes;
-} gv_retained_total_t;
-
 #define GV_RETAINED_BUCKETS 4096U
 
 /* What the shards and the hub of a node share about retained messages. */
 typedef struct gv_retained_common {
     gv_hlc_t clock;
-    uint64_t seed;          /* of the buckets: all nodes of a cluster have the same */
-    uint64_t forget_ms;     /* who has been away for longer is forgotten (cluster.forget_after) */
-    bool is_clustered;      /* there may be other nodes: deletions are remembered */
+    uint64_t seed;      /* of the buckets: all nodes of a cluster have the same */
+    uint64_t forget_ms; /* who has been away for longer is forgotten (cluster.forget_after) */
+    bool is_clustered;  /* there may be other nodes: deletions are remembered */
+    _Atomic uint64_t messages; /* what the shards hold; each adds and takes away its own */
+    _Atomic uint64_t bytes;
     _Atomic uint64_t bound; /* of the stamps this node gives; on the disk, or about to be */
     _Atomic uint64_t floor; /* what was written up to here all nodes know; the hub's, as the next */
     _Atomic uint64_t horizon; /* ... but for what was written before this: since then, somebody who

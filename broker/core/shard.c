@@ -42,7 +42,6 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     shard->nodes_away = options->nodes_away;
     shard->nodes_full = options->nodes_full;
     shard->connects = options->connects;
-    shard->retained_total = options->retained_total;
     shard->memory = options->memory;
     shard->wheel = options->wheel;
     shard->pool = options->pool;

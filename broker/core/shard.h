@@ -102,7 +102,6 @@ typedef struct gv_shard_options {
     const _Atomic uint64_t *nodes_full;    /* of nodes for which too much waits */
     gv_bucket_t *connects;                 /* of limits->connects: one for all shards of the node */
     gv_retained_common_t *retained_common; /* shared by all shards and the hub */
-    gv_retained_total_t *retained_total;   /* the same; NULL: a node without limits of them */
     gv_memory_t *memory;                   /* of the node, with a part per shard; NULL: no limit */
     gv_timerwheel_t *wheel;
     gv_chunkpool_t *pool;

@@ -171,7 +171,6 @@ struct gv_shard {
     gv_map_t logins; /* of clients that authenticate or have: gv_login_t by index of the client */
     gv_retained_t retained;
     gv_retained_common_t *retained_common;
-    gv_retained_total_t *retained_total;
     gv_replays_t replays;
     gv_rng_t rng;
     gv_client_slot_t *clients;
