@@ -30,11 +30,12 @@ def can_connect(port):
 
 
 def mosquitto():
-    """A mosquitto that drops nothing: (port, pid)."""
+    """A mosquitto that drops neither messages nor who sends many at once: (port, pid)."""
     port = free_port()
     config = os.path.join(folder("bench"), "mosquitto.conf")
     with open(config, "w", encoding="utf-8") as out:
-        out.write(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+        out.write(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
+                  "max_inflight_messages 0\n")
     path = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
     process = spawn([path, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: can_connect(port), patient(10), "mosquitto listens")
