@@ -68,51 +68,43 @@ static bool make(gv_fanout_t *fanout, gv_fanout_variant_t *variant, const gv_fan
         .packet_id = 1,
         .topic_alias = form->topic == GV_FANOUT_TOPIC ? 0 : 1,
     };
-    size_t size = gv_mqtt_publish_head_size(&head, form->version);
-    if (size == 0) {
-        return false;
-    }
     size_t inline_size = fanout->is_shared ? 0 : publish->payload.size;
-    size_t needed = size + inline_size;
-    bool is_wasteful = variant->capacity > VARIANT_KEEP_MAX && needed < VARIANT_KEEP_MAX;
-    if (variant->capacity < needed || is_wasteful) {
+    size_t room = gv_mqtt_publish_head_bound(&head) + inline_size;
+    bool is_wasteful = variant->capacity > VARIANT_KEEP_MAX && room < VARIANT_KEEP_MAX;
+    if (variant->capacity < room || is_wasteful) {
         gv_free(variant->bytes);
-        variant->capacity = needed < 1024 ? 1024 : needed;
+        variant->capacity = room < 1024 ? 1024 : room;
         variant->bytes = gv_try_alloc(variant->capacity);
         if (variant->bytes == NULL) {
             variant->capacity = 0;
             return false;
         }
     }
-    gv_writer_t w = gv_writer(variant->bytes, needed);
-    size_t written = gv_mqtt_publish_head_write(&head, form->version, &w, &variant->id_offset);
-    GV_ASSERT(written == size);
-    variant->alias_offset = gv_mqtt_publish_alias_offset(&head, size);
-    if (inline_size > 0) {
-        gv_writer_put(&w, publish->payload);
+    gv_writer_t w = gv_writer(variant->bytes, room);
+    size_t size = gv_mqtt_publish_head_write(&head, form->version, &w, &variant->id_offset);
+    if (size == 0) {
+        return false;
     }
+    variant->alias_offset = gv_mqtt_publish_alias_offset(&head, size);
+    gv_writer_put(&w, gv_bytes(publish->payload.data, inline_size));
     GV_ASSERT(!w.failed);
-    variant->size = needed;
+    variant->size = size + inline_size;
     return true;
 }
 
-const gv_fanout_variant_t *gv_fanout_encode(gv_fanout_t *fanout, const gv_fanout_form_t *form)
+const gv_fanout_variant_t *gv__fanout_make(gv_fanout_t *fanout, const gv_fanout_form_t *form)
 {
     bool is_v5 = form->version >= GV_MQTT_V5;
     GV_ASSERT(is_v5 || form->topic == GV_FANOUT_TOPIC);
     if (is_v5 && form->id_count > 0) {
         return make(fanout, &fanout->odd, form) ? &fanout->odd : NULL;
     }
-    size_t index = (is_v5 ? 1 + (size_t)form->topic : 0) * 2 + (form->has_id ? 1 : 0);
-    gv_fanout_variant_t *variant = &fanout->variants[index];
-    uint32_t bit = UINT32_C(1) << index;
-    if ((fanout->made & bit) == 0) {
-        if (!make(fanout, variant, form)) {
-            return NULL;
-        }
-        fanout->made |= bit;
+    size_t index = gv__fanout_index(form);
+    if (!make(fanout, &fanout->variants[index], form)) {
+        return NULL;
     }
-    return variant;
+    fanout->made |= UINT32_C(1) << index;
+    return &fanout->variants[index];
 }
 
 /* ---- collecting ------------------------------------------------------------------------------ */

@@ -96,12 +96,31 @@ void gv_fanout_deinit(gv_fanout_t *fanout);
 /* Begins with a message; it must stay until the next begin.  now_ms: for its expiry. */
 void gv_fanout_begin(gv_fanout_t *fanout, gv_publish_t *publish, uint64_t now_ms);
 
+/* Which of the variants this is, if it is without subscription identifiers. */
+static inline size_t gv__fanout_index(const gv_fanout_form_t *form)
+{
+    size_t manner = form->version >= GV_MQTT_V5 ? 1 + (size_t)form->topic : 0;
+    return manner * 2 + (form->has_id ? 1 : 0);
+}
+
+/* The slow half of the function below. */
+const gv_fanout_variant_t *gv__fanout_make(gv_fanout_t *fanout, const gv_fanout_form_t *form);
+
 /*
  * The bytes for one receiver.  Gives the variant, whose bytes the caller patches
  * (gv_fanout_patch()) and copies; NULL when the packet would be larger than MQTT allows or memory
  * is short.
  */
-const gv_fanout_variant_t *gv_fanout_encode(gv_fanout_t *fanout, const gv_fanout_form_t *form);
+static inline const gv_fanout_variant_t *gv_fanout_encode(gv_fanout_t *fanout,
+                                                          const gv_fanout_form_t *form)
+{
+    size_t index = gv__fanout_index(form);
+    bool is_made = (fanout->made >> index & 1) != 0;
+    if (is_made && (form->id_count == 0 || form->version < GV_MQTT_V5)) {
+        return &fanout->variants[index];
+    }
+    return gv__fanout_make(fanout, form);
+}
 
 /* The hash of the message's topic, computed once a message. */
 static inline uint64_t gv_fanout_topic_hash(gv_fanout_t *fanout, uint64_t seed)

@@ -5,16 +5,9 @@
 
 #include "base/alloc.h"
 
-#define PACKET_IDS 65535U
-
 static gv_flight_t *at(const gv_inflight_t *inflight, uint64_t number)
 {
     return &inflight->_ring[number & (inflight->_capacity - 1)];
-}
-
-bool gv_inflight_has_id(const gv_inflight_t *inflight)
-{
-    return inflight->_tail - inflight->_head < PACKET_IDS;
 }
 
 static void grow(gv_inflight_t *inflight)
@@ -31,7 +24,7 @@ static void grow(gv_inflight_t *inflight)
 
 static uint16_t id_of(uint64_t number)
 {
-    return (uint16_t)(number % PACKET_IDS + 1);
+    return (uint16_t)(number % GV_PACKET_IDS + 1);
 }
 
 uint16_t gv_inflight_start(gv_inflight_t *inflight, gv_stage_t stage, gv_flight_t **flight_out)
@@ -55,7 +48,8 @@ gv_flight_t *gv_inflight_find(gv_inflight_t *inflight, uint16_t packet_id)
     if (packet_id == 0 || inflight->_tail == inflight->_head) {
         return NULL;
     }
-    uint64_t ahead = (packet_id - 1U + PACKET_IDS - inflight->_head % PACKET_IDS) % PACKET_IDS;
+    uint32_t oldest = id_of(inflight->_head);
+    uint32_t ahead = packet_id >= oldest ? packet_id - oldest : packet_id + GV_PACKET_IDS - oldest;
     if (ahead >= inflight->_tail - inflight->_head) {
         return NULL;
     }
@@ -72,7 +66,7 @@ static uint64_t place_of(const gv_inflight_t *inflight, const gv_flight_t *fligh
 void gv_inflight_finish(gv_inflight_t *inflight, gv_flight_t *flight)
 {
     GV_ASSERT(flight->stage != GV_STAGE_DONE);
-    if (inflight->_head + place_of(inflight, flight) >= inflight->_sent) {
+    if (inflight->unsent > 0 && inflight->_head + place_of(inflight, flight) >= inflight->_sent) {
         inflight->unsent--;
     }
     GV_ASSERT(flight->extra == NULL || flight->extra->loan.is_loan == 0);

@@ -52,8 +52,13 @@ typedef struct gv_inflight {
     uint32_t unsent; /* of these, not sent over this connection */
 } gv_inflight_t;
 
-/* Whether an id is free: at most 65 535 between the oldest unfinished and the next. */
-bool gv_inflight_has_id(const gv_inflight_t *inflight);
+#define GV_PACKET_IDS 65535U
+
+/* Whether an id is free: at most that many between the oldest unfinished and the next. */
+static inline bool gv_inflight_has_id(const gv_inflight_t *inflight)
+{
+    return inflight->_tail - inflight->_head < GV_PACKET_IDS;
+}
 
 /* Not done and sent over this connection: what Receive Maximum limits. */
 static inline uint32_t gv_inflight_open(const gv_inflight_t *inflight)

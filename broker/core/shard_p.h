@@ -337,8 +337,11 @@ void gv__relief_starve(gv_client_t *client);
 static inline uint64_t gv__output_max(const gv_shard_t *shard)
 {
     uint64_t max = shard->limits->output_bytes_max;
+    if (!gv__memory_is_scarce(shard)) {
+        return max;
+    }
     uint64_t scarce_max = max / 16 > 16384 ? max / 16 : 16384;
-    return gv__memory_is_scarce(shard) && scarce_max < max ? scarce_max : max;
+    return scarce_max < max ? scarce_max : max;
 }
 
 /* ---- drain.c --------------------------------------------------------------------------------- */

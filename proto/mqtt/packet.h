@@ -438,6 +438,14 @@ typedef struct gv_mqtt_publish_head {
  */
 size_t gv_mqtt_publish_head_size(const gv_mqtt_publish_head_t *head, gv_mqtt_version_t version);
 
+/* The size is at most this: for who has room for more, and need not measure. */
+static inline size_t gv_mqtt_publish_head_bound(const gv_mqtt_publish_head_t *head)
+{
+    /* First byte and length, topic's size, packet id, properties' length, expiry, alias. */
+    const size_t fixed = 5 + 2 + 2 + 4 + 5 + 3;
+    return fixed + head->topic.size + head->travel.size + head->subscription_id_count * 5;
+}
+
 /*
  * Writes the head; gives back its size, or 0 as above or when the writer has no room.
  * *packet_id_offset is where the packet id stands in the head, or 0 at QoS 0; may be NULL.

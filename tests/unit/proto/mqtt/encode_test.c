@@ -443,6 +443,25 @@ START_TEST(heads_know_the_largest_packet)
 }
 END_TEST
 
+START_TEST(the_bound_of_a_head_is_the_largest_there_is)
+{
+    static const uint32_t ids[] = {GV_MQTT_VARINT_MAX, GV_MQTT_VARINT_MAX};
+    static const uint8_t travel[1 << 21]; /* so that its length takes four bytes */
+    gv_mqtt_publish_head_t head = {.topic = GV_BYTES_LITERAL("topic"),
+                                   .travel = gv_bytes(travel, sizeof(travel)),
+                                   .payload_size = 1,
+                                   .subscription_ids = ids,
+                                   .subscription_id_count = 2,
+                                   .has_expiry = true,
+                                   .qos = 1,
+                                   .topic_alias = 1};
+    ck_assert_uint_eq(gv_mqtt_publish_head_size(&head, GV_MQTT_V5),
+                      gv_mqtt_publish_head_bound(&head));
+    ck_assert_uint_lt(gv_mqtt_publish_head_size(&head, GV_MQTT_V311),
+                      gv_mqtt_publish_head_bound(&head));
+}
+END_TEST
+
 START_TEST(a_head_without_room_is_not_written)
 {
     gv_mqtt_publish_head_t head = {.topic = GV_BYTES_LITERAL("topic")};
@@ -844,6 +863,7 @@ int main(void)
     tcase_add_test(tc, one_head_serves_many_receivers);
     tcase_add_test(tc, an_alias_stands_for_the_topic);
     tcase_add_test(tc, heads_know_the_largest_packet);
+    tcase_add_test(tc, the_bound_of_a_head_is_the_largest_there_is);
     tcase_add_test(tc, a_head_without_room_is_not_written);
     tcase_add_test(tc, random_connects_come_back_equal);
     tcase_add_test(tc, random_publishes_come_back_equal_from_both_encoders);
