@@ -5,24 +5,25 @@
 #define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
 /*
- * Nearly all topics are ASCII, so eight bytes are looked at in one word.  The tests below are exact
- * only for words without high bits: a byte plus 0x7f then reaches 0x80 just when it is not zero,
- * and nothing carries into its neighbour.
+ * Nearly all topics are ASCII, so eight bytes are looked at in one word.  The two below give words
+ * whose high bits say whether there is such a byte, and exactly so only for words without high
+ * bits: a byte plus 0x7f then reaches 0x80 just when it is not zero, and nothing carries into its
+ * neighbour.
  */
-static inline bool word_is_ascii(uint64_t word)
+static inline bool has_high_bits(uint64_t word)
 {
-    return (word & EACH(0x80)) == 0;
+    return (word & EACH(0x80)) != 0;
 }
 
-static inline bool ascii_word_has_nul(uint64_t word)
+static inline uint64_t nuls_in(uint64_t ascii_word)
 {
-    return (~(word + EACH(0x7f)) & EACH(0x80)) != 0;
+    return ~(ascii_word + EACH(0x7f));
 }
 
 /* '#' is 0x23 and '+' is 0x2b: they differ in one bit, so one test finds both. */
-static inline bool ascii_word_has_wildcard(uint64_t word)
+static inline uint64_t wildcards_in(uint64_t ascii_word)
 {
-    return ascii_word_has_nul((word | EACH(0x08)) ^ EACH('+'));
+    return nuls_in((ascii_word | EACH(0x08)) ^ EACH('+'));
 }
 
 static inline uint64_t load_word(const uint8_t *bytes)
@@ -67,26 +68,13 @@ static size_t multibyte_size(const uint8_t *pos, size_t left)
     return size;
 }
 
-gv_mqtt_text_t gv_mqtt_text_scan(gv_bytes_t text)
+static gv_mqtt_text_t scan_by_character(gv_bytes_t text)
 {
     const uint8_t *bytes = text.data;
     size_t at = 0;
     bool wildcard = false;
 
     while (at < text.size) {
-        /* The last word may overlap the one before: looking twice is cheaper than byte by byte. */
-        size_t word_at = text.size - at >= 8 ? at : text.size - 8;
-        if (text.size >= 8) {
-            uint64_t word = load_word(bytes + word_at);
-            if (word_is_ascii(word)) {
-                if (ascii_word_has_nul(word)) {
-                    return GV_MQTT_TEXT_BAD; /* [MQTT-1.5.4-2] */
-                }
-                wildcard |= ascii_word_has_wildcard(word);
-                at = word_at + 8;
-                continue;
-            }
-        }
         uint8_t byte = bytes[at];
         if (byte >= 0x80) {
             size_t size = multibyte_size(bytes + at, text.size - at);
@@ -105,12 +93,36 @@ gv_mqtt_text_t gv_mqtt_text_scan(gv_bytes_t text)
     return wildcard ? GV_MQTT_TEXT_WILDCARD : GV_MQTT_TEXT_PLAIN;
 }
 
+gv_mqtt_text_t gv_mqtt_text_scan(gv_bytes_t text)
+{
+    if (text.size < 8) {
+        return scan_by_character(text);
+    }
+    uint64_t all = 0;
+    uint64_t nuls = 0;
+    uint64_t wildcards = 0;
+    for (size_t at = 0; at < text.size; at += 8) {
+        /* The last word may overlap the one before: looking twice is cheaper than byte by byte. */
+        uint64_t word = load_word(text.data + (text.size - at >= 8 ? at : text.size - 8));
+        all |= word;
+        nuls |= nuls_in(word);
+        wildcards |= wildcards_in(word);
+    }
+    if (has_high_bits(all)) {
+        return scan_by_character(text);
+    }
+    if (has_high_bits(nuls)) {
+        return GV_MQTT_TEXT_BAD; /* [MQTT-1.5.4-2] */
+    }
+    return has_high_bits(wildcards) ? GV_MQTT_TEXT_WILDCARD : GV_MQTT_TEXT_PLAIN;
+}
+
 bool gv_mqtt_payload_is_utf8(gv_bytes_t payload)
 {
     const uint8_t *bytes = payload.data;
     size_t at = 0;
     while (at < payload.size) {
-        if (payload.size - at >= 8 && word_is_ascii(load_word(bytes + at))) {
+        if (payload.size - at >= 8 && !has_high_bits(load_word(bytes + at))) {
             at += 8;
         } else if (bytes[at] < 0x80) {
             at++;
