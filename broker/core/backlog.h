@@ -88,6 +88,7 @@ typedef struct gv_backlog_ring {
     uint64_t done_end;     /* no number from here on is done */
     uint64_t sent;         /* no number from here on has ever been sent */
     uint64_t units;        /* of what is not done */
+    uint64_t give_from;    /* see gv_backlog_give_from() */
     gv_backlog_entry_t entries[];
 } gv_backlog_ring_t;
 
@@ -165,6 +166,19 @@ static inline uint32_t gv_backlog_waiting(const gv_backlog_t *backlog)
 {
     const gv_backlog_ring_t *ring = backlog->_ring;
     return ring != NULL ? ring->count - ring->open - ring->lent_count : 0;
+}
+
+/* Where gv__durable_give() goes on when it is woken; forgotten when nothing waits any more. */
+static inline uint64_t gv_backlog_give_from(const gv_backlog_t *backlog)
+{
+    return backlog->_ring != NULL ? backlog->_ring->give_from : 0;
+}
+
+static inline void gv_backlog_set_give_from(gv_backlog_t *backlog, uint64_t number)
+{
+    if (backlog->_ring != NULL) {
+        backlog->_ring->give_from = number;
+    }
 }
 
 /* The number that the next message gets is `number` from here on.  Only while empty. */

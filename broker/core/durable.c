@@ -145,7 +145,7 @@ void gv__durable_left(gv_session_t *session)
     durable->is_held = false;
     gv_backlog_rewind(&durable->backlog);
     gv_backlog_rest(&durable->backlog);
-    durable->give_from = 0;
+    gv_backlog_set_give_from(&durable->backlog, 0);
     if (gv_backlog_count(&durable->backlog) > 0) {
         gv_journal_dirty(shard->journal, durable, GV_DIRTY_MARK);
     }

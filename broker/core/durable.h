@@ -29,7 +29,6 @@ struct gv_durable {
             uint64_t end;  /* ... which was written when this number was the next */
         } marked;          /* only during a restart */
     };
-    uint64_t give_from;       /* gv__durable_give() goes on here when it is woken */
     uint32_t dirty_at;        /* place in the journal's list while `dirty_what` is not 0 */
     uint32_t stage_stamp;     /* the part with the last mark that somebody waited for */
     uint32_t stored_expiry;   /* as the store has it [s] */
@@ -43,6 +42,8 @@ struct gv_durable {
     bool was_connected : 1;   /* by the last mark; only during a restart */
     bool is_expiring : 1;     /* in the journal's list of those with messages that expire */
 };
+
+_Static_assert(sizeof(struct gv_durable) <= 56, "every sleeping session pays for this");
 
 /* CONNECT: the session is to be durable from now on, or is so already; writes what has changed. */
 void gv__durable_connect(gv_session_t *session);

@@ -366,11 +366,10 @@ static bool give_one(gv_session_t *session, uint64_t number, gv_give_t why, gv_b
 
 void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group)
 {
-    gv_durable_t *durable = session->durable;
-    gv_backlog_t *backlog = &durable->backlog;
+    gv_backlog_t *backlog = &session->durable->backlog;
     uint64_t n = backlog->low;
-    if (why == GV_GIVE_AWAY && n < durable->give_from) {
-        n = durable->give_from;
+    if (why == GV_GIVE_AWAY && n < gv_backlog_give_from(backlog)) {
+        n = gv_backlog_give_from(backlog);
     }
     for (; gv_backlog_shared_count(backlog) > 0 && n < gv_backlog_end(backlog); n++) {
         gv_backlog_entry_t *entry = gv_backlog_at(backlog, n);
@@ -378,8 +377,8 @@ void gv__durable_give(gv_session_t *session, gv_give_t why, gv_bytes_t group)
             entry->is_stuck = false;
         }
         if (entry != NULL && may_go(entry, why) && !give_one(session, n, why, group)) {
-            durable->give_from = n; /* and not from the start: images come and go */
-            return;                 /* goes on in gv__durable_woken() */
+            gv_backlog_set_give_from(backlog, n); /* not from the start: images come and go */
+            return;                               /* goes on in gv__durable_woken() */
         }
     }
 }
@@ -465,8 +464,8 @@ static void take_back(lent_t lent, bool may_offer)
         gv__durable_pump(session);
     } else if (may_offer && !gv__drain_is_final(session->shard) &&
                !give_one(session, lent.number, GV_GIVE_AWAY, GV_BYTES_EMPTY) &&
-               session->durable->give_from > lent.number) {
-        session->durable->give_from = lent.number; /* where it goes on when it is woken */
+               gv_backlog_give_from(backlog) > lent.number) {
+        gv_backlog_set_give_from(backlog, lent.number);
     }
 }
 
