@@ -44,6 +44,9 @@ gv_err_t gv__node_listeners_new(gv_node_t *node, gv_error_text_t *error)
 
 static void open_listeners(gv_node_t *node)
 {
+    for (uint16_t i = 0; i < node->shard_count; i++) {
+        gv__node_shard_release_dues(&node->shards[i]);
+    }
     gv_error_text_t error;
     if (gv_listeners_open(node->listeners, &error) != GV_OK) {
         gv_log_error("not_started", "error='%s'", error.text);

@@ -39,7 +39,8 @@ typedef struct gv_node_shard {
     gv_shard_t *shard;
     gv_job_t turn_end;
     gv_letter_t start_letter;
-    gv_msgbuf_t **events; /* of clients that came and went in this turn: kept messages */
+    gv_letter_t dues_letter; /* wills and ends of restored sessions may come */
+    gv_msgbuf_t **events;    /* of clients that came and went in this turn: kept messages */
     size_t event_count;
     size_t event_capacity;
     gv_drain_order_t *drain_order; /* followed at the moment, or NULL; its thread's */
@@ -170,6 +171,9 @@ void gv__node_shard_settle(gv_node_shard_t *shard);
 void gv__node_shard_free(gv_node_shard_t *shard);
 /* Hands new limits, and the users there are now, to the shard's thread. */
 void gv__node_shard_reload(gv_node_shard_t *shard, gv_limits_t limits);
+
+/* Wills and ends of the sessions that were loaded, of those that fall due by now, may come. */
+void gv__node_shard_release_dues(gv_node_shard_t *shard);
 
 /* Ports common to shards and hub. */
 void gv__node_post(void *arg, uint16_t to, gv_letter_t *letter);

@@ -104,6 +104,7 @@ gv_err_t gv__node_load(gv_node_t *node, gv_error_text_t *error)
     gv_shard_t *shards[GV_ROUTER_SHARDS_MAX];
     for (uint16_t i = 0; i < node->shard_count; i++) {
         shards[i] = node->shards[i].shard;
+        gv_shard_hold_dues(shards[i]);
     }
     uint64_t began_ms = gv_clock_monotonic_ms(gv_os_clock());
     gv_err_t err = gv_retained_load(node->store, load_one, node);
@@ -176,6 +177,19 @@ static void on_start(gv_letter_t *letter)
     gv_node_shard_t *shard = gv_container_of(letter, gv_node_shard_t, start_letter);
     gv_loop_assert_current(shard->loop);
     gv_loop_on_turn_end(shard->loop, &shard->turn_end);
+}
+
+static void on_dues_release(gv_letter_t *letter)
+{
+    gv_node_shard_t *shard = gv_container_of(letter, gv_node_shard_t, dues_letter);
+    gv_loop_assert_current(shard->loop);
+    gv_shard_release_dues(shard->shard);
+}
+
+void gv__node_shard_release_dues(gv_node_shard_t *shard)
+{
+    shard->dues_letter.deliver = on_dues_release;
+    gv_loop_send(shard->loop, &shard->dues_letter);
 }
 
 /* New limits on their way to the shard's thread. */

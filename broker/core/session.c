@@ -91,7 +91,7 @@ static void set_due(gv_session_t *session)
 static void watch_dues(gv_shard_t *shard)
 {
     uint64_t at_ms = gv_dues_next_ms(&shard->dues);
-    if (at_ms != UINT64_MAX && at_ms != shard->dues_watched_ms) {
+    if (!shard->holds_dues && at_ms != UINT64_MAX && at_ms != shard->dues_watched_ms) {
         shard->dues_watched_ms = at_ms;
         gv_timer_start(shard->wheel, &shard->dues_timer, at_ms);
     }
@@ -101,6 +101,18 @@ void gv__session_away(gv_session_t *session)
 {
     set_due(session);
     watch_dues(session->shard);
+}
+
+void gv_shard_hold_dues(gv_shard_t *shard)
+{
+    GV_ASSERT(shard->dues_watched_ms == 0);
+    shard->holds_dues = true;
+}
+
+void gv_shard_release_dues(gv_shard_t *shard)
+{
+    shard->holds_dues = false;
+    watch_dues(shard);
 }
 
 /* ---- wills and ends -----------------------------------------------------------------------------

@@ -137,6 +137,13 @@ void gv_shard_returned(gv_letter_t *letter); /* one of ours, back */
 void gv_shard_retain_load(gv_shard_t *shard, gv_msgbuf_t *kept, const gv_stamp_t *stamp);
 
 /*
+ * Called before gv_restore(): wills and ends that fall due wait for gv_shard_release_dues(). Before
+ * the routes of the other nodes are here, wills would miss those who wait for them there.
+ */
+void gv_shard_hold_dues(gv_shard_t *shard);
+void gv_shard_release_dues(gv_shard_t *shard);
+
+/*
  * Publishes a message of the node itself ($SYS/...), which stays off the disk and, unless it is one
  * of $SYS/brokers/..., on this node.
  */

@@ -161,6 +161,7 @@ struct gv_shard {
     gv_dues_t dues; /* of sessions whose clients are away */
     gv_timer_t dues_timer;
     uint64_t dues_watched_ms; /* what the timer is set to; 0: it is not */
+    bool holds_dues;          /* until the node is in step with the others */
     gv_map_t durables;        /* gv_durable_t by the uid of its session */
     gv_map_t unanswered;      /* gv_unanswered_t by its ticket */
     gv_journal_t *journal;
