@@ -103,6 +103,7 @@ typedef struct gv_config {
         uint64_t ready_wait_ms; /* 0: clients are taken at once */
         uint64_t forget_after_ms;
         uint64_t outbox_bytes_max;
+        uint64_t spool_after_ms; /* 0: when the node is dead */
     } cluster;
     struct {
         gv_hostport_t listen; /* not set: no admin port */

@@ -130,6 +130,8 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "time after which a dead node is forgotten"},
     {.key = "cluster.outbox_bytes_max", SIZE(cluster.outbox_bytes_max, 0, TIB), .fallback = "1GiB",
      .doc = "messages kept on disk for a node that is away; more are refused"},
+    {.key = "cluster.spool_after_ms", MILLIS(cluster.spool_after_ms, 0, HOUR), .fallback = "200",
+     .doc = "time without any confirmation after which what is on its way to a node is kept on disk too; 0: not before it is dead"},
 
     {.key = "admin.listen", ADDRESS(admin.listen, 18083), .fallback = "127.0.0.1:18083",
      .doc = "HOST:PORT of the admin HTTP server; empty: none"},

@@ -113,6 +113,12 @@ static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_resul
     gv_hub_on_confirmed(((gv_node_t *)arg)->hub, token, index, result, lost);
 }
 
+static bool on_overdue(uint64_t *token, gv_node_index_t index, const gv_forward_t *message,
+                       void *arg)
+{
+    return gv_hub_on_overdue(((gv_node_t *)arg)->hub, token, index, message);
+}
+
 static void on_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
 {
     gv_hub_on_note(((gv_node_t *)arg)->hub, index, kind, body);
@@ -215,6 +221,7 @@ static void new_hub(gv_node_t *node)
         .store_post = gv_store_post_to_loop,
         .store_post_arg = node->cluster_loop,
         .outbox_bytes_max = node->config->cluster.outbox_bytes_max,
+        .spool_after_ms = node->config->cluster.spool_after_ms,
         .run = node->boot_id,
         .retained_common = &node->retained_common,
         .ports =
@@ -268,6 +275,7 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
     options.timing.probe = (uint32_t)(config->cluster.suspect_after_ms / 3);
     options.timing.suspect =
         (uint32_t)(config->cluster.dead_after_ms - config->cluster.suspect_after_ms);
+    options.timing.overdue = (uint32_t)config->cluster.spool_after_ms;
     options.timing.barrier = (uint32_t)config->cluster.suback_wait_ms;
     options.timing.forget = config->cluster.forget_after_ms;
     options.ops = (gv_cluster_ops_t){
@@ -275,6 +283,7 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
         .node = on_node,
         .deliver = on_deliver,
         .confirmed = on_confirmed,
+        .overdue = on_overdue,
         .note = on_note,
         .barrier = on_barrier,
         .start_counter = on_start_counter,

@@ -377,6 +377,8 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
     ADD("outbox_bytes", "bytes of them", true, gv_counter_get(&outbox->bytes));
     ADD("outbox_stored_total", "messages kept for nodes that were away", false,
         gv_counter_get(&outbox->stored));
+    ADD("outbox_early_total", "of these, while the node was silent and not dead yet", false,
+        gv_counter_get(&outbox->early));
     ADD("outbox_sent_total", "of these, that have arrived", false, gv_counter_get(&outbox->sent));
     ADD("outbox_refused_total", "messages refused because there was no room to keep them", false,
         gv_counter_get(&outbox->refused));

@@ -154,6 +154,12 @@ static void port_confirmed(uint64_t token, gv_node_index_t node, gv_forward_resu
     cluster->ops.confirmed(token, node, result, lost, cluster->arg);
 }
 
+static bool port_overdue(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg, void *arg)
+{
+    const gv_cluster_t *cluster = arg;
+    return cluster->ops.overdue(token, node, msg, cluster->arg);
+}
+
 static void port_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
 {
     const gv_cluster_t *cluster = arg;
@@ -221,6 +227,7 @@ static GV_LOOP_ONLY void start_core(gv_cluster_t *cluster)
         .node = port_node,
         .deliver = port_deliver,
         .confirmed = port_confirmed,
+        .overdue = port_overdue,
         .note = port_note,
         .barrier = port_barrier,
         .start_counter = port_start_counter,

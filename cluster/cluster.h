@@ -43,6 +43,7 @@ typedef struct gv_cluster_ops {
     void (*deliver)(const gv_delivery_t *delivery, const gv_forward_t *msg, void *arg);
     void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
                       const gv_forward_t *lost, void *arg);
+    bool (*overdue)(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg, void *arg);
     void (*note)(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg);
     void (*barrier)(uint64_t token, bool in_time, void *arg);
     void (*start_counter)(uint64_t start_counter, void *arg);

@@ -178,7 +178,8 @@ gv_err_t gv_cluster_new(const gv_cluster_options_t *options, gv_cluster_t **clus
     const gv_cluster_ops_t *ops = &options->ops;
     GV_ASSERT(options->loop != NULL);
     GV_ASSERT(ops->row != NULL && ops->node != NULL && ops->deliver != NULL);
-    GV_ASSERT(ops->confirmed != NULL && ops->barrier != NULL && ops->start_counter != NULL);
+    GV_ASSERT(ops->confirmed != NULL && ops->overdue != NULL && ops->barrier != NULL &&
+              ops->start_counter != NULL);
     *cluster_out = NULL;
 
     gv_err_t err = check_options(options, error);

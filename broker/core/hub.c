@@ -46,6 +46,7 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
         .post = options->store_post,
         .post_arg = options->store_post_arg,
         .bytes_max = options->outbox_bytes_max,
+        .spool_after_ms = options->spool_after_ms,
         .nodes_full = options->nodes_full,
         .run = options->run,
         .ports =

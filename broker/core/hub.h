@@ -85,6 +85,7 @@ typedef struct gv_hub_options {
     gv_store_post_t *store_post;   /* to the hub's thread */
     void *store_post_arg;
     uint64_t outbox_bytes_max;
+    uint64_t spool_after_ms;               /* as gv_outbox_options_t has it */
     uint64_t run;                          /* of the process: random, another one each time */
     gv_retained_common_t *retained_common; /* shared with the shards */
     gv_ports_t ports; /* post, read_begin, read_end, monotonic_ms and realtime_ms are used */
@@ -125,6 +126,8 @@ void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event);
 void gv_hub_on_deliver(gv_hub_t *hub, const gv_delivery_t *delivery, const gv_forward_t *message);
 void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
                          gv_forward_result_t result, const gv_forward_t *lost);
+bool gv_hub_on_overdue(gv_hub_t *hub, uint64_t *token, gv_node_index_t node,
+                       const gv_forward_t *message);
 void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time);
 void gv_hub_on_note(gv_hub_t *hub, gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body);
 

@@ -308,12 +308,46 @@ static void on_gone(gv_hub_t *hub, const gv_ticket_t *ticket, gv_node_index_t no
     }
 }
 
+/* The outbox has what is for the others at a node that is gone, but not what is for groups. */
+static void give_groups_of_kept(gv_hub_t *hub, uint64_t token, const gv_forward_t *lost)
+{
+    uint64_t waiter = gv_outbox_waiter(hub->outbox, token);
+    gv_ticket_t ticket = gv__hub_ticket_of_token(waiter, GV__HUB_OUTGOING);
+    give_lost(hub, &ticket, 0, lost);
+}
+
+/*
+ * Nobody knows whether the node will ever confirm it.  If somebody who stays waits for it there it
+ * goes to the disk as well, and its publisher waits for that.  Where nobody stays nothing is
+ * written, so the node is waited for: acknowledged, the message would be in our memory only.  So it
+ * is at QoS 2, which could neither be refused nor sent again if the node died then, and with what
+ * is for groups, which goes to others in that case.
+ */
+bool gv_hub_on_overdue(gv_hub_t *hub, uint64_t *token, gv_node_index_t node,
+                       const gv_forward_t *message)
+{
+    bool is_kept_already = (*token & GV_OUTBOX_TOKEN) != 0;
+    if (is_kept_already || message->qos == 2 || message->is_for_groups ||
+        !is_kept_for(hub, node, message)) {
+        return true;
+    }
+    return gv_outbox_insure(hub->outbox, node, message, token, message->shared_count > 0);
+}
+
 void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
                          gv_forward_result_t result, const gv_forward_t *lost)
 {
+    gv_forward_t plain;
     if ((token & GV_OUTBOX_TOKEN) != 0) {
-        gv_outbox_on_confirmed(hub->outbox, token, result);
-        return;
+        if (result == GV_FORWARD_GONE && lost != NULL && lost->shared_count > 0) {
+            give_groups_of_kept(hub, token, lost);
+            plain = *lost;
+            plain.shared_count = 0;
+            lost = &plain;
+        }
+        if (!gv_outbox_on_confirmed(hub->outbox, token, result, &token)) {
+            return;
+        }
     }
     bool is_in_doubt = result == GV_FORWARD_IN_DOUBT;
     gv_counter_add(&hub->stats.forward_gone, result == GV_FORWARD_GONE || is_in_doubt);

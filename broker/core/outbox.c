@@ -71,8 +71,8 @@ static gv_outbox_box_t *box_for(gv_outbox_t *outbox, const gv_node_id_t *id, gv_
     return box;
 }
 
-static gv_outbox_box_t *box_of_node(const gv_outbox_t *outbox, gv_node_index_t node,
-                                    gv_outbox_kind_t kind)
+gv_outbox_box_t *gv__outbox_box_of(const gv_outbox_t *outbox, gv_node_index_t node,
+                                   gv_outbox_kind_t kind)
 {
     bool is_known = node < GV_NODES_MAX && outbox->nodes[node].is_known;
     return is_known ? find_box(outbox, &outbox->nodes[node].id, kind) : NULL;
@@ -100,9 +100,8 @@ static void refuse(gv_outbox_t *outbox, uint64_t token)
     outbox->ports.answered(outbox->ports.arg, token, true);
 }
 
-/* The message as it is kept, without its shared subscriptions. */
-static gv_outbox_kept_t encode(const gv_outbox_t *outbox, const gv_forward_t *message,
-                               uint64_t token)
+gv_outbox_kept_t gv__outbox_encode(const gv_outbox_t *outbox, const gv_forward_t *message,
+                                   uint64_t token)
 {
     gv_forward_t plain = *message;
     plain.shared_count = 0;
@@ -115,13 +114,19 @@ static gv_outbox_kept_t encode(const gv_outbox_t *outbox, const gv_forward_t *me
     return kept;
 }
 
-/* For so much more in the box [bytes], and on the disk at all. */
-static bool has_room(const gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind,
-                     size_t size)
+bool gv__outbox_has_room(const gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind,
+                         size_t size)
 {
-    const gv_outbox_box_t *box = box_of_node(outbox, node, kind);
+    const gv_outbox_box_t *box = gv__outbox_box_of(outbox, node, kind);
     uint64_t bytes = box != NULL ? box->bytes : 0;
     return bytes + size <= outbox->bytes_max && !gv_store_is_full(outbox->store);
+}
+
+gv_outbox_box_t *gv__outbox_spool_for(gv_outbox_t *outbox, gv_node_index_t node)
+{
+    gv_outbox_box_t *box = box_for(outbox, &outbox->nodes[node].id, GV_OUTBOX_SPOOL);
+    box->node = node;
+    return box;
 }
 
 static void put(gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind,
@@ -129,6 +134,9 @@ static void put(gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind
 {
     gv_outbox_box_t *box = box_for(outbox, &outbox->nodes[node].id, kind);
     box->node = node;
+    if (box->gathered_count == 0) {
+        box->gathered_ms = outbox->ports.monotonic_ms(outbox->ports.arg);
+    }
     gv__outbox_gather(box, kept);
     box->messages++;
     box->bytes += kept->size;
@@ -139,8 +147,8 @@ void gv_outbox_put(gv_outbox_t *outbox, gv_node_index_t node, const gv_forward_t
 {
     GV_ASSERT(node < GV_NODES_MAX);
     GV_ASSERT(outbox->nodes[node].is_known);
-    gv_outbox_kept_t kept = encode(outbox, message, token);
-    if (outbox->is_finished || !has_room(outbox, node, GV_OUTBOX_SPOOL, kept.size)) {
+    gv_outbox_kept_t kept = gv__outbox_encode(outbox, message, token);
+    if (outbox->is_finished || !gv__outbox_has_room(outbox, node, GV_OUTBOX_SPOOL, kept.size)) {
         gv_free(kept.body);
         refuse(outbox, token);
         return;
@@ -156,11 +164,11 @@ void gv_outbox_put_exact(gv_outbox_t *outbox, gv_node_index_t node, const gv_for
         refuse(outbox, token); /* a join that stays incomplete fails by itself */
         return;
     }
-    gv_outbox_kept_t kept = encode(outbox, message, token);
+    gv_outbox_kept_t kept = gv__outbox_encode(outbox, message, token);
     kept.join = join != NULL ? join->join : 0;
     kept.join_parts = join != NULL ? join->parts : 0;
-    bool may_put =
-        outbox->nodes[node].is_known && has_room(outbox, node, GV_OUTBOX_EXACT, kept.size);
+    bool may_put = outbox->nodes[node].is_known &&
+                   gv__outbox_has_room(outbox, node, GV_OUTBOX_EXACT, kept.size);
     if (join == NULL && !may_put) {
         gv_free(kept.body);
         refuse(outbox, token);
@@ -192,10 +200,13 @@ static void forget(gv_outbox_t *outbox, gv_outbox_box_t *box)
     }
     gv_list_foreach_safe (&box->records, link) {
         gv_outbox_record_t *record = gv_container_of(link, gv_outbox_record_t, link);
-        if (record->state == GV_OUTBOX_SENT) {
-            outbox->slots[record->slot] = NULL;
+        if (record->missing > 0) {
+            gv__outbox_free_slot(outbox, record);
         }
-        if (record->state != GV_OUTBOX_WRITING) {
+        if (record->insured != NULL) {
+            gv__outbox_forget_insured(outbox, record);
+        }
+        if (record->state != GV_OUTBOX_WRITING && record->place.number != 0) {
             gv__outbox_delete(outbox, &record->place);
         }
         if (record->state == GV_OUTBOX_WRITING || record->state == GV_OUTBOX_LOADING) {
@@ -240,7 +251,7 @@ void gv_outbox_on_node(gv_outbox_t *outbox, gv_node_index_t node, const gv_node_
     }
     outbox->nodes[node].is_there = event == GV_NODE_ROUTABLE;
     for (int kind = 0; kind < GV_OUTBOX_KINDS; kind++) {
-        gv_outbox_box_t *box = box_of_node(outbox, node, (gv_outbox_kind_t)kind);
+        gv_outbox_box_t *box = gv__outbox_box_of(outbox, node, (gv_outbox_kind_t)kind);
         if (box != NULL) {
             box_on_node(outbox, box, node, event);
         }
@@ -250,7 +261,8 @@ void gv_outbox_on_node(gv_outbox_t *outbox, gv_node_index_t node, const gv_node_
 
 bool gv_outbox_is_open(const gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind)
 {
-    const gv_outbox_box_t *box = outbox->box_count == 0 ? NULL : box_of_node(outbox, node, kind);
+    const gv_outbox_box_t *box =
+        outbox->box_count == 0 ? NULL : gv__outbox_box_of(outbox, node, kind);
     return box != NULL && (box->unhanded > 0 || box->gathered_count > 0);
 }
 
@@ -260,7 +272,7 @@ void gv_outbox_waiting(const gv_outbox_t *outbox, gv_node_index_t node, uint64_t
     *messages_out = 0;
     *bytes_out = 0;
     for (int kind = 0; kind < GV_OUTBOX_KINDS; kind++) {
-        const gv_outbox_box_t *box = box_of_node(outbox, node, (gv_outbox_kind_t)kind);
+        const gv_outbox_box_t *box = gv__outbox_box_of(outbox, node, (gv_outbox_kind_t)kind);
         *messages_out += box != NULL ? box->messages : 0;
         *bytes_out += box != NULL ? box->bytes : 0;
     }
@@ -269,13 +281,16 @@ void gv_outbox_waiting(const gv_outbox_t *outbox, gv_node_index_t node, uint64_t
 /* ---- the turn -------------------------------------------------------------------------------- */
 
 /* What was gathered for a spool may wait for its turn; for an exact box others wait, in joins. */
-static bool is_to_write(const gv_outbox_box_t *box, bool may_send)
+static bool is_to_write(const gv_outbox_t *outbox, const gv_outbox_box_t *box, bool may_send)
 {
     if (box->gathered_count == 0 || box->kind == GV_OUTBOX_EXACT) {
         return box->gathered_count > 0;
     }
-    bool may_hold =
-        may_send && box->unhanded <= GV_OUTBOX_WINDOW && box->gathered_bytes <= HELD_BYTES_MAX;
+    uint64_t now_ms = outbox->ports.monotonic_ms(outbox->ports.arg);
+    bool is_late =
+        outbox->spool_after_ms != 0 && now_ms > box->gathered_ms + outbox->spool_after_ms;
+    bool may_hold = may_send && !is_late && box->unhanded <= GV_OUTBOX_WINDOW &&
+                    box->gathered_bytes <= HELD_BYTES_MAX;
     return !may_hold && box->writes < WRITES_MAX;
 }
 
@@ -286,7 +301,8 @@ static void pump(gv_outbox_t *outbox, gv_outbox_box_t *box)
     if (may_send) {
         gv__outbox_hand_over(outbox, box);
     }
-    while (is_to_write(box, may_send)) {
+    bool is_free = gv__outbox_write_insured(outbox, box);
+    while (is_free && is_to_write(outbox, box, may_send)) {
         gv__outbox_write(outbox, box);
     }
 }
@@ -322,6 +338,7 @@ void gv_outbox_new(const gv_outbox_options_t *options, gv_outbox_t **outbox_out)
     gv_outbox_t *outbox = GV_NEW(gv_outbox_t);
     outbox->store = options->store;
     outbox->bytes_max = options->bytes_max;
+    outbox->spool_after_ms = options->spool_after_ms;
     outbox->nodes_full = options->nodes_full;
     outbox->run = options->run;
     outbox->next_number = 1;

@@ -16,6 +16,13 @@
  * of QoS 1 there is for that node has to come this way too, so that nothing overtakes (P3).  While
  * the node is there, what comes last waits in memory for that and not for the disk.
  *
+ * A message that the cluster has and the node does not confirm for long is *insured*: it is written
+ * into the spool although it is on its way, so that its publisher need not wait until it is known
+ * whether the node is dead.  To the spool it is as if it had been handed over from there: when it
+ * is confirmed it leaves the disk, when the node is gone it is sent once more, in its place;
+ * meanwhile the box is not open for it, because it stands before all that comes now, here and
+ * there.
+ *
  * The *exact* box has the QoS 2 messages of persistent publishers, whether the node is there or
  * not: written in one transaction with the publisher's packet id (gv_batch_join()), before they go
  * anywhere.  Each is sent with its number and the run of the process that has numbered it, which
@@ -24,8 +31,8 @@
  * once, whoever fails when (P2).
  *
  * Sans-I/O; belongs to the hub (hub.h).  Threads: the cluster loop's.  Memory: about 100 bytes per
- * record; the messages of the last turns, at most about 4 MiB for each box, and of the records that
- * are on their way.
+ * record, and 16 for each message that is insured; the messages of the last turns, at most about 4
+ * MiB for each box, and of the records that are on their way.
  */
 
 #include "base/stats.h"
@@ -58,6 +65,7 @@ typedef struct gv_outbox_stats {
     gv_counter_t messages; /* gauge: waiting, durable or about to be */
     gv_counter_t bytes;    /* gauge: of them */
     gv_counter_t stored;   /* messages that were written */
+    gv_counter_t early;    /* of these, insured */
     gv_counter_t sent;     /* that have been confirmed */
     gv_counter_t expired;  /* that nobody needed any more */
     gv_counter_t refused;  /* no room */
@@ -74,6 +82,8 @@ typedef struct gv_outbox_options {
      * still taken: it may be part of a join.
      */
     _Atomic uint64_t *nodes_full;
+    /* What waits in memory for its turn in a spool is written after so long; 0: it is not. */
+    uint64_t spool_after_ms;
     uint64_t run; /* of the process: random, another one each time */
     gv_outbox_ports_t ports;
 } gv_outbox_options_t;
@@ -109,7 +119,25 @@ void gv_outbox_put_exact(gv_outbox_t *outbox, gv_node_index_t node, const gv_for
 
 /* Tokens of messages that were handed over; and what became of them. */
 #define GV_OUTBOX_TOKEN ((uint64_t)1 << 63)
-void gv_outbox_on_confirmed(gv_outbox_t *outbox, uint64_t token, gv_forward_result_t result);
+
+/*
+ * Writes a message of QoS 1 as well that the cluster has handed to the node under `*token`, and
+ * sets that to the token under which it has to be confirmed from now on.  Who had that token is
+ * answered when the message is durable, or is_held: only when the node has confirmed it or is gone.
+ * False: not now; nothing that was handed over behind it must be insured before it.
+ */
+bool gv_outbox_insure(gv_outbox_t *outbox, gv_node_index_t node, const gv_forward_t *message,
+                      uint64_t *token, bool is_held);
+
+/* Who has not been answered yet about a message that was insured; 0: nobody. */
+uint64_t gv_outbox_waiter(const gv_outbox_t *outbox, uint64_t token);
+
+/*
+ * What has become of a message.  True: it was insured, and it is to the caller to do what there is
+ * to do, as if it had never been here, for *waiter_out, who has not been answered.
+ */
+bool gv_outbox_on_confirmed(gv_outbox_t *outbox, uint64_t token, gv_forward_result_t result,
+                            uint64_t *waiter_out);
 
 /* Writes, hands over, deletes.  At the end of each turn; calls port `publish`. */
 void gv_outbox_turn_end(gv_outbox_t *outbox);

@@ -23,18 +23,27 @@ static const struct {
 
 /* ---- handing over ---------------------------------------------------------------------------- */
 
-static uint32_t take_slot(gv_outbox_t *outbox, gv_outbox_record_t *record)
+void gv__outbox_take_slot(gv_outbox_t *outbox, gv_outbox_record_t *record)
 {
-    uint32_t slot = 0;
+    uint32_t slot = outbox->slot_hint;
     while (slot < outbox->slot_count && outbox->slots[slot] != NULL) {
-        slot++; /* there are few: a window for each box */
+        slot++;
     }
     if (slot == outbox->slot_count) {
         outbox->slot_count++;
         outbox->slots = gv_xrealloc(outbox->slots, outbox->slot_count * sizeof(outbox->slots[0]));
     }
     outbox->slots[slot] = record;
-    return slot;
+    outbox->slot_hint = slot + 1;
+    record->slot = slot;
+}
+
+void gv__outbox_free_slot(gv_outbox_t *outbox, const gv_outbox_record_t *record)
+{
+    outbox->slots[record->slot] = NULL;
+    if (record->slot < outbox->slot_hint) {
+        outbox->slot_hint = record->slot;
+    }
 }
 
 /* False: it is not worth sending, or cannot be read. */
@@ -62,14 +71,14 @@ static bool publish(gv_outbox_t *outbox, gv_outbox_box_t *box, const gv_outbox_k
 }
 
 /* All of it is done: it leaves the disk. */
-static void finish(gv_outbox_record_t *record)
+void gv__outbox_finish_record(gv_outbox_record_t *record)
 {
     record->box->bytes -= record->bytes;
     gv__outbox_delete(record->outbox, &record->place);
     gv__outbox_record_free(record);
 }
 
-static void set_done(gv_outbox_record_t *record, uint32_t index)
+void gv__outbox_set_done(gv_outbox_record_t *record, uint32_t index)
 {
     record->done[index] = true;
     record->box->messages--;
@@ -82,7 +91,7 @@ static void hand_over(gv_outbox_t *outbox, gv_outbox_record_t *record)
         record->done = gv_xcalloc(record->place.count, sizeof(bool));
     }
     record->state = GV_OUTBOX_SENT;
-    record->slot = take_slot(outbox, record);
+    gv__outbox_take_slot(outbox, record);
     record->missing = 0;
     box->unhanded--;
     for (uint32_t i = 0; i < record->place.count; i++) {
@@ -99,13 +108,13 @@ static void hand_over(gv_outbox_t *outbox, gv_outbox_record_t *record)
             record->missing++;
             box->outstanding++;
         } else {
-            set_done(record, i);
+            gv__outbox_set_done(record, i);
         }
     }
     gv__outbox_drop_image(record);
     if (record->missing == 0) {
-        outbox->slots[record->slot] = NULL;
-        finish(record);
+        gv__outbox_free_slot(outbox, record);
+        gv__outbox_finish_record(record);
     }
 }
 
@@ -138,7 +147,7 @@ static void hand_over_records(gv_outbox_t *outbox, gv_outbox_box_t *box)
         is_in_order = is_in_order && !has_to_wait_for_run(outbox, record);
         if (record->state == GV_OUTBOX_STORED && is_in_order) {
             hand_over(outbox, record);
-        } else if (record->state != GV_OUTBOX_SENT) {
+        } else if (record->missing == 0) {
             is_in_order = false;
         }
     }
@@ -173,7 +182,7 @@ void gv__outbox_hand_over(gv_outbox_t *outbox, gv_outbox_box_t *box)
  * Not taken, or nobody knows: it is handed over once more.  From an exact box nothing else is
  * before all answers have come: what was sent behind it is not taken without it.
  */
-static void not_taken(gv_outbox_t *outbox, gv_outbox_box_t *box, gv_forward_result_t result)
+void gv__outbox_not_taken(gv_outbox_t *outbox, gv_outbox_box_t *box, gv_forward_result_t result)
 {
     box->is_halted = box->kind == GV_OUTBOX_EXACT;
     if (result == GV_FORWARD_REFUSED || result == GV_FORWARD_FULL) {
@@ -181,32 +190,51 @@ static void not_taken(gv_outbox_t *outbox, gv_outbox_box_t *box, gv_forward_resu
     }
 }
 
-void gv_outbox_on_confirmed(gv_outbox_t *outbox, uint64_t token, gv_forward_result_t result)
+bool gv__outbox_is_all_done(const gv_outbox_record_t *record)
 {
-    uint32_t slot = (uint32_t)((token & ~GV_OUTBOX_TOKEN) >> GV__OUTBOX_INDEX_BITS);
-    gv_outbox_record_t *record = slot < outbox->slot_count ? outbox->slots[slot] : NULL;
+    for (uint32_t i = 0; i < record->place.count; i++) {
+        if (!record->done[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* All answers about a record of the disk have come. */
+static void on_answered(gv_outbox_t *outbox, gv_outbox_record_t *record)
+{
+    gv__outbox_free_slot(outbox, record);
+    if (gv__outbox_is_all_done(record)) {
+        gv__outbox_finish_record(record);
+        return;
+    }
+    record->state = GV_OUTBOX_STORED; /* once more, what is not done of it */
+    record->box->unhanded++;
+}
+
+bool gv_outbox_on_confirmed(gv_outbox_t *outbox, uint64_t token, gv_forward_result_t result,
+                            uint64_t *waiter_out)
+{
+    *waiter_out = 0;
+    gv_outbox_record_t *record = gv__outbox_record_of_token(outbox, token);
     if (record == NULL) {
-        return; /* its node has been forgotten meanwhile */
+        return false;
+    }
+    uint32_t index = gv__outbox_index_of_token(token);
+    if (record->insured != NULL && record->insured[index].is_away) {
+        return gv__outbox_insured_confirmed(outbox, record, index, result, waiter_out);
     }
     gv_outbox_box_t *box = record->box;
     box->outstanding--;
     if (result == GV_FORWARD_APPLIED || result == GV_FORWARD_RETURNED) {
         gv_counter_add(&outbox->stats.sent, 1);
-        set_done(record, (uint32_t)(token & ((1U << GV__OUTBOX_INDEX_BITS) - 1)));
+        gv__outbox_set_done(record, index);
     } else {
-        not_taken(outbox, box, result);
+        gv__outbox_not_taken(outbox, box, result);
     }
     box->is_halted = box->is_halted && box->outstanding > 0;
-    if (--record->missing > 0) {
-        return;
+    if (--record->missing == 0) {
+        on_answered(outbox, record);
     }
-    outbox->slots[slot] = NULL;
-    for (uint32_t i = 0; i < record->place.count; i++) {
-        if (!record->done[i]) {
-            record->state = GV_OUTBOX_STORED; /* once more, what is not done of it */
-            box->unhanded++;
-            return;
-        }
-    }
-    finish(record);
+    return false;
 }

@@ -62,6 +62,7 @@ void gv__outbox_record_free(gv_outbox_record_t *record)
     gv_list_remove(&record->link);
     gv__outbox_drop_image(record);
     gv_free(record->done);
+    gv_free(record->insured);
     gv_free(record);
 }
 
@@ -140,6 +141,24 @@ static gv_outbox_place_t next_place(const gv_outbox_t *outbox, const gv_outbox_b
     return place;
 }
 
+void gv__outbox_submit(gv_outbox_t *outbox, gv_outbox_record_t *record, gv_store_done_cb_t *cb)
+{
+    gv_batch_t *batch = NULL;
+    gv_batch_new(&batch);
+    gv_outbox_message_t *views = gv_xcalloc(record->place.count, sizeof(*views));
+    for (uint32_t i = 0; i < record->place.count; i++) {
+        const gv_outbox_kept_t *message = &record->messages[i];
+        views[i] = (gv_outbox_message_t){.body = gv_bytes(message->body, message->size),
+                                         .expires_at_ms = message->expires_at_ms};
+        if (message->join != 0) {
+            gv_batch_join(batch, message->join, message->join_parts);
+        }
+    }
+    gv_outbox_record_put(batch, &record->place, views);
+    gv_free(views);
+    gv_store_submit(&outbox->lane, &batch, cb, record);
+}
+
 void gv__outbox_write(gv_outbox_t *outbox, gv_outbox_box_t *box)
 {
     size_t bytes = 0;
@@ -153,22 +172,8 @@ void gv__outbox_write(gv_outbox_t *outbox, gv_outbox_box_t *box)
     box->gathered_count -= count;
     box->gathered_bytes -= bytes;
     memmove(box->gathered, box->gathered + count, box->gathered_count * sizeof(box->gathered[0]));
-
-    gv_batch_t *batch = NULL;
-    gv_batch_new(&batch);
-    gv_outbox_message_t *views = gv_xcalloc(count, sizeof(*views));
-    for (uint32_t i = 0; i < count; i++) {
-        const gv_outbox_kept_t *message = &record->messages[i];
-        views[i] = (gv_outbox_message_t){.body = gv_bytes(message->body, message->size),
-                                         .expires_at_ms = message->expires_at_ms};
-        if (message->join != 0) {
-            gv_batch_join(batch, message->join, message->join_parts);
-        }
-    }
-    gv_outbox_record_put(batch, &place, views);
-    gv_free(views);
     box->writes++;
-    gv_store_submit(&outbox->lane, &batch, on_stored, record);
+    gv__outbox_submit(outbox, record, on_stored);
 }
 
 /* Of a join in which nothing was to be written for another node. */

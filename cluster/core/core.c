@@ -90,6 +90,7 @@ void gv_ccore_options_init(gv_ccore_options_t *options)
         .barrier = 500,
         .resend_relayed = 2000,
         .resend_direct = 10000,
+        .overdue = 200,
         .purge = (uint64_t)3600 * 1000,
         .forget = (uint64_t)24 * 3600 * 1000,
     };
@@ -97,6 +98,7 @@ void gv_ccore_options_init(gv_ccore_options_t *options)
         .table_rows = 16000000,
         .table_bytes = (uint64_t)4 << 30,
         .forward_queue_bytes = (uint64_t)64 << 20,
+        .overdue_bytes = (uint64_t)16 << 20,
         .forward_window_bytes = (uint64_t)8 << 20,
         .forward_message_bytes = (uint64_t)257 << 20,
         .tombstones = 4096,
@@ -122,7 +124,8 @@ void gv_ccore_new(const gv_ccore_options_t *options, gv_ccore_t **core_out)
     const gv_ccore_ports_t *ports = &options->ports;
     GV_ASSERT(ports->send != NULL && ports->dial != NULL && ports->close != NULL);
     GV_ASSERT(ports->row != NULL && ports->node != NULL && ports->deliver != NULL);
-    GV_ASSERT(ports->confirmed != NULL && ports->barrier != NULL && ports->note != NULL);
+    GV_ASSERT(ports->confirmed != NULL && ports->overdue != NULL && ports->barrier != NULL &&
+              ports->note != NULL);
     GV_ASSERT(ports->start_counter != NULL && ports->report != NULL);
     GV_ASSERT(options->self.cluster[0] != '\0');
     GV_ASSERT(options->self.name[0] != '\0');
@@ -350,6 +353,7 @@ void gv_ccore_tick(gv_ccore_t *core, uint64_t now_ms)
         core->stats.wakeups_late++;
         gv__peers_forgive_silence(core);
         gv__members_forgive_silence(core);
+        gv__overdue_forgive_silence(core);
         gv__barriers_woke(core);
     }
     gv__peers_tick(core);
@@ -393,6 +397,7 @@ void gv_ccore_flush(gv_ccore_t *core)
     gv__forward_flush(core);
     gv__notes_flush(core);
     gv__results_flush(core);
+    gv__overdue_flush(core);
     if (core->is_leaving && !core->said_goodbye) {
         say_goodbye(core);
     }

@@ -309,6 +309,14 @@ typedef struct gv_ccore_ports {
      */
     void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
                       const gv_forward_t *lost, void *arg);
+    /*
+     * Nothing has been confirmed by a node for timing.overdue, this publish of QoS >= 1 is on its
+     * way there, and the host may want to keep it somewhere else as well, so that its publisher
+     * need not wait until it is known whether the node is dead.  It stays on its way, and
+     * `confirmed` comes as always, with the token that `*token` is set to.  In the order of
+     * publishing and once for each; false: not now, ask again.
+     */
+    bool (*overdue)(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg, void *arg);
     /* A note of a linked node's host; `body` is borrowed for the call. */
     void (*note)(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg);
     /* A barrier is through; `in_time` is false when the bound was hit instead. */
@@ -340,6 +348,8 @@ typedef struct gv_ccore_timing {
     uint32_t barrier;        /* longest wait of a barrier */
     uint32_t resend_relayed; /* no progress of a forward channel: send again, relayed path */
     uint32_t resend_direct;  /* same, direct link (where nothing is lost: a safety net) */
+    uint32_t overdue;        /* nothing confirmed by a node for this long: the host may want to keep
+                                what is on its way there (port `overdue`); 0: it does not */
     uint64_t purge;          /* rows of a dead or departed node are dropped, its name is kept */
     uint64_t forget;         /* a dead or departed node is forgotten altogether */
 } gv_ccore_timing_t;
@@ -348,6 +358,7 @@ typedef struct gv_ccore_limits {
     uint64_t table_rows;            /* of one remote node */
     uint64_t table_bytes;           /* of one remote node */
     uint64_t forward_queue_bytes;   /* waiting for one node; one message always fits */
+    uint64_t overdue_bytes;         /* so much of it the host is asked to keep as well */
     uint64_t forward_window_bytes;  /* credit we grant to each node */
     uint64_t forward_message_bytes; /* longest message accepted from a node */
     uint32_t tombstones;            /* kept per table before the oldest are dropped */
@@ -494,6 +505,7 @@ typedef struct gv_ccore_stats {
     uint64_t forwards_resent;
     uint64_t forwards_delivered;
     uint64_t forwards_repeated; /* dropped here because seen already */
+    uint64_t forwards_overdue;  /* the host was asked to keep them as well */
     uint64_t forwards_gone;
     uint64_t forwards_refused_full;
     uint64_t forwards_refused_there; /* by the peer's host */

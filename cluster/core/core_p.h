@@ -152,8 +152,20 @@ typedef struct gv_forward_item {
     uint64_t token;
     uint64_t expires_ms; /* or GV_FORWARD_NO_EXPIRY */
     bool was_sent;
+    bool is_overdue; /* the host has been asked to keep it as well */
     gv_forward_body_t *body;
 } gv_forward_item_t;
+
+/* What has not been confirmed for long; see overdue.c. */
+typedef struct gv_overdue {
+    uint64_t quiet_ms;       /* since then nothing was confirmed of what is on its way */
+    uint64_t asked_ms;       /* when the host was asked last */
+    uint64_t pause_until_ms; /* it did not want to be asked before */
+    gv_forward_item_t *last; /* it was asked about everything up to this one; NULL: nothing */
+    uint64_t bytes;          /* cost of what it was asked about and is on its way still */
+    uint32_t backoff;        /* doublings of the patience */
+    bool is_quiet;           /* it was asked, and nothing has been confirmed since */
+} gv_overdue_t;
 
 typedef struct gv_channel_out {
     gv_list_t items;         /* not confirmed, oldest first */
@@ -174,6 +186,7 @@ typedef struct gv_channel_out {
     uint64_t queue_bytes;
     uint64_t queue_count;
     uint64_t path; /* identity of the way last used, see gv__path_identity() */
+    gv_overdue_t overdue;
 } gv_channel_out_t;
 
 typedef struct gv_delivered {
@@ -538,6 +551,11 @@ void gv__channels_resume(gv_ccore_t *core, gv_member_t *m);
 void gv__partings_deinit(gv_ccore_t *core);
 /* Frees the queue without telling anybody. */
 void gv__channel_out_deinit(gv_channel_out_t *out);
+/* What the whole of it costs in credit, piece by piece. */
+uint64_t gv__forward_cost(const gv_ccore_t *core, const gv_forward_body_t *body);
+/* It decoded; valid until another one is. */
+gv_forward_t gv__forward_message(gv_ccore_t *core, const gv_forward_body_t *body,
+                                 uint64_t expires_ms);
 void gv__forward_flush(gv_ccore_t *core);
 /* Tells the host what has become of its publishes; frees what it was not told. */
 void gv__results_flush(gv_ccore_t *core);
@@ -555,6 +573,15 @@ void gv__receive_flush(gv_ccore_t *core);
 /* The batch or acknowledgement may be for somebody else: then it is passed on.  False: malformed.
  */
 bool gv__on_forward(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kind, gv_bytes_t body);
+
+/* ---- overdue.c ------------------------------------------------------------------------------- */
+
+/* Asks the host to keep what has not been confirmed for long. */
+void gv__overdue_flush(gv_ccore_t *core);
+/* Something is about to be confirmed. */
+void gv__overdue_progress(const gv_ccore_t *core, gv_channel_out_t *out);
+/* It was us who slept. */
+void gv__overdue_forgive_silence(gv_ccore_t *core);
 
 /* ---- note.c ---------------------------------------------------------------------------------- */
 

@@ -51,8 +51,7 @@ static gv_forward_item_t *item_at(const gv_link_t *link)
     return link == NULL ? NULL : gv_container_of(link, gv_forward_item_t, _link);
 }
 
-/* What the whole of it costs in credit, piece by piece. */
-static uint64_t cost_of(const gv_ccore_t *core, const gv_forward_body_t *body)
+uint64_t gv__forward_cost(const gv_ccore_t *core, const gv_forward_body_t *body)
 {
     uint64_t pieces = (body->size + core->limits.piece_bytes - 1) / core->limits.piece_bytes;
     return body->size + (pieces == 0 ? 1 : pieces) * FORWARD_ITEM_OVERHEAD;
@@ -65,8 +64,13 @@ static void drop_item(gv_ccore_t *core, gv_channel_out_t *out, gv_forward_item_t
         out->next_at = 0;
         out->next_cost = 0;
     }
-    out->queue_bytes -= cost_of(core, item->body);
+    uint64_t cost = gv__forward_cost(core, item->body);
+    out->queue_bytes -= cost;
     out->queue_count--;
+    if (item->is_overdue) { /* those asked about are confirmed in order: before it there is none */
+        out->overdue.bytes -= cost;
+        out->overdue.last = out->overdue.last == item ? NULL : out->overdue.last;
+    }
     gv_list_remove(&item->_link);
     body_unref(item->body);
     gv_free(item);
@@ -137,6 +141,16 @@ static uint64_t expiry_left_ms(const gv_ccore_t *core, uint64_t expires_ms)
     return expires_ms > core->now_ms ? expires_ms - core->now_ms : 0;
 }
 
+gv_forward_t gv__forward_message(gv_ccore_t *core, const gv_forward_body_t *body,
+                                 uint64_t expires_ms)
+{
+    gv_forward_t msg;
+    gv_err_t err = gv_forward_decode(gv_bytes(body->data, body->size), core->shared, &msg);
+    GV_ASSERT(err == GV_OK); /* we have encoded it ourselves */
+    msg.expiry_ms = expiry_left_ms(core, expires_ms);
+    return msg;
+}
+
 void gv__results_flush(gv_ccore_t *core)
 {
     gv_result_t *first;
@@ -147,11 +161,7 @@ void gv__results_flush(gv_ccore_t *core)
             core->ports.confirmed(result.token, result.node, result.result, NULL, core->ports.arg);
             continue;
         }
-        gv_forward_t msg;
-        gv_bytes_t body = gv_bytes(result.lost->data, result.lost->size);
-        gv_err_t err = gv_forward_decode(body, core->shared, &msg);
-        GV_ASSERT(err == GV_OK); /* we have encoded it ourselves */
-        msg.expiry_ms = expiry_left_ms(core, result.expires_ms);
+        gv_forward_t msg = gv__forward_message(core, result.lost, result.expires_ms);
         core->ports.confirmed(result.token, result.node, result.result, &msg, core->ports.arg);
         body_unref(result.lost);
     }
@@ -187,6 +197,9 @@ static void append(gv_ccore_t *core, gv_channel_out_t *out, const gv_forward_t *
 {
     gv_forward_item_t *item = GV_NEW(gv_forward_item_t);
     *item = make_item(core, msg, token, body);
+    if (msg->qos > 0 && out->applied == out->seq) {
+        out->overdue.quiet_ms = core->now_ms; /* nothing else has been on its way */
+    }
     item->seq = msg->qos == 0 ? 0 : ++out->seq;
     body->refs++;
     if (gv_list_is_empty(&out->items)) {
@@ -197,7 +210,7 @@ static void append(gv_ccore_t *core, gv_channel_out_t *out, const gv_forward_t *
         out->next = item;
         out->next_at = 0;
     }
-    uint64_t cost = cost_of(core, body);
+    uint64_t cost = gv__forward_cost(core, body);
     out->queue_bytes += cost;
     out->queue_count++;
     out->unsent_bytes += cost;
@@ -211,7 +224,7 @@ static void publish_at_most_once(gv_ccore_t *core, gv_member_t *m, const gv_forw
         return;
     }
     gv_channel_out_t *out = &m->out;
-    if (out->offset + out->unsent_bytes + cost_of(core, body) > out->credit) {
+    if (out->offset + out->unsent_bytes + gv__forward_cost(core, body) > out->credit) {
         core->stats.qos0_dropped_no_credit++;
         return;
     }
@@ -228,7 +241,7 @@ static void publish_reliably(gv_ccore_t *core, size_t node, const gv_forward_t *
         return;
     }
     gv_channel_out_t *out = &m->out;
-    uint64_t queue_bytes = out->queue_bytes + cost_of(core, body);
+    uint64_t queue_bytes = out->queue_bytes + gv__forward_cost(core, body);
     if (out->queue_bytes > 0 && queue_bytes > core->limits.forward_queue_bytes) {
         core->stats.forwards_refused_full++;
         note_result(core, token, node, GV_FORWARD_FULL);
@@ -263,7 +276,7 @@ static void count_unsent(const gv_ccore_t *core, gv_channel_out_t *out)
     uint64_t bytes = 0;
     for (gv_forward_item_t *item = out->next; item != NULL;
          item = item_at(gv_list_next(&out->items, &item->_link))) {
-        bytes += cost_of(core, item->body);
+        bytes += gv__forward_cost(core, item->body);
     }
     out->unsent_bytes = bytes - out->next_cost;
 }
@@ -492,6 +505,9 @@ void gv__on_forward_ack(gv_ccore_t *core, gv_member_t *m, const Gv__ForwardAck *
         out->progress_ms = core->now_ms;
         out->backoff = 0;
     }
+    if (applied > out->applied) {
+        gv__overdue_progress(core, out);
+    }
     out->seen_offset = larger(out->seen_offset, msg->offset);
     out->credit = larger(out->credit, msg->credit);
     out->received = larger(out->received, msg->received);
@@ -519,6 +535,8 @@ void gv__channel_out_restart(gv_ccore_t *core, gv_member_t *m)
     out->credit = FORWARD_CREDIT_START;
     out->backoff = 0;
     out->path = 0;
+    out->overdue.quiet_ms = core->now_ms;
+    out->overdue.backoff = 0;
     rewind_to_received(core, out);
 }
 

@@ -21,6 +21,7 @@ typedef struct gv_ccore_switches {
     bool confirm_on_receipt;      /* a forward is confirmed before the host has applied it */
     bool refusals_are_forgotten;  /* what a peer's host refused counts as applied */
     bool answers_once;            /* how a delivery ended is told once, be it lost on its way */
+    bool asks_twice;              /* the host is asked again to keep what it has been asked for */
     bool no_rewind;               /* nothing is sent again after a path changed */
     bool barrier_ignores_peers;   /* a barrier is answered at once */
     bool barrier_ignores_relayed; /* it does not wait for nodes that only a relay reaches */

@@ -65,6 +65,13 @@ static void ignore_node(gv_node_index_t node, gv_node_event_t event, void *arg)
     (void)node, (void)event, (void)arg;
 }
 
+static bool ignore_overdue(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg,
+                           void *arg)
+{
+    (void)token, (void)node, (void)msg, (void)arg;
+    return true;
+}
+
 static void ignore_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
 {
     (void)node, (void)kind, (void)body, (void)arg;
@@ -197,6 +204,7 @@ static void start_node(node_t *node, uint8_t number, const char *seed, gv_job_cb
         .node = ignore_node,
         .deliver = on_deliver,
         .confirmed = on_confirmed,
+        .overdue = ignore_overdue,
         .note = ignore_note,
         .barrier = ignore_barrier,
         .start_counter = ignore_start_counter,

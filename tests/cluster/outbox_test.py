@@ -9,6 +9,9 @@ from rig import cluster, eventually, figure, wait_routes, wait_whole
 
 MESSAGES = 100
 
+# Nobody is held for dead in these: what is acknowledged is not so because of that.
+NOBODY_DIES = {"cluster.suspect_after_ms": 300000, "cluster.dead_after_ms": 1200000}
+
 
 def sleeper(node, name="sleeper", qos=None):
     client = Client(node, client_id=name, clean=False)
@@ -18,9 +21,9 @@ def sleeper(node, name="sleeper", qos=None):
 
 
 @contextlib.contextmanager
-def cluster_with_sleeper(qos=1):
+def cluster_with_sleeper(qos=1, settings=None):
     """Its session is on the first member, and away."""
-    with cluster() as members:
+    with cluster(settings=settings) as members:
         sleeper(members[0], qos=qos).close()
         wait_routes(members, {members[0].name: 1})
         yield members
@@ -41,8 +44,8 @@ def waiting(node, other):
     return node.peers()[other.name]["outbox_messages"]
 
 
-def check_all_there(home, count, qos=1):
-    with sleeper(home) as client:
+def check_all_there(home, count, qos=1, name="sleeper"):
+    with sleeper(home, name) as client:
         check(client.is_resumed, "the session is gone")
         eventually(lambda: len({m.payload for m in client.messages}) >= count, 20,
                    lambda: f"{len({m.payload for m in client.messages})} of {count} messages")
@@ -113,6 +116,105 @@ def what_waits_survives_the_node_that_keeps_it():
         home.start()
         wait_whole(members)
         check_all_there(home, 2 * MESSAGES)
+
+
+def early(node):
+    return node.counter("outbox_early_total")
+
+
+@case
+def nobody_waits_for_a_node_that_has_stopped():
+    with cluster_with_sleeper(settings=NOBODY_DIES) as members:
+        home, other, third = members
+        sleeper(third, "another", qos=1).close()
+        wait_routes(members, {home.name: 1, third.name: 1})
+        sent = 0
+        for stopped in [home], [home, third]:
+            for member in stopped:
+                member.pause()
+            with Client(other) as publisher:
+                publish(publisher, sent, MESSAGES)
+                publish(publisher, sent + MESSAGES, MESSAGES)
+            sent += 2 * MESSAGES
+            check(waiting(other, home) == 2 * MESSAGES, f"{waiting(other, home)} are waiting")
+            states = {name: row["node_status"] for name, row in other.peers().items()}
+            check("dead" not in states.values(), f"{states}")
+            for member in stopped:
+                member.cont()
+            wait_whole(members)
+            eventually(lambda: waiting(other, home) + waiting(other, third) == 0, 10,
+                       lambda: f"{waiting(other, home)} and {waiting(other, third)} are waiting")
+        check(early(other) >= 3 * 2 * MESSAGES, f"only {early(other)} were kept early")
+        check_all_there(home, sent)
+        check_all_there(third, sent, name="another")
+
+
+@case
+def what_was_kept_early_reaches_a_node_that_was_killed():
+    """While it is thought to be alive still; and when it was known to be dead."""
+    for settings in NOBODY_DIES, None:
+        with cluster_with_sleeper(settings=settings) as members:
+            home, other, third = members
+            with Client(other) as publisher:
+                home.pause()
+                publish(publisher, 0, MESSAGES)
+                if settings is not None:
+                    check(early(other) >= MESSAGES, f"only {early(other)} were kept early")
+                home.kill9()
+                publish(publisher, MESSAGES, MESSAGES)
+                if settings is None:
+                    away(other, home)
+                    away(third, home)
+                    publish(publisher, 2 * MESSAGES, MESSAGES)
+                    check(waiting(other, home) == 3 * MESSAGES, "not all are waiting")
+                home.start()
+                wait_whole(members)
+                eventually(lambda: waiting(other, home) == 0, 10,
+                           lambda: f"{waiting(other, home)} are waiting still")
+            check_all_there(home, (2 if settings else 3) * MESSAGES)
+
+
+@case
+def what_was_kept_early_survives_the_node_that_keeps_it():
+    with cluster_with_sleeper(settings=NOBODY_DIES) as members:
+        home, other, _ = members
+        home.pause()
+        with Client(other) as publisher:
+            publish(publisher, 0, MESSAGES)
+        other.kill9()
+        home.cont()
+        other.start()
+        wait_whole(members)
+        eventually(lambda: waiting(other, home) == 0, 10,
+                   lambda: f"{waiting(other, home)} are waiting still")
+        check_all_there(home, MESSAGES)
+
+
+@case
+def for_sessions_that_end_with_their_node_nothing_is_written():
+    """Their publishers wait: acknowledged, a message would be in the memory of one node only."""
+    with cluster_with_sleeper(settings=NOBODY_DIES) as members:
+        home, other, _ = members
+        with Client(home) as subscriber:
+            subscriber.subscribe("near/#", qos=1)
+            wait_routes(members, {home.name: 2})
+            home.pause()
+            with Client(other) as publisher, Client(other) as another:
+                pending = [publisher.publish("near/0", b"%d" % i, 1) for i in range(MESSAGES)]
+                eventually(lambda: other.peers()[home.name]["queued_messages"] >= MESSAGES, 10,
+                           lambda: f"{other.peers()[home.name]}")
+                publish(another, 0, 1)  # it is behind them
+                check(waiting(other, home) == 1 and early(other) == 1, "something was written")
+                check(not any(one.is_acknowledged for one in pending), "some did not wait")
+                home.cont()
+                for one in pending:
+                    one.wait(20)
+            eventually(lambda: len(subscriber.messages) >= MESSAGES, 20,
+                       lambda: f"{len(subscriber.messages)} of {MESSAGES} messages")
+            numbers = [int(message.payload) for message in subscriber.messages]
+            check(numbers == list(range(MESSAGES)), f"not once and in order: {numbers}")
+        wait_whole(members)
+        check_all_there(home, 1)
 
 
 @case

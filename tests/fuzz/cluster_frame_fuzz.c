@@ -96,6 +96,16 @@ static void on_node(gv_node_index_t node, gv_node_event_t event, void *arg)
     }
 }
 
+static bool on_overdue(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg, void *arg)
+{
+    (void)token;
+    if (node == GV_NODE_SELF || node >= GV_NODES_MAX || msg->qos == 0) {
+        abort();
+    }
+    read_all(arg, msg->payload);
+    return true;
+}
+
 static void on_deliver(const gv_delivery_t *delivery, const gv_forward_t *msg, void *arg)
 {
     host_t *host = arg;
@@ -189,6 +199,7 @@ static void start(host_t *host)
         .node = on_node,
         .deliver = on_deliver,
         .confirmed = on_confirmed,
+        .overdue = on_overdue,
         .note = on_note,
         .barrier = on_barrier,
         .start_counter = on_start_counter,

@@ -91,6 +91,7 @@ UNTESTED = {
 FURTHER_TESTS = {
     "tests/unit/broker/core/durable_storm_test.c": "persistent sessions on a node that crashes",
     "tests/unit/broker/core/hub_exact_test.c": "what goes over two nodes and must not come twice",
+    "tests/unit/broker/core/hub_overdue_test.c": "what goes over two nodes and is not confirmed for long",
     "tests/unit/broker/core/outbox_exact_test.c": "outbox.c and inbox.c together, when nodes fail",
     "tests/unit/broker/core/router_model_test.c": "broker/core/router.c, against a list of routes",
     "tests/unit/broker/core/shard_storm_test.c": "shards and hub together, with letters in any order",

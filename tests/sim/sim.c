@@ -51,6 +51,7 @@ typedef struct options {
     X(confirm_after_applied, confirm_on_receipt)          \
     X(refusal_is_told, refusals_are_forgotten)            \
     X(refusal_is_repeated, answers_once)                  \
+    X(overdue_asks_once, asks_twice)                      \
     X(rewind, no_rewind)                                  \
     X(barrier_waits, barrier_ignores_peers)               \
     X(barrier_waits_for_relayed, barrier_ignores_relayed) \

@@ -130,11 +130,15 @@ typedef struct sim_publish {
     size_t payload_size;
     gv_node_index_t index[SIM_NODES_MAX]; /* of each destination at the origin, or NONE */
     bool is_confirmed[SIM_NODES_MAX];
+    bool is_overdue[SIM_NODES_MAX];         /* the origin was asked to keep it as well */
     bool is_applied[SIM_NODES_MAX];         /* some life of the node applied it, all of it */
     bool is_refused[SIM_NODES_MAX];         /* ... had no room for it */
     bool is_returned[SIM_NODES_MAX];        /* ... had no member of its group */
     uint32_t delivered_life[SIM_NODES_MAX]; /* last life it was delivered to */
 } sim_publish_t;
+
+/* Set in the token of what the origin keeps as well. */
+#define SIM_KEPT_TOKEN ((uint64_t)1 << 63)
 
 /* The last reliable message of one origin at one destination, for the order. */
 typedef struct sim_last {
@@ -187,6 +191,7 @@ struct sim_world {
     size_t publish_count;
     sim_last_t last[SIM_NODES_MAX][SIM_NODES_MAX]; /* [destination][origin] */
     bool is_calm; /* everything has converged and nothing goes wrong any more */
+    sim_last_t last_overdue[SIM_NODES_MAX][SIM_NODES_MAX]; /* the same, of what is overdue */
     sim_barrier_t barriers[SIM_BARRIERS_MAX];
     size_t barrier_count;
     uint64_t restarts;
@@ -267,6 +272,8 @@ void sim_on_node(sim_node_t *node, gv_node_index_t index, gv_node_event_t event)
 void sim_on_deliver(sim_node_t *node, const gv_delivery_t *delivery, const gv_forward_t *msg);
 void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
                       gv_forward_result_t result, const gv_forward_t *lost);
+bool sim_on_overdue(sim_node_t *node, uint64_t *token, gv_node_index_t index,
+                    const gv_forward_t *msg);
 void sim_on_barrier(sim_node_t *node, uint64_t token, bool in_time);
 
 /* NULL when everything has converged, else what has not (static text in a buffer). */

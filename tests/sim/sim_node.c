@@ -83,6 +83,11 @@ static void port_confirmed(uint64_t token, gv_node_index_t index, gv_forward_res
     sim_on_confirmed(arg, token, index, result, lost);
 }
 
+static bool port_overdue(uint64_t *token, gv_node_index_t index, const gv_forward_t *msg, void *arg)
+{
+    return sim_on_overdue(arg, token, index, msg);
+}
+
 /* The simulated hosts have no retained messages. */
 static void port_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
 {
@@ -253,6 +258,7 @@ static void fill_options(sim_node_t *node, gv_ccore_options_t *options)
     options->limits.piece_bytes = 400;
     options->limits.forward_window_bytes = 80000;
     options->limits.forward_queue_bytes = 200000;
+    options->limits.overdue_bytes = 50000;
     options->switches = node->world->switches;
     options->ports = (gv_ccore_ports_t){
         .send = port_send,
@@ -262,6 +268,7 @@ static void fill_options(sim_node_t *node, gv_ccore_options_t *options)
         .node = port_node,
         .deliver = port_deliver,
         .confirmed = port_confirmed,
+        .overdue = port_overdue,
         .note = port_note,
         .barrier = port_barrier,
         .start_counter = port_start_counter,

@@ -302,18 +302,56 @@ static const char *wrong_loss(const sim_node_t *node, size_t number, size_t to,
     return is_begun && result == GV_FORWARD_GONE ? "was begun and is not in doubt" : NULL;
 }
 
-void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
-                      gv_forward_result_t result, const gv_forward_t *lost)
+/* The destination that the origin knows under this index; node_count: none. */
+static size_t destination(const sim_world_t *world, const sim_publish_t *p, gv_node_index_t index)
 {
-    sim_world_t *world = node->world;
-    sim_publish_t *p = &world->publishes[token - 1];
-    sim_fold(world, 14, token << 8 | index, (uint64_t)result);
     size_t to = 0;
     while (to < world->node_count && p->index[to] != index) {
         to++;
     }
+    return to;
+}
+
+/* Now and then a host has no room. */
+bool sim_on_overdue(sim_node_t *node, uint64_t *token, gv_node_index_t index,
+                    const gv_forward_t *msg)
+{
+    sim_world_t *world = node->world;
+    size_t number = (size_t)((*token & ~SIM_KEPT_TOKEN) - 1);
+    sim_publish_t *p = &world->publishes[number];
+    sim_fold(world, 15, *token << 8 | index, msg->qos);
+    size_t to = destination(world, p, index);
+    if (to == world->node_count || p->qos == 0 || p->is_confirmed[to] || p->is_overdue[to] ||
+        p->origin != node->number || p->origin_life != node->life || !is_intact(world, msg)) {
+        sim_fail(world, "n%zu: publish %zu is overdue out of turn for index %u", node->number,
+                 number + 1, index);
+        return true;
+    }
+    sim_last_t *last = &world->last_overdue[to][node->number];
+    if (last->origin_life == node->life && last->publish > number) {
+        sim_fail(world, "n%zu: publish %zu is overdue behind %zu", node->number, number + 1,
+                 last->publish + 1);
+    }
+    if (draw(world, 100) < 20) {
+        return false;
+    }
+    *last = (sim_last_t){.origin_life = node->life, .publish = number};
+    p->is_overdue[to] = true;
+    *token |= SIM_KEPT_TOKEN;
+    return true;
+}
+
+void sim_on_confirmed(sim_node_t *node, uint64_t token, gv_node_index_t index,
+                      gv_forward_result_t result, const gv_forward_t *lost)
+{
+    sim_world_t *world = node->world;
+    bool is_kept = (token & SIM_KEPT_TOKEN) != 0;
+    token &= ~SIM_KEPT_TOKEN;
+    sim_publish_t *p = &world->publishes[token - 1];
+    sim_fold(world, 14, token << 8 | index, (uint64_t)result);
+    size_t to = destination(world, p, index);
     if (to == world->node_count || p->qos == 0 || p->is_confirmed[to] ||
-        p->origin != node->number || p->origin_life != node->life) {
+        p->is_overdue[to] != is_kept || p->origin != node->number || p->origin_life != node->life) {
         sim_fail(world, "n%zu: publish %llu is confirmed out of turn for index %u", node->number,
                  (unsigned long long)token, index);
         return;

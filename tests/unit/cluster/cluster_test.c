@@ -126,6 +126,12 @@ static void on_confirmed(uint64_t token, gv_node_index_t index, gv_forward_resul
     node->confirmed[result]++;
 }
 
+static bool on_overdue(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg, void *arg)
+{
+    (void)token, (void)node, (void)msg, (void)arg;
+    return true;
+}
+
 static void on_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
 {
     (void)node, (void)kind, (void)body, (void)arg;
@@ -185,6 +191,7 @@ static void start_at(node_t *node, uint8_t number, const char *listen, const cha
         .node = on_node,
         .deliver = on_deliver,
         .confirmed = on_confirmed,
+        .overdue = on_overdue,
         .note = on_note,
         .barrier = on_barrier,
         .start_counter = on_start_counter,

@@ -36,6 +36,13 @@ static void ignore_confirmed(uint64_t token, gv_node_index_t node, gv_forward_re
     (void)token, (void)node, (void)result, (void)lost, (void)arg;
 }
 
+static bool ignore_overdue(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg,
+                           void *arg)
+{
+    (void)token, (void)node, (void)msg, (void)arg;
+    return true;
+}
+
 static void ignore_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
 {
     (void)node, (void)kind, (void)body, (void)arg;
@@ -70,6 +77,7 @@ static void set_up(void)
         .node = ignore_node,
         .deliver = ignore_deliver,
         .confirmed = ignore_confirmed,
+        .overdue = ignore_overdue,
         .note = ignore_note,
         .barrier = ignore_barrier,
         .start_counter = ignore_start_counter,

@@ -287,6 +287,12 @@ static size_t unanswered(item_t *out)
     return count + way_count;
 }
 
+static void tell(uint64_t token, gv_forward_result_t result)
+{
+    uint64_t waiter = 0;
+    ck_assert(!gv_outbox_on_confirmed(outbox, token, result, &waiter));
+}
+
 /* The receiver is held for dead, or is: the sender gets back what was not answered. */
 static void give_back(void)
 {
@@ -294,7 +300,7 @@ static void give_back(void)
     size_t count = unanswered(lost);
     way_count = 0;
     for (size_t i = 0; i < answer_count; i++) {
-        gv_outbox_on_confirmed(outbox, answers[i].token, answers[i].result);
+        tell(answers[i].token, answers[i].result);
     }
     answer_count = 0;
     for (size_t i = 0; i < arrived_count; i++) {
@@ -302,7 +308,7 @@ static void give_back(void)
     }
     see(GV_NODE_HIDDEN);
     for (size_t i = 0; i < count; i++) {
-        gv_outbox_on_confirmed(outbox, lost[i].token, GV_FORWARD_IN_DOUBT);
+        tell(lost[i].token, GV_FORWARD_IN_DOUBT);
     }
 }
 
@@ -342,7 +348,7 @@ static void answer_some(size_t count)
         item_t first = answers[0];
         memmove(answers, answers + 1, --answer_count * sizeof(answers[0]));
         if (first.token != 0) {
-            gv_outbox_on_confirmed(outbox, first.token, first.result);
+            tell(first.token, first.result);
         }
     }
 }

@@ -1,198 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/core/outbox.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <check.h>
-
 #include "base/rng.h"
-#include "storage/mem_store.h"
-#include "storage/outbox_store.h"
-
-/* One outbox, one node it is for, and a cluster that keeps what it is handed until it is told. */
-enum {
-    PEER = 3,
-    MESSAGES_MAX = 4096,
-};
-
-typedef struct handed {
-    unsigned number;
-    uint64_t token;
-    uint64_t expiry_ms;
-} handed_t;
-
-static gv_store_t *store;
-static gv_outbox_t *outbox;
-static gv_letter_t *letters[MESSAGES_MAX];
-static size_t letter_count;
-static handed_t handed[MESSAGES_MAX];
-static size_t handed_count;
-static int answers[MESSAGES_MAX]; /* by token: 0 none, 1 durable, -1 refused */
-static uint64_t now_ms;
-static _Atomic uint64_t nodes_full;
-static const gv_node_id_t peer_id = {.bytes = {7}};
-
-static void on_post(void *arg, gv_letter_t *letter)
-{
-    (void)arg;
-    ck_assert_uint_lt(letter_count, MESSAGES_MAX);
-    letters[letter_count++] = letter;
-}
-
-static void on_publish(void *arg, const gv_forward_t *message, gv_node_index_t node, uint64_t token)
-{
-    (void)arg;
-    ck_assert_uint_eq(node, PEER);
-    ck_assert_uint_eq(message->shared_count, 0);
-    ck_assert_uint_eq(message->qos, 1);
-    ck_assert_uint_lt(handed_count, MESSAGES_MAX);
-    char text[16] = {0};
-    memcpy(text, message->payload.data, message->payload.size);
-    handed[handed_count++] = (handed_t){.number = (unsigned)strtoul(text, NULL, 10),
-                                        .token = token,
-                                        .expiry_ms = message->expiry_ms};
-}
-
-static void on_answered(void *arg, uint64_t token, bool is_refused)
-{
-    (void)arg;
-    ck_assert_uint_lt(token, MESSAGES_MAX);
-    ck_assert_int_eq(answers[token], 0);
-    answers[token] = is_refused ? -1 : 1;
-}
-
-static uint64_t on_now(void *arg)
-{
-    (void)arg;
-    return now_ms;
-}
-
-static void start(uint64_t bytes_max)
-{
-    gv_outbox_options_t options = {
-        .store = store,
-        .post = on_post,
-        .bytes_max = bytes_max,
-        .nodes_full = &nodes_full,
-        .run = 1,
-        .ports = {.publish = on_publish,
-                  .answered = on_answered,
-                  .monotonic_ms = on_now,
-                  .realtime_ms = on_now},
-    };
-    gv_outbox_new(&options, &outbox);
-    ck_assert_int_eq(gv_outbox_load(outbox), GV_OK);
-}
-
-static void set_up(void)
-{
-    gv_mem_options_t options = {.seed = 1};
-    gv_mem_store_new(&options, &store);
-    letter_count = 0;
-    handed_count = 0;
-    memset(answers, 0, sizeof(answers));
-    now_ms = 1000000;
-    start(1 << 20);
-}
-
-static void deliver_letters(void)
-{
-    size_t count = letter_count;
-    letter_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        gv_letter_t *letter = letters[i];
-        letter->deliver(letter);
-    }
-}
-
-static void settle(void)
-{
-    for (int quiet = 0; quiet < 3; quiet++) {
-        gv_outbox_turn_end(outbox);
-        while (gv_mem_store_step(store)) {
-            quiet = 0;
-        }
-        deliver_letters();
-    }
-}
-
-static void tear_down(void)
-{
-    settle();
-    gv_outbox_free(&outbox);
-    gv_store_close(&store);
-}
-
-static void crash(void)
-{
-    gv_outbox_turn_end(outbox);
-    deliver_letters(); /* what was posted is heard before */
-    gv_mem_store_crash(store, GV_MEM_CRASH_POWER);
-    gv_outbox_free(&outbox);
-    start(1 << 20);
-}
-
-static void see(gv_node_event_t event)
-{
-    gv_outbox_on_node(outbox, PEER, &peer_id, event);
-}
-
-static void put(unsigned number, uint64_t expiry_ms)
-{
-    char text[16];
-    (void)snprintf(text, sizeof(text), "%u", number);
-    gv_bytes_t shared = GV_BYTES_LITERAL("$share/g/t");
-    gv_forward_t message = {.topic = GV_BYTES_LITERAL("t"),
-                            .payload = gv_bytes_text(text),
-                            .shared = &shared,
-                            .shared_count = 1,
-                            .expiry_ms = expiry_ms,
-                            .qos = 1};
-    gv_outbox_put(outbox, PEER, &message, number);
-}
-
-static void put_some(unsigned from, unsigned count)
-{
-    for (unsigned i = from; i < from + count; i++) {
-        put(i, GV_FORWARD_NO_EXPIRY);
-    }
-}
-
-static void assert_handed(unsigned from, unsigned count)
-{
-    ck_assert_uint_eq(handed_count, count);
-    for (unsigned i = 0; i < count; i++) {
-        ck_assert_uint_eq(handed[i].number, from + i);
-    }
-}
-
-/* What was handed over is confirmed, in order. */
-static void confirm(size_t count, gv_forward_result_t result)
-{
-    ck_assert_uint_le(count, handed_count);
-    for (size_t i = 0; i < count; i++) {
-        ck_assert((handed[i].token & GV_OUTBOX_TOKEN) != 0);
-        gv_outbox_on_confirmed(outbox, handed[i].token, result);
-    }
-    handed_count -= count;
-    memmove(handed, handed + count, handed_count * sizeof(handed[0]));
-}
-
-static gv_err_t count_record(const gv_outbox_place_t *place, size_t bytes, void *arg)
-{
-    (void)bytes;
-    *(size_t *)arg += place->count;
-    return GV_OK;
-}
-
-static size_t on_disk(void)
-{
-    size_t count = 0;
-    ck_assert_int_eq(gv_outbox_record_scan(store, count_record, &count), GV_OK);
-    return count;
-}
+#include "outbox_rig.h"
 
 START_TEST(messages_wait_on_disk_and_go_in_order)
 {
@@ -427,7 +237,7 @@ static void live(uint64_t seed)
             before--;
             is_there[first.number] = true;
             if ((first.token & GV_OUTBOX_TOKEN) != 0) {
-                gv_outbox_on_confirmed(outbox, first.token, GV_FORWARD_APPLIED);
+                tell(&first, GV_FORWARD_APPLIED);
             }
         } else if (what < 98 || (is_over && !is_up)) {
             is_up = !is_up;
@@ -440,7 +250,7 @@ static void live(uint64_t seed)
             handed_count = is_up ? handed_count : 0;
             for (size_t i = 0; i < count; i++) {
                 if ((back[i].token & GV_OUTBOX_TOKEN) != 0) {
-                    gv_outbox_on_confirmed(outbox, back[i].token, GV_FORWARD_GONE);
+                    tell(&back[i], GV_FORWARD_GONE);
                 } else {
                     put(back[i].number, GV_FORWARD_NO_EXPIRY);
                 }

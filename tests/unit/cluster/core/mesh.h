@@ -63,7 +63,11 @@ typedef struct mesh_node {
     uint64_t last_payload_hash;
     bool holds_back; /* does not apply what is delivered */
     uint64_t confirmed[GV_FORWARD_RESULTS];
-    uint64_t lost; /* of these, handed back */
+    uint64_t overdue_uid[MESH_DELIVERIES]; /* what it was asked to keep as well, */
+    size_t overdue_count;
+    uint64_t kept_token; /* what it sets in their tokens, */
+    bool keeps_nothing;  /* and whether it declines */
+    uint64_t lost;       /* of these, handed back */
     size_t last_lost_count;
     char last_lost[MESH_TEXT];                      /* its last group */
     gv_forward_result_t result_of[MESH_DELIVERIES]; /* by token, where that is small */
@@ -187,6 +191,20 @@ static inline void mesh_on_confirmed(uint64_t token, gv_node_index_t index,
     node->last_token = token;
 }
 
+static inline bool mesh_on_overdue(uint64_t *token, gv_node_index_t index, const gv_forward_t *msg,
+                                   void *arg)
+{
+    mesh_node_t *node = arg;
+    (void)index;
+    if (node->keeps_nothing) {
+        return false;
+    }
+    ck_assert_uint_lt(node->overdue_count, MESH_DELIVERIES);
+    node->overdue_uid[node->overdue_count++] = msg->uid.seq;
+    *token |= node->kept_token;
+    return true;
+}
+
 static inline void mesh_on_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body,
                                 void *arg)
 {
@@ -262,6 +280,7 @@ static inline void mesh_options(mesh_node_t *node, gv_ccore_options_t *options)
         .node = mesh_on_node,
         .deliver = mesh_on_deliver,
         .confirmed = mesh_on_confirmed,
+        .overdue = mesh_on_overdue,
         .note = mesh_on_note,
         .barrier = mesh_on_barrier,
         .start_counter = mesh_on_start_counter,
