@@ -82,11 +82,25 @@ static uint64_t members(void *arg)
     return gv_cluster_members(node->cluster);
 }
 
-static gv_node_id_t node_id(void *arg, gv_node_index_t index)
+static void who(void *arg, gv_node_index_t index, gv_remembered_t *member_out)
 {
     const gv_node_t *node = arg;
     gv_loop_assert_current(node->cluster_loop);
-    return gv_cluster_node_id(node->cluster, index);
+    gv_cluster_who(node->cluster, index, member_out);
+}
+
+static gv_node_index_t remember(void *arg, const gv_remembered_t *member)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    return gv_cluster_remember(node->cluster, member);
+}
+
+static gv_err_t remember_row(void *arg, gv_node_index_t index, gv_bytes_t key, uint32_t value)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    return gv_cluster_remember_row(node->cluster, index, key, value);
 }
 
 /* ---- cluster -> hub ---------------------------------------------------------------------------
@@ -277,6 +291,8 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
         (uint32_t)(config->cluster.dead_after_ms - config->cluster.suspect_after_ms);
     options.timing.overdue = (uint32_t)config->cluster.spool_after_ms;
     options.timing.barrier = (uint32_t)config->cluster.suback_wait_ms;
+    /* What is published for a node that is away is kept until it is forgotten: so are its rows. */
+    options.timing.purge = config->cluster.forget_after_ms;
     options.timing.forget = config->cluster.forget_after_ms;
     options.ops = (gv_cluster_ops_t){
         .row = on_row,
@@ -328,7 +344,9 @@ void gv__node_connect_threads(gv_node_t *node)
         .pause_credit = pause_credit,
         .note = note,
         .members = members,
-        .node_id = node_id,
+        .who = who,
+        .remember = remember,
+        .remember_row = remember_row,
     };
     gv_hub_connect(node->hub, receivers, node->cluster != NULL ? &cluster : NULL);
 }

@@ -390,6 +390,11 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
         gv_counter_get(&hub->forward_full));
     ADD("forward_no_room_total", "messages refused because another node had no room for them",
         false, gv_counter_get(&hub->forward_no_room));
+    const gv_roster_stats_t *roster = gv_hub_roster_stats(node->hub);
+    ADD("roster_waiting", "changes of what is remembered of other nodes, not on the disk yet", true,
+        gv_counter_get(&roster->waiting));
+    ADD("roster_lost_total", "such changes for which there was no room", false,
+        gv_counter_get(&roster->lost));
     const gv_reconcile_stats_t *reconcile = gv_hub_reconcile_stats(node->hub);
     ADD("retained_compared_total", "comparisons of retained messages with another node", false,
         gv_counter_get(&reconcile->compared));

@@ -337,6 +337,20 @@ bool gv_cluster_note(gv_cluster_t *cluster, gv_node_index_t node, gv_frame_kind_
     return gv_ccore_note(cluster->core, node, kind, body);
 }
 
+gv_node_index_t gv_cluster_remember(gv_cluster_t *cluster, const gv_remembered_t *member)
+{
+    gv_loop_assert_current(cluster->loop);
+    want_flush(cluster);
+    return gv_ccore_remember(cluster->core, member);
+}
+
+gv_err_t gv_cluster_remember_row(gv_cluster_t *cluster, gv_node_index_t node, gv_bytes_t key,
+                                 uint32_t value)
+{
+    gv_loop_assert_current(cluster->loop);
+    return gv_ccore_remember_row(cluster->core, node, key, value);
+}
+
 void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused)
 {
     gv_loop_assert_current(cluster->loop);
@@ -379,13 +393,15 @@ gv_node_index_t gv_cluster_index_of(const gv_cluster_t *cluster, const gv_node_i
     return gv_ccore_index_of(cluster->core, id);
 }
 
-gv_node_id_t gv_cluster_node_id(const gv_cluster_t *cluster, gv_node_index_t node)
+void gv_cluster_who(const gv_cluster_t *cluster, gv_node_index_t node, gv_remembered_t *member_out)
 {
     gv_loop_assert_current(cluster->loop);
     gv_member_status_t status;
     bool is_there = gv_ccore_member(cluster->core, node, &status);
     GV_ASSERT(is_there);
-    return status.id;
+    *member_out = (gv_remembered_t){.id = status.id};
+    memcpy(member_out->name, status.name, sizeof(member_out->name));
+    memcpy(member_out->address, status.address, sizeof(member_out->address));
 }
 
 bool gv_cluster_is_synced(const gv_cluster_t *cluster)

@@ -117,6 +117,11 @@ GV_LOOP_ONLY void gv_cluster_applied(gv_cluster_t *cluster, gv_delivery_t delive
                                      const gv_delivery_outcome_t *outcome);
 GV_LOOP_ONLY bool gv_cluster_note(gv_cluster_t *cluster, gv_node_index_t node, gv_frame_kind_t kind,
                                   gv_bytes_t body);
+GV_LOOP_ONLY gv_node_index_t gv_cluster_remember(gv_cluster_t *cluster,
+                                                 const gv_remembered_t *member);
+GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_remember_row(gv_cluster_t *cluster,
+                                                          gv_node_index_t node, gv_bytes_t key,
+                                                          uint32_t value);
 GV_LOOP_ONLY void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused);
 /* Also GV_ERR_INVAL: that is no HOST:PORT. */
 GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_join(gv_cluster_t *cluster, const char *address);
@@ -134,7 +139,8 @@ GV_LOOP_ONLY gv_node_index_t gv_cluster_index_of(const gv_cluster_t *cluster,
 
 /* Every linked member has told what it has, and we have it.  const */
 /* Who a member is; also from within ops. */
-GV_LOOP_ONLY gv_node_id_t gv_cluster_node_id(const gv_cluster_t *cluster, gv_node_index_t node);
+GV_LOOP_ONLY void gv_cluster_who(const gv_cluster_t *cluster, gv_node_index_t node,
+                                 gv_remembered_t *member_out);
 
 GV_LOOP_ONLY bool gv_cluster_is_synced(const gv_cluster_t *cluster);
 

@@ -21,6 +21,7 @@
 #include "storage/link_store.h"
 #include "storage/lmdb_store_p.h"
 #include "storage/lmdb_verify_p.h"
+#include "storage/member_store.h"
 #include "storage/payload_store.h"
 #include "storage/records.h"
 #include "storage/retained_store.h"
@@ -258,6 +259,18 @@ static gv_err_t on_link(const uint8_t *node_id, const gv_link_cursor_t *cursor, 
     return GV_OK;
 }
 
+static gv_err_t on_member(const gv_stored_member_t *member, void *arg)
+{
+    (void)member, (void)arg;
+    return GV_OK;
+}
+
+static gv_err_t on_member_route(const uint8_t *node_id, gv_bytes_t filter, void *arg)
+{
+    (void)node_id, (void)filter, (void)arg;
+    return GV_OK;
+}
+
 /* Who waits for what, and where each session stands. */
 static bool are_items_sound(const gv_segment_view_t *segment)
 {
@@ -373,6 +386,10 @@ static gv_err_t check_table(check_t *check)
         return gv_link_record_scan(check->store, on_link, check);
     case GV_TABLE_PAYLOADS:
         return gv__held_check(&check->held, check->store);
+    case GV_TABLE_MEMBERS:
+        return gv_member_record_scan(check->store, on_member, check);
+    case GV_TABLE_MEMBER_ROUTES:
+        return gv_member_route_scan(check->store, on_member_route, check);
     }
     return GV_OK;
 }

@@ -66,3 +66,9 @@ void gv_key_from_number_text(gv_key_t *key_out, uint64_t number, gv_bytes_t text
     gv_key_from_number(key_out, number);
     put_text(key_out, sizeof(number), text);
 }
+
+void gv_key_from_node_text(gv_key_t *key_out, const uint8_t *node_id, gv_bytes_t text)
+{
+    memcpy(key_out->data, node_id, GV_NODE_ID_SIZE);
+    put_text(key_out, GV_NODE_ID_SIZE, text);
+}

@@ -25,6 +25,8 @@
  *   payloads       payload number u64, holder u64        holder 0: the payload of a message that
  *                                                        segments refer to; others: nothing, they
  *                                                        are the segments (storage/payload_store.h)
+ *   members        node id                               name and address of another node
+ *   member_routes  node id, filter                       there is a session for it that stays
  *
  * A session gets a number (u64) when it is made, and the other tables begin their keys with it:
  * what belongs to a session stands together and keys stay short.
@@ -57,7 +59,9 @@
     X(GV_TABLE_OUTBOX,        8, "outbox")          \
     X(GV_TABLE_LINKS,         9, "links")           \
     X(GV_TABLE_EXACT,        10, "exact")           \
-    X(GV_TABLE_PAYLOADS,     11, "payloads")
+    X(GV_TABLE_PAYLOADS,     11, "payloads")        \
+    X(GV_TABLE_MEMBERS,      12, "members")         \
+    X(GV_TABLE_MEMBER_ROUTES,13, "member_routes")
 /* clang-format on */
 
 typedef enum gv_table {
@@ -66,7 +70,7 @@ typedef enum gv_table {
 #undef X
 } gv_table_t;
 
-#define GV_TABLE_COUNT 12
+#define GV_TABLE_COUNT 14
 
 /* Longest key [bytes]: what LMDB takes, as distributions build it. */
 #define GV_KEY_SIZE_MAX 511
@@ -108,6 +112,9 @@ void gv_key_from_number_pair(gv_key_t *key_out, uint64_t number, uint64_t under)
  * shorter.
  */
 void gv_key_from_number_text(gv_key_t *key_out, uint64_t number, gv_bytes_t text);
+
+/* The same with a node's id (GV_NODE_ID_SIZE bytes) in place of the number. */
+void gv_key_from_node_text(gv_key_t *key_out, const uint8_t *node_id, gv_bytes_t text);
 
 /* 511 = head, NUL, 32 bytes of hash. */
 #define GV_KEY_HEAD_SIZE 478

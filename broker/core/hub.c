@@ -3,7 +3,7 @@
  * The hub's life, and the router.  Messages to other nodes: hub_forward.c; from them:
  * hub_deliver.c; what concerns retained ones only: hub_retained.c.
  *
- * Parts: life - routes from shards - rows and nodes.
+ * Parts: life - routes from shards - rows and nodes - what the last run has left.
  */
 #include "broker/core/hub.h"
 
@@ -67,6 +67,12 @@ void gv_hub_new(const gv_hub_options_t *options, gv_hub_t **hub_out)
         .arg = hub,
     };
     gv_inbox_new(&inbox, &hub->inbox);
+    gv_roster_options_t roster = {
+        .store = options->store,
+        .post = options->store_post,
+        .post_arg = options->store_post_arg,
+    };
+    gv_roster_new(&roster, &hub->roster);
     gv__hub_retained_init(hub, options);
     *hub_out = hub;
 }
@@ -95,6 +101,7 @@ void gv_hub_free(gv_hub_t **hubp)
     gv_matches_deinit(&hub->matches);
     gv_outbox_free(&hub->outbox);
     gv_inbox_free(&hub->inbox);
+    gv_roster_free(&hub->roster);
     gv__hub_retained_deinit(hub);
     gv__hub_forward_deinit(hub);
     gv__hub_deliver_deinit(hub);
@@ -107,6 +114,7 @@ void gv_hub_turn_end(gv_hub_t *hub)
     gv__hub_tell_applied(hub);
     gv_outbox_turn_end(hub->outbox);
     gv_inbox_turn_end(hub->inbox);
+    gv_roster_turn_end(hub->roster, now_of(hub));
     gv__hub_retained_turn_end(hub);
     gv_office_send(&hub->office);
     bool is_full = gv_office_is_full(&hub->office);
@@ -120,11 +128,17 @@ void gv_hub_finish(gv_hub_t *hub)
 {
     gv_outbox_finish(hub->outbox);
     gv_inbox_finish(hub->inbox);
+    gv_roster_finish(hub->roster);
 }
 
 const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub)
 {
     return &hub->stats;
+}
+
+const gv_roster_stats_t *gv_hub_roster_stats(const gv_hub_t *hub)
+{
+    return gv_roster_stats(hub->roster);
 }
 
 const gv_outbox_t *gv_hub_outbox(const gv_hub_t *hub)
@@ -134,7 +148,10 @@ const gv_outbox_t *gv_hub_outbox(const gv_hub_t *hub)
 
 gv_err_t gv_hub_restore(gv_hub_t *hub)
 {
-    gv_err_t err = gv_outbox_load(hub->outbox);
+    gv_err_t err = gv_roster_load(hub->roster);
+    if (err == GV_OK) {
+        err = gv_outbox_load(hub->outbox);
+    }
     return err == GV_OK ? gv_inbox_load(hub->inbox) : err;
 }
 
@@ -153,17 +170,25 @@ static void show_router(gv_hub_t *hub)
 
 /* ---- routes from shards ---------------------------------------------------------------------- */
 
+/* What other nodes are told of a filter with sessions that outlive their connections. */
+#define LASTING 2U
+
+static bool is_shared(gv_bytes_t filter)
+{
+    return gv_bytes_has_prefix(filter, GV_BYTES_LITERAL("$share/"));
+}
+
 /*
  * What other nodes are told: 0 is no route; a shared one says how many members are online, another
  * one whether there are sessions that outlive their connections.
  */
-static uint32_t value_of(gv_router_local_t local, bool is_shared)
+static uint32_t value_of(gv_router_local_t local, bool is_for_group)
 {
     if (local.shards == 0) {
         return 0;
     }
     uint64_t weight = local.weight < GV_ROUTER_WEIGHT_MAX ? local.weight : GV_ROUTER_WEIGHT_MAX;
-    return 1 + (is_shared ? (uint32_t)weight : weight > 0);
+    return is_for_group ? 1 + (uint32_t)weight : weight > 0 ? LASTING : 1;
 }
 
 static void set_route(gv_hub_t *hub, gv_bytes_t filter, uint16_t shard, uint32_t slot,
@@ -178,9 +203,8 @@ static void set_route(gv_hub_t *hub, gv_bytes_t filter, uint16_t shard, uint32_t
 static void announce(gv_hub_t *hub, gv_bytes_t filter)
 {
     if (hub->has_cluster) {
-        bool is_shared = gv_bytes_has_prefix(filter, GV_BYTES_LITERAL("$share/"));
-        uint32_t value = value_of(gv_router_local_weight(hub->router, filter), is_shared);
-        hub->cluster.route_set(hub->cluster.arg, filter, value);
+        gv_router_local_t local = gv_router_local_weight(hub->router, filter);
+        hub->cluster.route_set(hub->cluster.arg, filter, value_of(local, is_shared(filter)));
     }
 }
 
@@ -215,20 +239,6 @@ void gv_hub_restore_route(gv_hub_t *hub, uint16_t shard, gv_bytes_t filter, uint
     gv_writer_put(&w, filter);
     GV_ASSERT(!w.failed);
     hub->restored_size = needed;
-}
-
-void gv_hub_announce_restored(gv_hub_t *hub)
-{
-    gv_reader_t r = gv_reader(gv_bytes(hub->restored, hub->restored_size));
-    while (gv_reader_left(&r) > 0) {
-        uint16_t size = gv_reader_u16(&r);
-        announce(hub, gv_reader_take(&r, size));
-    }
-    GV_ASSERT(!r.failed);
-    gv_free(hub->restored);
-    hub->restored = NULL;
-    hub->restored_size = 0;
-    hub->restored_capacity = 0;
 }
 
 /*
@@ -292,7 +302,7 @@ static void see(gv_hub_t *hub, gv_node_index_t node)
     }
 }
 
-void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t value)
+static void set_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t value)
 {
     if (value == 0) {
         (void)gv_router_unset(hub->router, key, GV_ROUTE_NODE, node);
@@ -301,21 +311,84 @@ void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t
         /* What another node accepted and we would not (more levels, say) attracts nothing here. */
         gv_err_t err = gv_router_set(hub->router, key, target);
         gv_counter_add(&hub->stats.rows_refused, err != GV_OK);
+    }
+}
+
+void gv_hub_on_row(gv_hub_t *hub, gv_node_index_t node, gv_bytes_t key, uint32_t value)
+{
+    bool was_lasting = gv_router_is_lasting_at(hub->router, key, node);
+    set_row(hub, node, key, value);
+    if (value != 0) {
         see(hub, node);
+    }
+    bool is_lasting = value == LASTING && !is_shared(key);
+    if (was_lasting != is_lasting) {
+        gv_roster_set_route(hub->roster, &hub->node_ids[node], key, is_lasting);
     }
     show_router(hub);
 }
 
-void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event)
+static void note_event(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event)
 {
-    gv_node_id_t *id = &hub->node_ids[node];
-    if (event == GV_NODE_FORGOTTEN) {
-        gv_inbox_forget(hub->inbox, id);
-    } else {
-        *id = hub->cluster.node_id(hub->cluster.arg, node);
-    }
-    gv_outbox_on_node(hub->outbox, node, id, event);
+    gv_outbox_on_node(hub->outbox, node, &hub->node_ids[node], event);
     gv_reconcile_on_node(hub->reconcile, node, event);
     set_bit(hub->nodes_away, node, event == GV_NODE_HIDDEN);
     set_bit(hub->nodes_alive, node, event == GV_NODE_ROUTABLE);
+}
+
+void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event)
+{
+    if (event == GV_NODE_FORGOTTEN) {
+        gv_inbox_forget(hub->inbox, &hub->node_ids[node]);
+        gv_roster_forget(hub->roster, &hub->node_ids[node]);
+    } else {
+        gv_remembered_t member;
+        hub->cluster.who(hub->cluster.arg, node, &member);
+        hub->node_ids[node] = member.id;
+        gv_roster_set_member(hub->roster, &member, event == GV_NODE_HIDDEN ? realtime_of(hub) : 0);
+    }
+    note_event(hub, node, event);
+}
+
+/* ---- what the last run has left -------------------------------------------------------------- */
+
+static gv_node_index_t recall_member(void *arg, const gv_remembered_t *member)
+{
+    gv_hub_t *hub = arg;
+    gv_node_index_t node = hub->cluster.remember(hub->cluster.arg, member);
+    if (node != GV_NODE_NONE) {
+        hub->node_ids[node] = member->id;
+        note_event(hub, node, GV_NODE_HIDDEN);
+    }
+    return node;
+}
+
+static void recall_route(void *arg, gv_node_index_t node, gv_bytes_t filter)
+{
+    gv_hub_t *hub = arg;
+    if (hub->cluster.remember_row(hub->cluster.arg, node, filter, LASTING) == GV_OK) {
+        set_row(hub, node, filter, LASTING);
+    }
+}
+
+static void announce_own(gv_hub_t *hub)
+{
+    gv_reader_t r = gv_reader(gv_bytes(hub->restored, hub->restored_size));
+    while (gv_reader_left(&r) > 0) {
+        uint16_t size = gv_reader_u16(&r);
+        announce(hub, gv_reader_take(&r, size));
+    }
+    GV_ASSERT(!r.failed);
+    gv_free(hub->restored);
+    hub->restored = NULL;
+    hub->restored_size = 0;
+    hub->restored_capacity = 0;
+}
+
+void gv_hub_announce_restored(gv_hub_t *hub)
+{
+    gv_roster_recall_t recall = {.arg = hub, .member = recall_member, .route = recall_route};
+    gv_roster_recall(hub->roster, &recall, realtime_of(hub));
+    announce_own(hub);
+    show_router(hub);
 }

@@ -18,7 +18,8 @@
  * carries what the shards of the nodes have to say about that.
  *
  * What a node that is away has not got waits in the outbox (outbox.h), and so does what must not
- * come twice even when nodes fail; the inbox (inbox.h) knows which of that has come.
+ * come twice even when nodes fail; the inbox (inbox.h) knows which of that has come.  The roster
+ * (roster.h) knows them and what waits for them over restarts of this node.
  *
  * Sans-I/O as the shards are.  Without a cluster the ops are NULL and parcels come back at once.
  *
@@ -33,6 +34,7 @@
 #include "broker/core/parcel.h"
 #include "broker/core/ports.h"
 #include "broker/core/reconcile.h"
+#include "broker/core/roster.h"
 #include "broker/core/router.h"
 #include "cluster/core/core.h"
 
@@ -51,7 +53,10 @@ typedef struct gv_hub_cluster {
     /* All other nodes that are known, there or not, a bit each; as the next. */
     uint64_t (*members)(void *arg);
     /* Who a node is; may be called from within the calls below. */
-    gv_node_id_t (*node_id)(void *arg, gv_node_index_t node);
+    void (*who)(void *arg, gv_node_index_t node, gv_remembered_t *member_out);
+    /* What an earlier run knew of another node (roster.h); when the cluster has just started. */
+    gv_node_index_t (*remember)(void *arg, const gv_remembered_t *member);
+    gv_err_t (*remember_row)(void *arg, gv_node_index_t node, gv_bytes_t key, uint32_t value);
 } gv_hub_cluster_t;
 
 typedef struct gv_hub_stats {
@@ -102,12 +107,15 @@ void gv_hub_restore_route(gv_hub_t *hub, uint16_t shard, gv_bytes_t filter, uint
                           uint32_t weight);
 
 /*
- * Before the loops run: what waits on disk for other nodes, and how far their messages have come
- * here.  Results as gv_store_scan().
+ * Before the loops run: who the other nodes are, what waits on disk for them, and how far their
+ * messages have come here.  Results as gv_store_scan().
  */
 GV_MUST_USE gv_err_t gv_hub_restore(gv_hub_t *hub);
 
-/* On the cluster loop, when the cluster has just started: announces what was restored. */
+/*
+ * On the cluster loop, when the cluster has just started, and in the same turn: tells it what the
+ * last run knew of others, and announces what was restored.
+ */
 void gv_hub_announce_restored(gv_hub_t *hub);
 
 /* Sends what has gathered; at the end of each turn. */
@@ -137,6 +145,8 @@ bool gv_hub_has_arrived(const gv_hub_t *hub);
 const gv_hub_stats_t *gv_hub_stats(const gv_hub_t *hub);
 
 const gv_reconcile_stats_t *gv_hub_reconcile_stats(const gv_hub_t *hub);
+
+const gv_roster_stats_t *gv_hub_roster_stats(const gv_hub_t *hub);
 
 /* What waits for other nodes; borrowed. */
 const gv_outbox_t *gv_hub_outbox(const gv_hub_t *hub);

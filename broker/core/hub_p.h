@@ -32,6 +32,7 @@ struct gv_hub {
     gv_inbox_t *inbox;
     gv_retained_common_t *retained;
     gv_reconcile_t *reconcile;
+    gv_roster_t *roster;
     gv_node_id_t node_ids[GV_NODES_MAX];
     uint32_t next_join; /* with the shards that get a message of an exact box */
     gv_hub_cluster_t cluster;

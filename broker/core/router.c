@@ -355,6 +355,17 @@ gv_router_local_t gv_router_local_weight(const gv_router_t *router, gv_bytes_t f
                                .weight = gv_routes_lasting_shard_count(routes)};
 }
 
+bool gv_router_is_lasting_at(const gv_router_t *router, gv_bytes_t filter, uint8_t node)
+{
+    GV_ASSERT(router != NULL);
+    parsed_filter_t parsed;
+    if (parse_filter(filter, &parsed) != GV_OK || parsed.is_shared) {
+        return false;
+    }
+    const gv_routes_t *routes = find_routes(router, &parsed);
+    return routes != NULL && gv_routes_are_lasting_at(routes, node);
+}
+
 gv_router_counters_t gv_router_counters(const gv_router_t *router)
 {
     GV_ASSERT(router != NULL);

@@ -121,6 +121,9 @@ typedef struct gv_router_local {
  */
 gv_router_local_t gv_router_local_weight(const gv_router_t *router, gv_bytes_t filter);
 
+/* Whether the node has a plain route for the filter, and a lasting one.  The writer. */
+bool gv_router_is_lasting_at(const gv_router_t *router, gv_bytes_t filter, uint8_t node);
+
 typedef struct gv_router_counters {
     size_t routes;           /* (filter, target) pairs, `$share` ones included */
     size_t filters;          /* distinct plain filters that lead anywhere, be it to a group only */

@@ -239,6 +239,13 @@ uint32_t gv_routes_lasting_shard_count(const gv_routes_t *routes)
     return (uint32_t)bit_count(draft.lasting_shards);
 }
 
+bool gv_routes_are_lasting_at(const gv_routes_t *routes, uint8_t node)
+{
+    draft_t draft;
+    draft_begin(&draft, routes);
+    return (draft.lasting_nodes >> node & 1) != 0;
+}
+
 void gv_routes_targets(const gv_routes_t *routes, uint64_t *shards_out, uint64_t *nodes_out)
 {
     draft_t draft;

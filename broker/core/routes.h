@@ -60,6 +60,9 @@ void gv_routes_remove_group(gv_routes_t *routes, gv_shared_heap_t *heap, gv_shar
 uint32_t gv_routes_shard_count(const gv_routes_t *routes);
 uint32_t gv_routes_lasting_shard_count(const gv_routes_t *routes);
 
+/* Whether the node is a lasting plain target. */
+bool gv_routes_are_lasting_at(const gv_routes_t *routes, uint8_t node);
+
 /* The plain targets, as bits: shards of this node, and other nodes. */
 void gv_routes_targets(const gv_routes_t *routes, uint64_t *shards_out, uint64_t *nodes_out);
 

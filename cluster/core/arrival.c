@@ -29,7 +29,7 @@ static bool is_known(const gv_ccore_t *core, const gv_seed_t *seed)
     }
     gv__foreach_peer(core, m)
     {
-        if (strcmp(m->address, seed->address) == 0) {
+        if (strcmp(m->address, seed->address) == 0 && !gv__is_remembered(m)) {
             return true;
         }
     }
@@ -53,6 +53,18 @@ static bool are_seeds_through(const gv_ccore_t *core)
     return !has_others || core->is_introduced;
 }
 
+/* Those of an earlier run are dead until they turn up, and that takes a try. */
+static bool are_remembered_tried(const gv_ccore_t *core)
+{
+    gv__foreach_peer(core, m)
+    {
+        if (gv__is_remembered(m) && !m->was_tried && m->address[0] != '\0') {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool is_in_step(const gv_ccore_t *core, const gv_member_t *m)
 {
     const gv_replica_t *replica = &m->replica;
@@ -66,7 +78,7 @@ static bool is_in_step(const gv_ccore_t *core, const gv_member_t *m)
 
 bool gv_ccore_has_arrived(const gv_ccore_t *core)
 {
-    if (!are_seeds_through(core)) {
+    if (!are_seeds_through(core) || !are_remembered_tried(core)) {
         return false;
     }
     gv__foreach_peer(core, m)

@@ -91,7 +91,7 @@ void gv_ccore_options_init(gv_ccore_options_t *options)
         .resend_relayed = 2000,
         .resend_direct = 10000,
         .overdue = 200,
-        .purge = (uint64_t)3600 * 1000,
+        .purge = (uint64_t)24 * 3600 * 1000,
         .forget = (uint64_t)24 * 3600 * 1000,
     };
     options->limits = (gv_ccore_limits_t){

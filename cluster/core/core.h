@@ -21,9 +21,10 @@
  *
  * When ports run: only from within gv_ccore_tick(), gv_ccore_flush() and the inputs
  * gv_ccore_link_opened(), _link_closed(), _link_frame(), _dial_failed().  The local calls
- * (route_set, barrier, publish, applied, leave, forget) never call a port: their effects come out
- * of the next flush.  A port must not call the core, except for the functions marked "const"
- * (asserted): it writes down what happened, and the host acts on it after the call has returned.
+ * (route_set, barrier, publish, applied, leave, forget, remember) never call a port: their effects
+ * come out of the next flush.  A port must not call the core, except for the functions marked
+ * "const" (asserted): it writes down what happened, and the host acts on it after the call has
+ * returned.
  *
  * Threads: the cluster loop's only.  Memory: what a peer can make us hold is bounded by
  * gv_ccore_limits_t; whoever goes over a limit, or sends bytes that make no sense, loses its link
@@ -84,6 +85,14 @@ typedef struct gv_peer_identity {
     char name[GV_NODE_NAME_MAX + 1];
     char address[GV_NODE_ADDRESS_MAX + 1]; /* where others can dial it; "" if nowhere */
 } gv_peer_identity_t;
+
+/* Who a member is, for hosts that remember members over restarts; texts are NUL-terminated. */
+typedef struct gv_remembered {
+    gv_node_id_t id;
+    char name[GV_NODE_NAME_MAX + 1];
+    char address[GV_NODE_ADDRESS_MAX + 1]; /* "" if unknown */
+    uint64_t gone_ms;                      /* it has been away for so long already */
+} gv_remembered_t;
 
 /* Chosen by the host, never 0, never used twice in the life of a process. */
 typedef uint64_t gv_link_id_t;
@@ -468,6 +477,21 @@ bool gv_ccore_note(gv_ccore_t *core, gv_node_index_t node, gv_frame_kind_t kind,
 
 /* While paused no new credit is granted: the host has more in hand than it wants. */
 void gv_ccore_pause_credit(gv_ccore_t *core, bool is_paused);
+
+/*
+ * Before any link is open: a member that an earlier run of this node knew (remember.c).  It counts
+ * as dead, under the index that is returned, is dialled, and is forgotten like others if it never
+ * comes.  GV_NODE_NONE: it is ourselves, known already, or there is no room.
+ */
+gv_node_index_t gv_ccore_remember(gv_ccore_t *core, const gv_remembered_t *member);
+
+/*
+ * One of its rows, which port `row` need not tell the host; it is withdrawn there when the member
+ * or somebody who knows its table says so.  GV_OK, GV_ERR_LIMIT (as for rows that peers send) or
+ * GV_ERR_NOMEM.
+ */
+GV_MUST_USE gv_err_t gv_ccore_remember_row(gv_ccore_t *core, gv_node_index_t node, gv_bytes_t key,
+                                           uint32_t value);
 
 /* Tells everybody that this node stops now.  Flush, then let the links drain and free the core. */
 void gv_ccore_leave(gv_ccore_t *core);

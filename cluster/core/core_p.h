@@ -7,6 +7,7 @@
  *     core.c     life, the turn, dispatch of frames, closing of links
  *     peers.c    links: seeds and dialling, duplicates, heartbeat, what "linked" means
  *     member.c   facts about members: who is alive, suspicion, refutation, forgetting
+ *     remember.c members of an earlier run
  *     forget.c   members forgotten for good, in the whole cluster
  *     gossip.c   facts and views to peers; which path leads to a node
  *     table.c    one owner's rows (public to tests)
@@ -284,6 +285,7 @@ struct gv_member {
     gv_peer_link_t *active; /* where we send; NULL: no link */
     bool is_linked;         /* it works, both ways */
     uint64_t told_boot_id;  /* its life that has told us whom it knows; 0: none */
+    bool was_tried;         /* a dial is over, whatever came of it */
     gv_dial_t dial;
 
     gv_gossiped_view_t view;
@@ -456,6 +458,11 @@ static inline bool gv__is_up(gv_member_state_t state)
 {
     return state == GV_MEMBER_ALIVE || state == GV_MEMBER_SUSPECT;
 }
+
+/* ---- remember.c ------------------------------------------------------------------------------ */
+
+/* Nobody has said anything about it in this run. */
+bool gv__is_remembered(const gv_member_t *m);
 
 /* ---- forget.c -------------------------------------------------------------------------------- */
 

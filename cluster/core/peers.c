@@ -117,6 +117,7 @@ static gv_seed_t *dial_over(gv_ccore_t *core, uint64_t token)
     {
         if (token != 0 && m->dial.token == token) {
             dial_later(core, &m->dial);
+            m->was_tried = true;
         }
     }
     return NULL;

@@ -40,6 +40,25 @@ def seeds_in_a_chain():
 
 
 @case
+def without_seeds_a_cluster_finds_itself_again():
+    """Who has joined by command is remembered by all, though all fail at once."""
+    nodes = members(3)
+    for node in nodes:
+        node.start()
+    for node in nodes[1:]:
+        node.http(f"/api/v1/cluster/join?seed={nodes[0].cluster_address}", "POST")
+    wait_whole(nodes)
+    for node in nodes:
+        node.kill9()
+    for node in nodes:
+        node.start(wait=False)
+    wait_whole(nodes)
+    for node in nodes:
+        check({other.name for other in nodes} == set(node.peers()), f"{node.peers()}")
+    stop_all(nodes)
+
+
+@case
 def seed_that_comes_late():
     nodes = members(3)
     for node in nodes:

@@ -99,6 +99,35 @@ def a_planned_restart_loses_nothing():
 
 
 @case
+def who_is_away_is_known_though_all_have_failed():
+    """Nobody is left who could tell the first to come back what the others' sessions wait for."""
+    with cluster_with_sleeper() as members:
+        home, other, third = members
+        gone = sleeper(home, "gone", qos=1)
+        gone.unsubscribe("far/#")
+        gone.subscribe("once/#")
+        gone.unsubscribe("once/#")
+        gone.close()
+        wait_routes(members, {home.name: 1})
+        for node in members:
+            node.kill9()
+        other.start()
+        check(other.peers()[home.name]["node_status"] == "dead", f"{other.peers()}")
+        with Client(other) as publisher:
+            publish(publisher, 0, MESSAGES)
+            check(waiting(other, home) == MESSAGES, f"{waiting(other, home)} are waiting")
+            publisher.publish("once/1", b"nobody", 1).wait(20)
+            check(waiting(other, home) == MESSAGES, "a route that was withdrawn is remembered")
+        other.kill9()
+        other.start()
+        home.start()
+        third.start()
+        wait_whole(members)
+        wait_routes(members, {home.name: 1})
+        check_all_there(home, MESSAGES)
+
+
+@case
 def what_waits_survives_the_node_that_keeps_it():
     with cluster_with_sleeper() as members:
         home, other, third = members

@@ -119,6 +119,10 @@ START_TEST(every_table_has_its_name_and_number)
     ck_assert_int_eq(GV_TABLE_LINKS, 9);
     ck_assert_str_eq(gv_table_name(GV_TABLE_PAYLOADS), "payloads");
     ck_assert_int_eq(GV_TABLE_PAYLOADS, 11);
+    ck_assert_str_eq(gv_table_name(GV_TABLE_MEMBERS), "members");
+    ck_assert_int_eq(GV_TABLE_MEMBERS, 12);
+    ck_assert_str_eq(gv_table_name(GV_TABLE_MEMBER_ROUTES), "member_routes");
+    ck_assert_int_eq(GV_TABLE_MEMBER_ROUTES, 13);
 }
 END_TEST
 

@@ -140,11 +140,11 @@ static inline uint64_t on_members(void *arg)
     return 2;
 }
 
-static inline gv_node_id_t on_node_id(void *arg, gv_node_index_t node)
+static inline void on_who(void *arg, gv_node_index_t node, gv_remembered_t *member_out)
 {
     const wire_t *wire = arg;
     ck_assert_uint_eq(node, 1);
-    return (gv_node_id_t){.bytes = {wire->to->number}};
+    *member_out = (gv_remembered_t){.id.bytes = {wire->to->number}, .name = "the other"};
 }
 
 static inline void settle_both(void)
@@ -179,7 +179,7 @@ static inline void open_both(void)
             .pause_credit = on_pause,
             .note = on_note,
             .members = on_members,
-            .node_id = on_node_id,
+            .who = on_who,
         };
         void *shards[] = {houses[i].shards[0], houses[i].shards[1]};
         gv_hub_connect(houses[i].hub, shards, &wires[i].ops);

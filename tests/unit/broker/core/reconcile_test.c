@@ -142,9 +142,9 @@ static uint64_t on_members(void *arg)
     return known[number_of(arg)];
 }
 
-static gv_node_id_t on_node_id(void *arg, gv_node_index_t index)
+static void on_who(void *arg, gv_node_index_t index, gv_remembered_t *member_out)
 {
-    return (gv_node_id_t){.bytes = {nodes[node_at(number_of(arg), index)].number}};
+    *member_out = (gv_remembered_t){.id.bytes = {nodes[node_at(number_of(arg), index)].number}};
 }
 
 /* A message arrives, or the link has broken meanwhile and its node is told so. */
@@ -225,7 +225,7 @@ static void connect_hub(size_t i)
         .pause_credit = on_pause,
         .note = on_note,
         .members = on_members,
-        .node_id = on_node_id,
+        .who = on_who,
     };
     void *shards[HOUSE_SHARDS_MAX];
     for (uint16_t s = 0; s < house->shard_count; s++) {
