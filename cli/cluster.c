@@ -105,9 +105,10 @@ static void print_cluster(const json_t *cluster, gv_text_t *out)
 static void print_joining(const json_t *answer, gv_text_t *out)
 {
     (void)answer;
-    gv_text_add(out, "dialling; `grapevine cluster show` tells who answers.\n"
-                     "Nodes remember each other; for a start without their data directories, put it "
-                     "into cluster.seeds.\n");
+    gv_text_add(out,
+                "dialling; `grapevine cluster show` tells who answers.\n"
+                "Nodes remember each other; for a start without their data directories, put it "
+                "into cluster.seeds.\n");
 }
 
 static void print_leaving(const json_t *answer, gv_text_t *out)

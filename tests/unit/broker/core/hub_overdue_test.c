@@ -238,10 +238,10 @@ static void publish_to_two(void *arg, const gv_forward_t *message, uint64_t node
     token_to_two = token;
 }
 
-static gv_node_id_t id_of_two(void *arg, gv_node_index_t node)
+static void who_of_two(void *arg, gv_node_index_t node, gv_remembered_t *member_out)
 {
     (void)arg;
-    return (gv_node_id_t){.bytes = {(uint8_t)(node + 1)}};
+    *member_out = (gv_remembered_t){.id.bytes = {(uint8_t)(node + 1)}};
 }
 
 START_TEST(each_node_is_waited_for_in_its_own_way_and_once)
@@ -249,7 +249,7 @@ START_TEST(each_node_is_waited_for_in_its_own_way_and_once)
     open_both();
     void *shards[] = {houses[0].shards[0], houses[0].shards[1]};
     wires[0].ops.publish = publish_to_two;
-    wires[0].ops.node_id = id_of_two;
+    wires[0].ops.who = who_of_two;
     gv_hub_connect(houses[0].hub, shards, &wires[0].ops);
     gv_hub_on_node(houses[0].hub, 2, GV_NODE_ROUTABLE);
     gv_hub_on_row(houses[0].hub, 1, GV_BYTES_LITERAL("t"), 1); /* nobody stays there, ... */
