@@ -100,6 +100,7 @@ typedef struct gv_config {
         uint64_t suspect_after_ms;
         uint64_t dead_after_ms;
         uint64_t suback_wait_ms;
+        uint64_t claim_wait_ms;
         uint64_t ready_wait_ms; /* 0: clients are taken at once */
         uint64_t forget_after_ms;
         uint64_t outbox_bytes_max;

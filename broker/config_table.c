@@ -124,6 +124,8 @@ const gv__config_row_t gv__config_table[] = {
      .doc = "silence after which a node that nobody else hears is dead"},
     {.key = "cluster.suback_wait_ms", MILLIS(cluster.suback_wait_ms, 0, 60 * SECOND), .fallback = "500",
      .doc = "longest wait for the other nodes to confirm a subscription before its SUBACK"},
+    {.key = "cluster.claim_wait_ms", MILLIS(cluster.claim_wait_ms, 0, 60 * SECOND), .fallback = "500",
+     .doc = "longest wait of a CONNECT until an older connection of its client id on another node is closed"},
     {.key = "cluster.ready_wait_ms", MILLIS(cluster.ready_wait_ms, 0, 10 * 60 * SECOND), .fallback = "5000",
      .doc = "longest wait, at the start, for the routes of the other nodes before clients are taken; 0: none"},
     {.key = "cluster.forget_after", SECONDS(cluster.forget_after_ms, 60 * SECOND, 3650 * DAY), .fallback = "24h",

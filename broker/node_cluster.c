@@ -62,6 +62,34 @@ static void pause_credit(void *arg, bool is_paused)
     gv_cluster_pause_credit(node->cluster, is_paused);
 }
 
+static void claim(void *arg, const gv_claim_t *wanted)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_claim(node->cluster, wanted);
+}
+
+static void enroll(void *arg, const gv_claim_t *held)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_register(node->cluster, held);
+}
+
+static void release(void *arg, const gv_id_key_t *key, gv_holder_t holder)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_withdraw(node->cluster, key, holder);
+}
+
+static void let_gone(void *arg, const gv_letting_t *letting)
+{
+    gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster_loop);
+    gv_cluster_let_gone(node->cluster, letting);
+}
+
 static bool note(void *arg, gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body)
 {
     gv_node_t *node = arg;
@@ -136,6 +164,16 @@ static bool on_overdue(uint64_t *token, gv_node_index_t index, const gv_forward_
 static void on_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body, void *arg)
 {
     gv_hub_on_note(((gv_node_t *)arg)->hub, index, kind, body);
+}
+
+static void on_claimed(const gv_claim_t *claimed, gv_claim_verdict_t verdict, void *arg)
+{
+    gv_hub_on_claimed(((gv_node_t *)arg)->hub, claimed, verdict);
+}
+
+static void on_let_go(const gv_letting_t *letting, void *arg)
+{
+    gv_hub_on_let_go(((gv_node_t *)arg)->hub, letting);
 }
 
 static void on_barrier(uint64_t token, bool in_time, void *arg)
@@ -293,6 +331,7 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
     options.timing.barrier = (uint32_t)config->cluster.suback_wait_ms;
     /* What is published for a node that is away is kept until it is forgotten: so are its rows. */
     options.timing.purge = config->cluster.forget_after_ms;
+    options.timing.claim = (uint32_t)config->cluster.claim_wait_ms;
     options.timing.forget = config->cluster.forget_after_ms;
     options.ops = (gv_cluster_ops_t){
         .row = on_row,
@@ -301,6 +340,8 @@ static gv_err_t new_cluster(gv_node_t *node, gv_error_text_t *error)
         .confirmed = on_confirmed,
         .overdue = on_overdue,
         .note = on_note,
+        .claimed = on_claimed,
+        .let_go = on_let_go,
         .barrier = on_barrier,
         .start_counter = on_start_counter,
     };
@@ -342,6 +383,10 @@ void gv__node_connect_threads(gv_node_t *node)
         .publish = publish,
         .applied = applied,
         .pause_credit = pause_credit,
+        .claim = claim,
+        .enroll = enroll,
+        .release = release,
+        .let_gone = let_gone,
         .note = note,
         .members = members,
         .who = who,

@@ -23,7 +23,7 @@ typedef struct inquiry {
 
 enum {
     SHARD_DROPS = 11,
-    SHARD_COUNTERS = 37
+    SHARD_COUNTERS = 38
 };
 
 static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_counter_t *counters,
@@ -57,6 +57,7 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &stats->slow_readers_closed,
         &stats->queue_full_closed,
         &stats->takeovers,
+        &stats->takeovers_elsewhere,
         &stats->drained,
         &stats->wills,
         &stats->publishers_slowed,
@@ -112,6 +113,8 @@ static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "queue_full_closed_total",
      .help = "clients disconnected because their queue was full"},
     {.name = "takeovers_total", .help = "connections replaced by a newer one of the same client"},
+    {.name = "takeovers_elsewhere_total",
+     .help = "connections closed because their client has connected to another node"},
     {.name = "clients_drained_total", .help = "clients sent away by a drain"},
     {.name = "wills_total", .help = "wills published"},
     {.name = "publishers_slowed_total",
@@ -314,7 +317,7 @@ static size_t fill_not_ready(const gv_node_t *node, const char **reasons)
 }
 
 enum {
-    MORE_COUNTERS = 50
+    MORE_COUNTERS = 64
 };
 
 static gv_status_times_t times_of(const gv_histogram_t *histogram)
@@ -433,6 +436,28 @@ static size_t fill_counters(const gv_node_t *node, const gv_cluster_status_t *cl
             cluster->core.forwards_resent);
         ADD("cluster_forwards_relayed_total", "frames passed on for others", false,
             cluster->core.forwards_relayed);
+        const gv_directory_stats_t *directory = &cluster->directory;
+        ADD("directory_registered",
+            "connections of all nodes whose client ids this node looks after", true,
+            directory->registered);
+        ADD("directory_held", "connections of this node that the others can find", true,
+            directory->held);
+        ADD("directory_claims_total", "CONNECTs that asked whether their client id is free", false,
+            directory->claims);
+        ADD("directory_claims_granted_total", "of these, with the answer that it is", false,
+            directory->claims_granted);
+        ADD("directory_claims_late_total", "of these, let in without an answer", false,
+            directory->claims_late);
+        ADD("directory_claims_lost_total", "of these, given up for a newer one elsewhere", false,
+            directory->claims_lost);
+        ADD("directory_claims_denied_total", "of these, refused: the id is another user's", false,
+            directory->claims_denied);
+        ADD("directory_claims_again_total", "of these, asked again because a clock is behind",
+            false, directory->claims_again);
+        ADD("directory_registrations_sent_total", "changes told to the nodes that look after ids",
+            false, directory->registrations_sent);
+        ADD("directory_refused_total", "connections not registered here, for there are too many",
+            false, directory->registrations_refused);
         ADD("cluster_table_mismatches_total", "equal versions of a table that were not equal",
             false, cluster->core.table_mismatches);
         ADD("cluster_identity_conflicts_total", "signs of two nodes with one identity", false,

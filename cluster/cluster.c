@@ -166,6 +166,18 @@ static void port_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t bod
     cluster->ops.note(node, kind, body, cluster->arg);
 }
 
+static void port_claimed(const gv_claim_t *claim, gv_claim_verdict_t verdict, void *arg)
+{
+    const gv_cluster_t *cluster = arg;
+    cluster->ops.claimed(claim, verdict, cluster->arg);
+}
+
+static void port_let_go(const gv_letting_t *letting, void *arg)
+{
+    const gv_cluster_t *cluster = arg;
+    cluster->ops.let_go(letting, cluster->arg);
+}
+
 static void port_barrier(uint64_t token, bool in_time, void *arg)
 {
     const gv_cluster_t *cluster = arg;
@@ -229,6 +241,8 @@ static GV_LOOP_ONLY void start_core(gv_cluster_t *cluster)
         .confirmed = port_confirmed,
         .overdue = port_overdue,
         .note = port_note,
+        .claimed = port_claimed,
+        .let_go = port_let_go,
         .barrier = port_barrier,
         .start_counter = port_start_counter,
         .report = port_report,
@@ -349,6 +363,34 @@ gv_err_t gv_cluster_remember_row(gv_cluster_t *cluster, gv_node_index_t node, gv
 {
     gv_loop_assert_current(cluster->loop);
     return gv_ccore_remember_row(cluster->core, node, key, value);
+}
+
+void gv_cluster_claim(gv_cluster_t *cluster, const gv_claim_t *claim)
+{
+    gv_loop_assert_current(cluster->loop);
+    want_flush(cluster);
+    gv_ccore_claim(cluster->core, claim);
+}
+
+void gv_cluster_register(gv_cluster_t *cluster, const gv_claim_t *claim)
+{
+    gv_loop_assert_current(cluster->loop);
+    want_flush(cluster);
+    gv_ccore_register(cluster->core, claim);
+}
+
+void gv_cluster_withdraw(gv_cluster_t *cluster, const gv_id_key_t *key, gv_holder_t holder)
+{
+    gv_loop_assert_current(cluster->loop);
+    want_flush(cluster);
+    gv_ccore_withdraw(cluster->core, key, holder);
+}
+
+void gv_cluster_let_gone(gv_cluster_t *cluster, const gv_letting_t *letting)
+{
+    gv_loop_assert_current(cluster->loop);
+    want_flush(cluster);
+    gv_ccore_let_gone(cluster->core, letting);
 }
 
 void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused)

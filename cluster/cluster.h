@@ -45,6 +45,8 @@ typedef struct gv_cluster_ops {
                       const gv_forward_t *lost, void *arg);
     bool (*overdue)(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg, void *arg);
     void (*note)(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg);
+    void (*claimed)(const gv_claim_t *claim, gv_claim_verdict_t verdict, void *arg);
+    void (*let_go)(const gv_letting_t *letting, void *arg);
     void (*barrier)(uint64_t token, bool in_time, void *arg);
     void (*start_counter)(uint64_t start_counter, void *arg);
 } gv_cluster_ops_t;
@@ -122,6 +124,11 @@ GV_LOOP_ONLY gv_node_index_t gv_cluster_remember(gv_cluster_t *cluster,
 GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_remember_row(gv_cluster_t *cluster,
                                                           gv_node_index_t node, gv_bytes_t key,
                                                           uint32_t value);
+GV_LOOP_ONLY void gv_cluster_claim(gv_cluster_t *cluster, const gv_claim_t *claim);
+GV_LOOP_ONLY void gv_cluster_register(gv_cluster_t *cluster, const gv_claim_t *claim);
+GV_LOOP_ONLY void gv_cluster_withdraw(gv_cluster_t *cluster, const gv_id_key_t *key,
+                                      gv_holder_t holder);
+GV_LOOP_ONLY void gv_cluster_let_gone(gv_cluster_t *cluster, const gv_letting_t *letting);
 GV_LOOP_ONLY void gv_cluster_pause_credit(gv_cluster_t *cluster, bool is_paused);
 /* Also GV_ERR_INVAL: that is no HOST:PORT. */
 GV_MUST_USE GV_LOOP_ONLY gv_err_t gv_cluster_join(gv_cluster_t *cluster, const char *address);
@@ -179,6 +186,7 @@ typedef struct gv_cluster_status {
     gv_cluster_member_t *members;
     gv_cluster_view_t *views; /* [viewer * member_count + node] */
     gv_ccore_stats_t core;
+    gv_directory_stats_t directory;
     gv_links_stats_t links;
 } gv_cluster_status_t;
 

@@ -48,6 +48,7 @@ void gv_cluster_status_new(const gv_cluster_t *cluster, gv_cluster_status_t **st
     status->is_leaving = cluster->is_leaving;
     status->routable = gv_ccore_routable(cluster->core);
     status->core = *gv_ccore_stats(cluster->core);
+    status->directory = *gv_ccore_directory_stats(cluster->core);
     status->links = *gv_links_stats(cluster->links);
     status->identity_conflicts =
         cluster->identity_conflicts + status->links.refused[GV_LINK_CLOSE_DUPLICATE];

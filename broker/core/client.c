@@ -201,6 +201,7 @@ static void close_connection(gv_client_t *client)
     client->state = GV_CLIENT_CLOSING;
     gv_timer_stop(&client->timer);
     gv_list_remove(&client->link);
+    gv__claim_left(client);
     gv__auth_forget(client);
     client->shard->ports.conn->close(client->conn);
 }
@@ -314,6 +315,7 @@ void gv_client_closed(gv_client_t **clientp)
     shard->now_ms = shard->ports.monotonic_ms(shard->ports.arg);
     client->state = GV_CLIENT_CLOSING;
     shard->ports.read_begin(shard->ports.arg);
+    gv__claim_left(client);
     leave_session(client, GV_MQTT_SUCCESS, true, true);
     shard->ports.read_end(shard->ports.arg);
     gv__client_forget(client);

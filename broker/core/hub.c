@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The hub's life, and the router.  Messages to other nodes: hub_forward.c; from them:
- * hub_deliver.c; what concerns retained ones only: hub_retained.c.
+ * hub_deliver.c; what concerns retained ones only: hub_retained.c; who has which client id:
+ * hub_directory.c.
  *
  * Parts: life - routes from shards - rows and nodes - what the last run has left.
  */
@@ -332,8 +333,12 @@ static void note_event(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t even
 {
     gv_outbox_on_node(hub->outbox, node, &hub->node_ids[node], event);
     gv_reconcile_on_node(hub->reconcile, node, event);
+    bool was_alone = atomic_load_explicit(hub->nodes_alive, memory_order_relaxed) == 0;
     set_bit(hub->nodes_away, node, event == GV_NODE_HIDDEN);
     set_bit(hub->nodes_alive, node, event == GV_NODE_ROUTABLE);
+    if (was_alone && event == GV_NODE_ROUTABLE) {
+        gv__hub_enlist(hub);
+    }
 }
 
 void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event)

@@ -17,6 +17,9 @@
  * Retained messages that some nodes have missed are found by comparing (reconcile.h); the hub
  * carries what the shards of the nodes have to say about that.
  *
+ * A client that connects waits until the cluster's directory has seen to it that it is the only one
+ * of its id (cluster/core/directory.h); the hub passes that on.
+ *
  * What a node that is away has not got waits in the outbox (outbox.h), and so does what must not
  * come twice even when nodes fail; the inbox (inbox.h) knows which of that has come.  The roster
  * (roster.h) knows them and what waits for them over restarts of this node.
@@ -48,6 +51,11 @@ typedef struct gv_hub_cluster {
     void (*publish)(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token);
     void (*applied)(void *arg, gv_delivery_t delivery, const gv_delivery_outcome_t *outcome);
     void (*pause_credit)(void *arg, bool is_paused);
+    /* See gv_ccore_claim() and those that follow it (register is C's). */
+    void (*claim)(void *arg, const gv_claim_t *claim);
+    void (*enroll)(void *arg, const gv_claim_t *claim);
+    void (*release)(void *arg, const gv_id_key_t *key, gv_holder_t holder);
+    void (*let_gone)(void *arg, const gv_letting_t *letting);
     /* False: there is no link to that node. */
     bool (*note)(void *arg, gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body);
     /* All other nodes that are known, there or not, a bit each; as the next. */
@@ -137,6 +145,8 @@ void gv_hub_on_confirmed(gv_hub_t *hub, uint64_t token, gv_node_index_t node,
 bool gv_hub_on_overdue(gv_hub_t *hub, uint64_t *token, gv_node_index_t node,
                        const gv_forward_t *message);
 void gv_hub_on_barrier(gv_hub_t *hub, uint64_t token, bool in_time);
+void gv_hub_on_claimed(gv_hub_t *hub, const gv_claim_t *claim, gv_claim_verdict_t verdict);
+void gv_hub_on_let_go(gv_hub_t *hub, const gv_letting_t *letting);
 void gv_hub_on_note(gv_hub_t *hub, gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body);
 
 /* After a start: whether this node has the retained messages of the others (reconcile.h). */

@@ -115,6 +115,8 @@ void gv__hub_returned(gv_letter_t *letter)
             bool is_refused = (e->flags & GV_ENTRY_REFUSED) != 0;
             gv__hub_answered(hub, &e->ticket,
                              is_refused ? GV_MQTT_QUOTA_EXCEEDED : GV_MQTT_SUCCESS);
+        } else if (e->kind == GV_ENTRY_LET_GO) {
+            gv__hub_let_gone(hub, e);
         }
     }
     gv_office_reuse(&hub->office, parcel);
@@ -242,6 +244,9 @@ void gv_hub_take_forward(gv_letter_t *letter)
             gv__hub_send_copy(hub, e);
         } else if (e->kind == GV_ENTRY_MORE) {
             one_more(hub, &e->ticket);
+        } else if (e->kind == GV_ENTRY_CLAIM || e->kind == GV_ENTRY_ENROLL ||
+                   e->kind == GV_ENTRY_RELEASE) {
+            gv__hub_take_claim(hub, e);
         } else {
             GV_ASSERT(e->kind == GV_ENTRY_NODES);
             GV_ASSERT(hub->has_cluster);

@@ -142,6 +142,17 @@ void gv__hub_give_to_member(gv_hub_t *hub, gv_publish_t *publish, const gv_ticke
 
 void gv__hub_deliver_deinit(gv_hub_t *hub);
 
+/* ---- hub_directory.c ------------------------------------------------------------------------- */
+
+/* From a shard: CLAIM, ENROLL and RELEASE. */
+void gv__hub_take_claim(gv_hub_t *hub, gv_entry_t *entry);
+
+/* A LET_GO of ours is back. */
+void gv__hub_let_gone(gv_hub_t *hub, gv_entry_t *entry);
+
+/* There is another node, at last: the shards are to say whom they have. */
+void gv__hub_enlist(gv_hub_t *hub);
+
 /* ---- hub_retained.c -------------------------------------------------------------------------- */
 
 void gv__hub_retained_init(gv_hub_t *hub, const gv_hub_options_t *options);

@@ -28,6 +28,8 @@ typedef struct gv_pending {
     gv_exchange_t *exchange;
     gv_login_t *login;
     gv_timer_t deadline; /* of a re-authentication; before CONNACK the connection has its own */
+    gv_bytes_t answer;   /* the last one, for CONNACK */
+    bool is_done;        /* it is over, and CONNACK waits for something else */
     uint8_t connect_flags;
     size_t connect_size;
     uint8_t connect[]; /* the body of the CONNECT that waits for its CONNACK */
@@ -261,7 +263,10 @@ static gv_step_t go_on_connecting(gv_login_t *login, const gv_mqtt_connect_t *co
         return GV_STEP_NEXT;
     case GV_AUTH_DONE:
         next = gv__connect_accept(client, connect, answer);
-        if (client->has_login) { /* it has not ended again */
+        if (next == GV_STEP_AGAIN) { /* and its packet is offered again */
+            login->pending->is_done = true;
+            login->pending->answer = answer;
+        } else if (client->has_login) { /* it has not ended again */
             end_exchange(login);
         }
         return next;
@@ -307,6 +312,10 @@ gv_step_t gv__auth_packet(gv_client_t *client, const gv_mqtt_frame_t *frame)
 {
     gv_login_t *login = login_of(client);
     GV_ASSERT(login != NULL && login->pending != NULL);
+    if (login->pending->is_done) {
+        gv_mqtt_connect_t connect = kept_connect(login->pending);
+        return go_on_connecting(login, &connect, GV_AUTH_DONE, login->pending->answer);
+    }
     if (frame->type == GV_MQTT_DISCONNECT) { /* the other thing it may say [MQTT-3.1.2-30] */
         gv__client_end(client, GV_MQTT_SUCCESS, false);
         return GV_STEP_END;
@@ -359,9 +368,13 @@ void gv_shard_password_checked(gv_shard_t *shard, const gv_ticket_t *ticket, boo
     }
 }
 
-gv_step_t gv__auth_password_checked(gv_client_t *client, const gv_mqtt_connect_t *connect)
+gv_step_t gv__auth_connect_again(gv_client_t *client, const gv_mqtt_connect_t *connect)
 {
     gv_login_t *login = login_of(client);
+    if (login->pending != NULL) { /* a method with one step */
+        GV_ASSERT(login->pending->is_done);
+        return go_on_connecting(login, connect, GV_AUTH_DONE, login->pending->answer);
+    }
     GV_ASSERT(login->password == PASSWORD_GOOD || login->password == PASSWORD_BAD);
     if (login->password == PASSWORD_BAD) {
         note_failure(client, connect->username);

@@ -97,18 +97,22 @@ typedef enum found {
     FOUND_STORED, /* and ended, as the client wished: it is still on the disk */
 } found_t;
 
-/* Closes an older connection of the same id [MQTT-3.1.4-3] and ends a session not wanted any more.
- */
-static gv_session_t *session_for(gv_client_t *client, gv_bytes_t id, bool clean_start,
-                                 found_t *found)
+void gv__connect_take_over(gv_shard_t *shard, gv_bytes_t id)
 {
-    gv_shard_t *shard = client->shard;
     gv_session_t *session = gv_session_find(shard, id);
     if (session != NULL && session->client != NULL) {
         gv_counter_add(&shard->stats.takeovers, 1);
         gv__client_end(session->client, GV_MQTT_SESSION_TAKEN_OVER, true);
-        session = gv_session_find(shard, id);
     }
+}
+
+/* Closes an older connection of the same id and ends a session not wanted any more. */
+static gv_session_t *session_for(gv_client_t *client, gv_bytes_t id, bool clean_start,
+                                 found_t *found)
+{
+    gv_shard_t *shard = client->shard;
+    gv__connect_take_over(shard, id);
+    gv_session_t *session = gv_session_find(shard, id);
     *found = session != NULL ? FOUND_SESSION : FOUND_NOTHING;
     if (session != NULL && clean_start) {
         *found = session->durable != NULL ? FOUND_STORED : FOUND_NOTHING;
@@ -332,6 +336,9 @@ static gv_step_t welcome(gv_client_t *client, const gv_mqtt_connect_t *connect,
         (connect->clean_start || gv_session_find(shard, id) == NULL)) {
         return gv__connect_refuse(client, connect->version, GV_MQTT_QUOTA_EXCEEDED);
     }
+    if (assigned_id.size == 0 && gv__claim_must_wait(client, id)) {
+        return GV_STEP_AGAIN;
+    }
     found_t found = FOUND_NOTHING;
     gv_session_t *session = session_for(client, id, connect->clean_start, &found);
     session->expiry_s = expiry_s;
@@ -347,6 +354,7 @@ static gv_step_t welcome(gv_client_t *client, const gv_mqtt_connect_t *connect,
     client->state = GV_CLIENT_CONNECTED;
     client->session = session;
     gv_session_attach(session, client);
+    gv__claim_attached(client, assigned_id.size > 0);
     gv__durable_connect(session);
     gv_counter_add(&shard->stats.connections, 1);
     gv_counter_add(&shard->stats.connections_total, 1);
@@ -377,7 +385,10 @@ gv_step_t gv__on_connect(gv_client_t *client, const gv_mqtt_frame_t *frame)
         return gv__connect_refuse(client, connect.version, reason);
     }
     if (client->has_login) {
-        return gv__auth_password_checked(client, &connect);
+        return gv__auth_connect_again(client, &connect);
+    }
+    if (gv__claim_is_granted(client)) {
+        return gv__connect_accept(client, &connect, GV_BYTES_EMPTY);
     }
     if (connect.client_id.size > 0) {
         uint16_t home = gv_shard_home(connect.client_id, shard->hash_seed, shard->count);

@@ -23,6 +23,7 @@
 #include "base/letter.h"
 #include "base/list.h"
 #include "broker/core/message.h"
+#include "cluster/core/keytable.h"
 
 /* Usual size of a parcel [bytes]; one entry larger than that gets a parcel of its own. */
 #define GV_PARCEL_SIZE ((size_t)65536 - 128)
@@ -55,8 +56,14 @@ typedef enum gv_entry_kind {
                          to a shard: who had it by the loan in the ticket has left it */
     GV_ENTRY_NOTE,    /* extra: gv_entry_note_t; payload: from a shard of another node, or to one */
     GV_ENTRY_COPY,    /* extra: gv_entry_write_t; a retained message that another node lacks */
-    GV_ENTRY_MORE,    /* the ticket's publish has one more to wait for; sent before its entry
-                         comes back */
+    GV_ENTRY_CLAIM,   /* extra: gv_entry_claim_t; the ticket's client waits for its id */
+    GV_ENTRY_CLAIMED, /* extra: gv_entry_claim_t; the answer */
+    GV_ENTRY_ENROLL,  /* extra: gv_entry_claim_t; the ticket's client has been let in */
+    GV_ENTRY_RELEASE, /* extra: gv_entry_claim_t; the ticket's client has gone */
+    GV_ENTRY_LET_GO, /* extra: gv_letting_t; the ticket's client is to go; comes back when it has */
+    GV_ENTRY_ENLIST, /* to a shard: enroll all */
+    GV_ENTRY_MORE,   /* the ticket's publish has one more to wait for; sent before its entry
+                        comes back */
 } gv_entry_kind_t;
 
 enum {
@@ -117,6 +124,14 @@ typedef struct gv_entry_note {
     uint8_t is_last; /* gv_reconcile_wish_t, as is the next */
     uint8_t is_cut;
 } gv_entry_note_t;
+
+/* Who has a client id (cluster/core/directory.h). */
+typedef struct gv_entry_claim {
+    gv_id_key_t key;
+    uint64_t hlc;
+    uint32_t user;
+    uint32_t verdict; /* CLAIMED: gv_claim_verdict_t */
+} gv_entry_claim_t;
 
 typedef struct gv_entry_route {
     uint32_t slot;

@@ -54,7 +54,10 @@ struct gv_session {
     gv_durable_t *durable; /* NULL for a session that ends with its connection */
     gv_msgbuf_t *will;     /* NULL: none */
     uint64_t uid;          /* on this node; never 0, never used again */
-    int64_t left_ms;       /* offline: since then, monotonic; below 0: before the machine started */
+    union {
+        int64_t left_ms; /* offline: since then, monotonic; below 0: before the machine started */
+        uint64_t connected_hlc; /* online, in a cluster: the stamp of CONNECT (claim.c) */
+    };
     gv_list_t subscriptions;
     uint32_t subscription_count;
     uint32_t shared_count; /* of these, in shared groups */

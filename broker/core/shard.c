@@ -61,6 +61,7 @@ void gv_shard_new(const gv_shard_options_t *options, gv_shard_t **shard_out)
     gv_subscriptions_init(&shard->subscriptions, options->hash_seed);
     gv_map_init(&shard->sessions, session_key, options->hash_seed);
     gv__logins_init(shard);
+    gv__claims_init(shard);
     gv_retained_init(&shard->retained, options->hash_seed, options->retained_common);
     gv__retain_init(shard);
     gv__replays_init(shard);
@@ -112,6 +113,7 @@ void gv_shard_free(gv_shard_t **shardp)
     gv_subscriptions_deinit(&shard->subscriptions);
     gv_map_deinit(&shard->sessions);
     gv__logins_deinit(shard);
+    gv__claims_deinit(shard);
     gv_retained_deinit(&shard->retained);
     gv_matches_deinit(&shard->matches);
     gv_free(shard->slots);
@@ -297,6 +299,18 @@ static void take_entry(gv_shard_t *shard, gv_entry_t *entry)
     case GV_ENTRY_NOTE:
         gv__take_note(shard, entry);
         return;
+    case GV_ENTRY_CLAIMED:
+        gv__take_claimed(shard, entry);
+        return;
+    case GV_ENTRY_LET_GO:
+        gv__take_let_go(shard, entry);
+        return;
+    case GV_ENTRY_ENLIST:
+        gv__take_enlist(shard);
+        return;
+    case GV_ENTRY_CLAIM:
+    case GV_ENTRY_ENROLL:
+    case GV_ENTRY_RELEASE:
     case GV_ENTRY_COPY:
     case GV_ENTRY_NODES:
     case GV_ENTRY_ROUTE:
@@ -323,6 +337,12 @@ static bool has_answer(const gv_entry_t *entry)
     case GV_ENTRY_REGIVE:
     case GV_ENTRY_NOTE:
     case GV_ENTRY_COPY:
+    case GV_ENTRY_CLAIM:
+    case GV_ENTRY_CLAIMED:
+    case GV_ENTRY_ENROLL:
+    case GV_ENTRY_RELEASE:
+    case GV_ENTRY_LET_GO:
+    case GV_ENTRY_ENLIST:
         return false;
     case GV_ENTRY_NODES:
     case GV_ENTRY_ROUTE:
@@ -411,6 +431,12 @@ static void entry_returned(gv_shard_t *shard, const gv_parcel_t *parcel, gv_entr
     case GV_ENTRY_REGIVE:
     case GV_ENTRY_NOTE:
     case GV_ENTRY_COPY:
+    case GV_ENTRY_CLAIM:
+    case GV_ENTRY_CLAIMED:
+    case GV_ENTRY_ENROLL:
+    case GV_ENTRY_RELEASE:
+    case GV_ENTRY_LET_GO:
+    case GV_ENTRY_ENLIST:
         return;
     }
 }

@@ -76,7 +76,8 @@ typedef struct gv_shard_stats {
     gv_counter_t slow_readers_closed;
     gv_counter_t queue_full_closed; /* as queue_policy wants it */
     gv_counter_t takeovers;
-    gv_counter_t drained; /* clients sent away by a drain */
+    gv_counter_t takeovers_elsewhere; /* by a newer connection on another node */
+    gv_counter_t drained;             /* clients sent away by a drain */
     gv_counter_t wills;
     gv_counter_t publishers_slowed;
     gv_counter_t publishers_paced;        /* pauses of clients above their rate */

@@ -45,6 +45,13 @@ typedef enum gv_client_state {
     GV_CLIENT_CLOSING, /* nothing more is read or written */
 } gv_client_state_t;
 
+/* What the cluster's directory knows of a client. */
+typedef enum gv_claim_state {
+    GV_CLAIM_NONE, /* nothing: there is no cluster, or nobody else in it, or CONNECT has not come */
+    GV_CLAIM_ASKED, /* it is in shard->claims */
+    GV_CLAIM_KNOWN, /* its connection, which lives */
+} gv_claim_state_t;
+
 /* Why input is not read at the moment. */
 enum {
     GV_PAUSE_CONGESTION = 1, /* a subscriber of what it publishes is behind */
@@ -55,6 +62,7 @@ enum {
     GV_PAUSE_OUTPUT = 32,    /* it does not read what we answer */
     GV_PAUSE_PASSWORD = 64,  /* its CONNECT waits until its password is checked */
     GV_PAUSE_STORE = 128,    /* its CONNACK waits for the disk */
+    GV_PAUSE_CLAIM = 512,    /* its CONNECT waits until no other node has a client of its id */
     GV_PAUSE_MEMORY = 256,   /* what it publishes cannot be kept, and it cannot be told so */
 };
 
@@ -77,7 +85,8 @@ struct gv_client {
     gv_timer_t timer;      /* CONNECT must come; then keep alive */
     gv_mqtt_peer_t peer;
     uint8_t ending_reason; /* while in shard->ending */
-    uint8_t state : 7;     /* gv_client_state_t */
+    uint8_t state : 5;     /* gv_client_state_t */
+    uint8_t claim : 2;     /* gv_claim_state_t */
     uint8_t has_login : 1; /* it is in shard->logins */
     uint16_t terms;        /* in shard->terms */
     uint64_t last_input_ms;
@@ -170,6 +179,9 @@ struct gv_shard {
     uint32_t ended_stamp;    /* the journal's part in which the last stored session has ended */
     uint32_t retained_stamp; /* and the one with the last change of a retained message */
     gv_map_t logins; /* of clients that authenticate or have: gv_login_t by index of the client */
+    gv_map_t claims; /* of clients whose CONNECT has asked for their id: by index of the client */
+    gv_timer_t enlist_timer;
+    uint32_t enlist_left; /* slots of clients that have not been told to the directory yet */
     gv_retained_t retained;
     gv_retained_common_t *retained_common;
     gv_replays_t replays;
@@ -442,8 +454,8 @@ bool gv__auth_wants_passwords(const gv_shard_t *shard);
 /* Such a CONNECT: it waits until its password is checked, and is offered again then. */
 gv_step_t gv__auth_password(gv_client_t *client, const gv_mqtt_connect_t *connect);
 
-/* It is offered again. */
-gv_step_t gv__auth_password_checked(gv_client_t *client, const gv_mqtt_connect_t *connect);
+/* A CONNECT of a client that has begun to log in is offered again: it has waited for something. */
+gv_step_t gv__auth_connect_again(gv_client_t *client, const gv_mqtt_connect_t *connect);
 
 /* A packet between CONNECT and CONNACK. */
 gv_step_t gv__auth_packet(gv_client_t *client, const gv_mqtt_frame_t *frame);
@@ -457,6 +469,32 @@ gv_bytes_t gv__auth_user(const gv_client_t *client);
 /* The connection ends: so does an exchange, and what is known of the user. */
 void gv__auth_forget(gv_client_t *client);
 
+/* ---- one connection per client id (claim.c) ---------------------------------------------------
+ */
+
+void gv__claims_init(gv_shard_t *shard);
+void gv__claims_deinit(gv_shard_t *shard);
+
+/*
+ * A CONNECT would be welcome: whether it has to wait until nobody else has the id.  It is offered
+ * again then.  An older connection on this shard ends at once.
+ */
+bool gv__claim_must_wait(gv_client_t *client, gv_bytes_t id);
+
+/* It is offered again. */
+bool gv__claim_is_granted(const gv_client_t *client);
+
+/* The client has its session. */
+void gv__claim_attached(gv_client_t *client, bool is_assigned);
+
+/* The connection ends, whether it was let in or not; before it loses its session. */
+void gv__claim_left(gv_client_t *client);
+
+void gv__take_claimed(gv_shard_t *shard, gv_entry_t *entry);
+void gv__take_let_go(gv_shard_t *shard, gv_entry_t *entry);
+void gv__take_enlist(gv_shard_t *shard);
+void gv__on_enlist_timer(gv_timer_t *timer);
+
 /* ---- connecting (on_connect.c) --------------------------------------------------------------- */
 
 /*
@@ -465,6 +503,9 @@ void gv__auth_forget(gv_client_t *client);
  */
 gv_step_t gv__connect_accept(gv_client_t *client, const gv_mqtt_connect_t *connect,
                              gv_bytes_t auth_data);
+
+/* The connection of this client id on this shard, if there is one, ends [MQTT-3.1.4-3]. */
+void gv__connect_take_over(gv_shard_t *shard, gv_bytes_t id);
 
 /* CONNACK with an error, and the end; always GV_STEP_END. */
 gv_step_t gv__connect_refuse(gv_client_t *client, gv_mqtt_version_t version,

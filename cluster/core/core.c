@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "cluster/core/core_p.h"
+#include "cluster/core/directory.h"
 
 /*
  * Parts of this file: texts - options, new, free - sending and closing - fifo - the turn - frames.
@@ -88,6 +89,7 @@ void gv_ccore_options_init(gv_ccore_options_t *options)
         .dial_max = 1000,
         .withdraw = 200,
         .barrier = 500,
+        .claim = 500,
         .resend_relayed = 2000,
         .resend_direct = 10000,
         .overdue = 200,
@@ -102,6 +104,7 @@ void gv_ccore_options_init(gv_ccore_options_t *options)
         .forward_window_bytes = (uint64_t)8 << 20,
         .forward_message_bytes = (uint64_t)257 << 20,
         .tombstones = 4096,
+        .registered_max = 4000000,
         .piece_bytes = 65536,
     };
 }
@@ -126,6 +129,7 @@ void gv_ccore_new(const gv_ccore_options_t *options, gv_ccore_t **core_out)
     GV_ASSERT(ports->row != NULL && ports->node != NULL && ports->deliver != NULL);
     GV_ASSERT(ports->confirmed != NULL && ports->overdue != NULL && ports->barrier != NULL &&
               ports->note != NULL);
+    GV_ASSERT(ports->claimed != NULL && ports->let_go != NULL);
     GV_ASSERT(ports->start_counter != NULL && ports->report != NULL);
     GV_ASSERT(options->self.cluster[0] != '\0');
     GV_ASSERT(options->self.name[0] != '\0');
@@ -158,6 +162,7 @@ void gv_ccore_new(const gv_ccore_options_t *options, gv_ccore_t **core_out)
     memcpy(self->address, options->self.address, sizeof(self->address));
     self->replica.table.incarnation = self->incarnation;
     self->replica.is_complete = true;
+    gv__directory_init(core);
     *core_out = core;
 }
 
@@ -185,6 +190,7 @@ void gv_ccore_free(gv_ccore_t **corep)
     gv__fifo_deinit(&core->barriers);
     gv__results_deinit(core);
     gv__notes_deinit(core);
+    gv_directory_free(&core->directory);
     gv__partings_deinit(core);
     gv_arena_deinit(&core->arena);
     gv_free(core->scratch);
@@ -370,7 +376,9 @@ uint64_t gv_ccore_next_deadline_ms(const gv_ccore_t *core)
     uint64_t deadline = core->now_ms + TICK_MS;
     uint64_t routes = gv__routes_deadline(core);
     uint64_t barriers = gv__barriers_deadline(core);
+    uint64_t directory = gv__directory_deadline(core);
     deadline = routes < deadline ? routes : deadline;
+    deadline = directory < deadline ? directory : deadline;
     return barriers < deadline ? barriers : deadline;
 }
 
@@ -396,6 +404,7 @@ void gv_ccore_flush(gv_ccore_t *core)
     gv__receive_flush(core);
     gv__forward_flush(core);
     gv__notes_flush(core);
+    gv__directory_flush(core);
     gv__results_flush(core);
     gv__overdue_flush(core);
     if (core->is_leaving && !core->said_goodbye) {
@@ -500,6 +509,12 @@ static bool dispatch(gv_ccore_t *core, gv_peer_link_t *link, gv_frame_kind_t kin
             core->ports.note(link->member->index, kind, body, core->ports.arg);
         }
         return true;
+    case GV_FRAME_DIRECTORY:
+        HANDLE(DirectoryNote, directory_note,
+               !is_current || gv__on_directory(core, link, msg, false));
+    case GV_FRAME_DIRECTORY_RELAY:
+        HANDLE(DirectoryNote, directory_note,
+               !is_current || gv__on_directory(core, link, msg, true));
     case GV_FRAME_HELLO:
     case GV_FRAME_PROOF:
     case GV_FRAME_REFUSED:

@@ -21,10 +21,10 @@
  *
  * When ports run: only from within gv_ccore_tick(), gv_ccore_flush() and the inputs
  * gv_ccore_link_opened(), _link_closed(), _link_frame(), _dial_failed().  The local calls
- * (route_set, barrier, publish, applied, leave, forget, remember) never call a port: their effects
- * come out of the next flush.  A port must not call the core, except for the functions marked
- * "const" (asserted): it writes down what happened, and the host acts on it after the call has
- * returned.
+ * (route_set, barrier, publish, applied, claim, leave, forget, remember) never call a port: their
+ * effects come out of the next flush.  A port must not call the core, except for the functions
+ * marked "const" (asserted): it writes down what happened, and the host acts on it after the call
+ * has returned.
  *
  * Threads: the cluster loop's only.  Memory: what a peer can make us hold is bounded by
  * gv_ccore_limits_t; whoever goes over a limit, or sends bytes that make no sense, loses its link
@@ -38,6 +38,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "cluster/core/frame_kind.h"
+#include "cluster/core/keytable.h"
 #include "cluster/core/switches.h"
 
 /* ---- names --------------------------------------------------------------------------------- */
@@ -268,6 +269,60 @@ enum {
     GV_FORWARD_RESULTS = GV_FORWARD_RETURNED + 1
 };
 
+/* ---- directory (directory.h) ------------------------------------------------------------------
+ */
+
+/* Who of the host holds a connection: numbers of its own. */
+typedef struct gv_holder {
+    uint64_t token;
+    uint16_t desk;
+} gv_holder_t;
+
+static inline bool gv_holder_equal(gv_holder_t a, gv_holder_t b)
+{
+    return a.token == b.token && a.desk == b.desk;
+}
+
+/* A connection that says it is the one of a client id. */
+typedef struct gv_claim {
+    gv_id_key_t key; /* of the id */
+    uint64_t hlc;    /* when it has come: a stamp of this node (base/hlc.h) */
+    uint32_t user;   /* a hash of who has logged in; 0: nobody */
+    gv_holder_t holder;
+} gv_claim_t;
+
+typedef enum gv_claim_verdict {
+    GV_CLAIM_GRANTED,
+    GV_CLAIM_LATE,   /* granted, but it is not known that nobody else has one */
+    GV_CLAIM_LOST,   /* a newer one has come meanwhile, here or elsewhere */
+    GV_CLAIM_DENIED, /* the id is somebody else's */
+} gv_claim_verdict_t;
+
+/* A connection of this node that is to be closed because there is a newer one elsewhere. */
+typedef struct gv_letting {
+    gv_id_key_t key;
+    uint64_t hlc;        /* of the newer one */
+    gv_node_id_t winner; /* the node that has it */
+    uint64_t boot_id;    /* of the registrar that waits for the answer */
+    gv_holder_t holder;
+    gv_node_index_t registrar;
+} gv_letting_t;
+
+typedef struct gv_directory_stats {
+    uint64_t registered; /* connections of all nodes that are registered here: gauge */
+    uint64_t held;       /* connections of this node that are known to the directory: gauge */
+    uint64_t claims;
+    uint64_t claims_granted; /* in time, as all other answers are; */
+    uint64_t claims_late;    /* ... granted without an answer */
+    uint64_t claims_lost;
+    uint64_t claims_denied;
+    uint64_t claims_again;        /* stamps that were too low, because a clock is wrong */
+    uint64_t let_go;              /* connections of this node that lost to a newer one elsewhere */
+    uint64_t registrations_sent;  /* and withdrawals */
+    uint64_t registrations_begun; /* times that a registrar was told everything anew */
+    uint64_t registrations_refused; /* not registered here, for there are too many */
+} gv_directory_stats_t;
+
 /* ---- ports --------------------------------------------------------------------------------- */
 
 typedef enum gv_ccore_event {
@@ -328,6 +383,10 @@ typedef struct gv_ccore_ports {
     bool (*overdue)(uint64_t *token, gv_node_index_t node, const gv_forward_t *msg, void *arg);
     /* A note of a linked node's host; `body` is borrowed for the call. */
     void (*note)(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body, void *arg);
+    /* The answer to gv_ccore_claim(), once; its hlc is what the connection has from now on. */
+    void (*claimed)(const gv_claim_t *claim, gv_claim_verdict_t verdict, void *arg);
+    /* A connection has to be closed; the host answers by gv_ccore_let_gone() when it is. */
+    void (*let_go)(const gv_letting_t *letting, void *arg);
     /* A barrier is through; `in_time` is false when the bound was hit instead. */
     void (*barrier)(uint64_t token, bool in_time, void *arg);
     /*
@@ -359,6 +418,7 @@ typedef struct gv_ccore_timing {
     uint32_t resend_direct;  /* same, direct link (where nothing is lost: a safety net) */
     uint32_t overdue;        /* nothing confirmed by a node for this long: the host may want to keep
                                 what is on its way there (port `overdue`); 0: it does not */
+    uint32_t claim;          /* longest wait of a claim */
     uint64_t purge;          /* rows of a dead or departed node are dropped, its name is kept */
     uint64_t forget;         /* a dead or departed node is forgotten altogether */
 } gv_ccore_timing_t;
@@ -371,6 +431,7 @@ typedef struct gv_ccore_limits {
     uint64_t forward_window_bytes;  /* credit we grant to each node */
     uint64_t forward_message_bytes; /* longest message accepted from a node */
     uint32_t tombstones;            /* kept per table before the oldest are dropped */
+    uint64_t registered_max;        /* connections registered here; more are granted, not kept */
     uint32_t piece_bytes;           /* about what one table piece or forward batch may hold */
 } gv_ccore_limits_t;
 
@@ -475,6 +536,23 @@ void gv_ccore_applied(gv_ccore_t *core, gv_delivery_t delivery,
  */
 bool gv_ccore_note(gv_ccore_t *core, gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body);
 
+/*
+ * A client has connected here: answered through port `claimed`, when its older connection on
+ * another node is closed, or there is none, or after timing.claim.  The stamp is above that of all
+ * earlier claims of this key here: who of those still waits has lost, and who does not is gone.
+ */
+void gv_ccore_claim(gv_ccore_t *core, const gv_claim_t *claim);
+
+/* A connection that has been there before there was anybody to ask: no answer, but perhaps let_go.
+ */
+void gv_ccore_register(gv_ccore_t *core, const gv_claim_t *claim);
+
+/* The connection is gone, or whoever claimed it.  Unless the holder has it, nothing happens. */
+void gv_ccore_withdraw(gv_ccore_t *core, const gv_id_key_t *key, gv_holder_t holder);
+
+/* What let_go has asked for is done. */
+void gv_ccore_let_gone(gv_ccore_t *core, const gv_letting_t *letting);
+
 /* While paused no new credit is granted: the host has more in hand than it wants. */
 void gv_ccore_pause_credit(gv_ccore_t *core, bool is_paused);
 
@@ -544,6 +622,8 @@ typedef struct gv_ccore_stats {
 } gv_ccore_stats_t;
 
 const gv_ccore_stats_t *gv_ccore_stats(const gv_ccore_t *core);
+
+const gv_directory_stats_t *gv_ccore_directory_stats(const gv_ccore_t *core);
 
 /* Bit i is set when index i is a member (ours is always set). */
 uint64_t gv_ccore_members(const gv_ccore_t *core);

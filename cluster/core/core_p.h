@@ -19,6 +19,7 @@
  *     forward.c  publishes to others: queue, credit, resend
  *     receive.c  publishes from others: order, assembly, acknowledgement
  *     note.c     what the hosts say to each other
+ *     directory_link.c  the directory (directory.h): its peers and the way of its notes
  *     answer.c   what was applied and not simply taken: refused, returned
  *     status.c   looking in
  *
@@ -360,8 +361,9 @@ struct gv_ccore {
     gv_fifo_t withdrawals; /* gv_row_t *, in the order of their first due time */
     gv_fifo_t barriers;    /* gv_barrier_entry_t, in the order of seq */
     gv_list_t notes;       /* note.c: to be sent in the next flush */
-    gv_fifo_t results;     /* gv_result_t, to be told in the next flush */
-    uint32_t epoch;        /* last given to an incoming channel */
+    struct gv_directory *directory;
+    gv_fifo_t results; /* gv_result_t, to be told in the next flush */
+    uint32_t epoch;    /* last given to an incoming channel */
     bool credit_paused;
     gv_tombstone_t tombstones[GV_NODES_MAX]; /* in no order */
     size_t tombstone_count;
@@ -594,6 +596,14 @@ void gv__overdue_forgive_silence(gv_ccore_t *core);
 
 void gv__notes_flush(gv_ccore_t *core);
 void gv__notes_deinit(gv_ccore_t *core);
+
+/* ---- directory_link.c ------------------------------------------------------------------------ */
+
+void gv__directory_init(gv_ccore_t *core);
+void gv__directory_flush(gv_ccore_t *core);
+uint64_t gv__directory_deadline(const gv_ccore_t *core);
+bool gv__on_directory(gv_ccore_t *core, const gv_peer_link_t *link, const Gv__DirectoryNote *msg,
+                      bool may_pass_on);
 
 /* ---- answer.c -------------------------------------------------------------------------------- */
 

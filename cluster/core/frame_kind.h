@@ -11,7 +11,7 @@
  *
  * Reserved for what comes later in the same structure:
  *   64..79    outbox: replay after a break (the forward channel's sequence numbers go on)
- *   80..95    directory: who owns which client id
+ *   82..95    directory: what hand-over adds to it
  *   96..111   hand-over of a session: ask, freeze, state, queue slices, done
  *   112..127  shadows: the stream of a session's durable changes
  */
@@ -60,6 +60,10 @@ typedef enum gv_frame_kind {
     GV_FRAME_RETAINED_ASK = 49,    /* RetainedNote: what is in this bucket? */
     GV_FRAME_RETAINED_LIST = 50,   /* RetainedNote: topics and stamps */
     GV_FRAME_RETAINED_WANT = 51,   /* RetainedNote: topics, to be sent */
+
+    /* Who owns which client id; directory.h.  "_RELAY" as in forwarding. */
+    GV_FRAME_DIRECTORY = 80,       /* DirectoryNote */
+    GV_FRAME_DIRECTORY_RELAY = 81, /* DirectoryNote */
 } gv_frame_kind_t;
 
 static inline bool gv_frame_is_note(gv_frame_kind_t kind)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/alloc.h"
 #include "cluster/core/core_p.h"
+#include "cluster/core/directory.h"
 
 /*
  * Facts about members, and how they change.
@@ -120,6 +121,7 @@ void gv__member_forget(gv_ccore_t *core, gv_member_t *m)
     gv__channels_part(core, m);
     gv__replica_purge(core, m);
     core->ports.node(m->index, GV_NODE_FORGOTTEN, core->ports.arg);
+    gv_directory_forget_peer(core->directory, m->index);
     gv__report(core, GV_CCORE_EVENT_MEMBER, "'%s' is forgotten", m->name);
     for (size_t i = 0; i < core->seed_count; i++) {
         if (core->seeds[i].member == m->index) {

@@ -77,6 +77,16 @@ static void ignore_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t b
     (void)node, (void)kind, (void)body, (void)arg;
 }
 
+static void ignore_claimed(const gv_claim_t *claim, gv_claim_verdict_t verdict, void *arg)
+{
+    (void)claim, (void)verdict, (void)arg;
+}
+
+static void ignore_let_go(const gv_letting_t *letting, void *arg)
+{
+    (void)letting, (void)arg;
+}
+
 static void ignore_barrier(uint64_t token, bool in_time, void *arg)
 {
     (void)token, (void)in_time, (void)arg;
@@ -206,6 +216,8 @@ static void start_node(node_t *node, uint8_t number, const char *seed, gv_job_cb
         .confirmed = on_confirmed,
         .overdue = ignore_overdue,
         .note = ignore_note,
+        .claimed = ignore_claimed,
+        .let_go = ignore_let_go,
         .barrier = ignore_barrier,
         .start_counter = ignore_start_counter,
     };

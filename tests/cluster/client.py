@@ -81,10 +81,11 @@ class Pending:
 
 class Client:
     def __init__(self, node, client_id=None, version=4, window=200, keep=True, on_message=None,
-                 clean=True):
+                 clean=True, will=None):
         self.name = client_id or f"c{next(_ids)}-{node.name}"
         self.version = version
         self.clean, self.is_resumed = clean, False
+        self._will = will  # (topic, payload)
         self.messages = []
         self.closed = threading.Event()
         self.reason = None
@@ -104,9 +105,11 @@ class Client:
 
     def _connect(self):
         properties = b"\x03\x21" + struct.pack(">H", 1000) if self.version == 5 else b""
-        self._socket.sendall(packet(CONNECT << 4, text("MQTT") +
-                                    bytes([self.version, 2 if self.clean else 0]) +
-                                    struct.pack(">H", 0) + properties + text(self.name)))
+        flags, will = 2 if self.clean else 0, b""
+        if self._will is not None:
+            flags, will = flags | 4, self._none() + text(self._will[0]) + text(self._will[1])
+        self._socket.sendall(packet(CONNECT << 4, text("MQTT") + bytes([self.version, flags]) +
+                                    struct.pack(">H", 0) + properties + text(self.name) + will))
         self._input = bytearray()
         while True:
             got = self._take()

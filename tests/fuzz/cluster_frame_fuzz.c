@@ -24,7 +24,11 @@ enum {
     OP_PUBLISH = 3,
     OP_RECONNECT = 4,
     OP_APPLY = 5,
+    OP_CLAIM = 6,
+    OP_LET_GONE = 7,
     OP_KIND_FIRST = 8,
+    OP_DIRECTORY = 30,
+    OP_DIRECTORY_RELAY = 31,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -34,6 +38,8 @@ typedef struct host {
     gv_link_id_t link[PEERS];
     gv_link_id_t last_link;
     gv_delivery_t delivery;
+    gv_letting_t letting;
+    bool has_letting;
     uint64_t now_ms;
     uint64_t sum; /* of all bytes seen, so that a sanitizer sees each of them read */
 } host_t;
@@ -135,6 +141,19 @@ static void on_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body,
     (void)node, (void)kind, (void)body, (void)arg;
 }
 
+static void on_claimed(const gv_claim_t *claim, gv_claim_verdict_t verdict, void *arg)
+{
+    host_t *host = arg;
+    host->sum += claim->hlc + (uint64_t)verdict;
+}
+
+static void on_let_go(const gv_letting_t *letting, void *arg)
+{
+    host_t *host = arg;
+    host->letting = *letting;
+    host->has_letting = true;
+}
+
 static void on_barrier(uint64_t token, bool in_time, void *arg)
 {
     (void)token;
@@ -201,6 +220,8 @@ static void start(host_t *host)
         .confirmed = on_confirmed,
         .overdue = on_overdue,
         .note = on_note,
+        .claimed = on_claimed,
+        .let_go = on_let_go,
         .barrier = on_barrier,
         .start_counter = on_start_counter,
         .report = on_report,
@@ -234,14 +255,51 @@ static void apply(host_t *host, gv_bytes_t body)
     gv_ccore_applied(host->core, host->delivery, &outcome);
 }
 
+/* Few ids, so that claims meet; what is done with one follows from the size. */
+static void claim(host_t *host, gv_bytes_t body)
+{
+    uint64_t number = body.size > 0 ? body.data[0] % 4 : 0;
+    gv_claim_t wanted = {
+        .key = {.words = {number, number}},
+        .hlc = body.size + 1,
+        .user = body.size > 1 ? body.data[1] % 2 : 0,
+        .holder = {.token = body.size},
+    };
+    if (body.size % 3 == 0) {
+        gv_ccore_register(host->core, &wanted);
+    } else if (body.size % 2 == 0) {
+        gv_ccore_withdraw(host->core, &wanted.key, wanted.holder);
+    } else {
+        gv_ccore_claim(host->core, &wanted);
+    }
+}
+
+static void let_gone(host_t *host)
+{
+    if (host->has_letting) {
+        host->has_letting = false;
+        gv_ccore_let_gone(host->core, &host->letting);
+    }
+}
+
+static gv_frame_kind_t kind_of(uint8_t op)
+{
+    switch (op) {
+    case OP_DIRECTORY:
+        return GV_FRAME_DIRECTORY;
+    case OP_DIRECTORY_RELAY:
+        return GV_FRAME_DIRECTORY_RELAY;
+    default: /* 8 .. 27: the kinds from 16 to 35; the rest: kinds nobody knows */
+        return (gv_frame_kind_t)(op + 8);
+    }
+}
+
 static void step(host_t *host, uint8_t what, gv_bytes_t body)
 {
     size_t peer = what >> 5 & 1;
     uint8_t op = what & 31;
     if (op >= OP_KIND_FIRST) {
-        /* 8 .. 27: the kinds from 16 to 35; the rest: kinds nobody knows. */
-        gv_frame_kind_t kind = (gv_frame_kind_t)(op + 8);
-        gv_ccore_link_frame(host->core, host->link[peer], kind, body);
+        gv_ccore_link_frame(host->core, host->link[peer], kind_of(op), body);
     } else if (op == OP_TICK) {
         host->now_ms += body.size * 50;
         gv_ccore_tick(host->core, host->now_ms);
@@ -255,6 +313,10 @@ static void step(host_t *host, uint8_t what, gv_bytes_t body)
         connect_peer(host, peer);
     } else if (op == OP_APPLY) {
         apply(host, body);
+    } else if (op == OP_CLAIM) {
+        claim(host, body);
+    } else if (op == OP_LET_GONE) {
+        let_gone(host);
     }
     gv_ccore_flush(host->core);
 }

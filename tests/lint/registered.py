@@ -20,12 +20,14 @@ AS_NODES = "tests/unit/broker/core/reconcile_test.c: retained messages on three 
 AS_COMMAND = "tests/cli/cli_test.py runs the command against mosquitto and servers of its own"
 AS_BENCH = "tests/cli/bench_test.py runs it against mosquitto and a server of its own"
 AS_LISTS = "tests/cli/admin_lists_test.py runs it against a node"
+IN_DIRECTORY = "tests/unit/cluster/core/directory_test.c: directories of several nodes"
 AS_NODE = "tests/mqtt and tests/cluster run whole nodes made of it"
 UNTESTED = {
     "broker/admin/call.c": "the life of a request: tests/unit/broker/admin/admin_test.c",
     "broker/core/ack_fifo.c": IN_HOUSE,
     "broker/core/client.c": IN_HOUSE,
     "broker/core/hub_deliver.c": "broker/core/hub.h: tests/unit/broker/core/hub_test.c",
+    "broker/core/hub_directory.c": "broker/core/claim.c: tests/unit/broker/core/claim_test.c",
     "broker/core/hub_forward.c": "broker/core/hub.h: tests/unit/broker/core/hub_test.c",
     "broker/core/hub_retained.c": AS_NODES,
     "broker/core/office.c": IN_HOUSE,
@@ -58,6 +60,9 @@ UNTESTED = {
     "broker/node_sys.c": AS_NODE,
     "broker/node_walk.c": AS_NODE,
     "broker/main.c": "a main(); the tests with real processes start it",
+    "cluster/core/directory_note.c": IN_DIRECTORY,
+    "cluster/core/directory_own.c": IN_DIRECTORY,
+    "cluster/core/registrar.c": IN_DIRECTORY,
     "cluster/link/conn.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
     "cluster/link/dial.c": "reached through link.h only: tests/unit/cluster/link/link_test.c",
     "cluster/status.c": "needs a running cluster: tests/unit/cluster/cluster_test.c",

@@ -94,6 +94,16 @@ static void port_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t bo
     (void)index, (void)kind, (void)body, (void)arg;
 }
 
+static void port_claimed(const gv_claim_t *claim, gv_claim_verdict_t verdict, void *arg)
+{
+    (void)claim, (void)verdict, (void)arg;
+}
+
+static void port_let_go(const gv_letting_t *letting, void *arg)
+{
+    (void)letting, (void)arg;
+}
+
 static void port_barrier(uint64_t token, bool in_time, void *arg)
 {
     sim_on_barrier(arg, token, in_time);
@@ -270,6 +280,8 @@ static void fill_options(sim_node_t *node, gv_ccore_options_t *options)
         .confirmed = port_confirmed,
         .overdue = port_overdue,
         .note = port_note,
+        .claimed = port_claimed,
+        .let_go = port_let_go,
         .barrier = port_barrier,
         .start_counter = port_start_counter,
         .report = port_report,

@@ -137,6 +137,16 @@ static void on_note(gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body,
     (void)node, (void)kind, (void)body, (void)arg;
 }
 
+static void on_claimed(const gv_claim_t *claim, gv_claim_verdict_t verdict, void *arg)
+{
+    (void)claim, (void)verdict, (void)arg;
+}
+
+static void on_let_go(const gv_letting_t *letting, void *arg)
+{
+    (void)letting, (void)arg;
+}
+
 static void on_barrier(uint64_t token, bool in_time, void *arg)
 {
     node_t *node = arg;
@@ -193,6 +203,8 @@ static void start_at(node_t *node, uint8_t number, const char *listen, const cha
         .confirmed = on_confirmed,
         .overdue = on_overdue,
         .note = on_note,
+        .claimed = on_claimed,
+        .let_go = on_let_go,
         .barrier = on_barrier,
         .start_counter = on_start_counter,
     };

@@ -33,6 +33,14 @@ typedef struct wire {
     char last_shared[64];
     char last_payload[64];
     uint32_t last_value;
+    bool holds_claims; /* the test answers them */
+    size_t claim_count;
+    size_t enroll_count;
+    size_t release_count;
+    size_t let_gone_count;
+    gv_claim_t last_claim;
+    gv_holder_t last_released;
+    gv_letting_t last_let_gone;
 } wire_t;
 
 static house_t houses[2];
@@ -127,6 +135,39 @@ static inline void on_pause(void *arg, bool is_paused)
     (void)is_paused;
 }
 
+/* Claims are granted at once, unless the test wants to answer them. */
+static inline void on_claim(void *arg, const gv_claim_t *claim)
+{
+    wire_t *wire = arg;
+    wire->claim_count++;
+    wire->last_claim = *claim;
+    if (!wire->holds_claims) {
+        gv_hub_on_claimed(wire->from->hub, claim, GV_CLAIM_GRANTED);
+    }
+}
+
+static inline void on_enroll(void *arg, const gv_claim_t *claim)
+{
+    wire_t *wire = arg;
+    wire->enroll_count++;
+    wire->last_claim = *claim;
+}
+
+static inline void on_release(void *arg, const gv_id_key_t *key, gv_holder_t holder)
+{
+    wire_t *wire = arg;
+    (void)key;
+    wire->release_count++;
+    wire->last_released = holder;
+}
+
+static inline void on_let_gone(void *arg, const gv_letting_t *letting)
+{
+    wire_t *wire = arg;
+    wire->let_gone_count++;
+    wire->last_let_gone = *letting;
+}
+
 /* There is no link for notes: these two compare nothing (see reconcile_houses.h). */
 static inline bool on_note(void *arg, gv_node_index_t node, gv_frame_kind_t kind, gv_bytes_t body)
 {
@@ -177,6 +218,10 @@ static inline void open_both(void)
             .publish = on_publish,
             .applied = on_applied,
             .pause_credit = on_pause,
+            .claim = on_claim,
+            .enroll = on_enroll,
+            .release = on_release,
+            .let_gone = on_let_gone,
             .note = on_note,
             .members = on_members,
             .who = on_who,

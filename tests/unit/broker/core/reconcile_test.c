@@ -213,6 +213,28 @@ static void see(size_t viewer, size_t node)
                    is_cut[viewer][node] ? GV_NODE_HIDDEN : GV_NODE_ROUTABLE);
 }
 
+/* There is nobody to ask for a client id. */
+static void on_claim(void *arg, const gv_claim_t *claim)
+{
+    const house_t *house = arg;
+    gv_hub_on_claimed(house->hub, claim, GV_CLAIM_GRANTED);
+}
+
+static void on_enroll(void *arg, const gv_claim_t *claim)
+{
+    (void)arg, (void)claim;
+}
+
+static void on_release(void *arg, const gv_id_key_t *key, gv_holder_t holder)
+{
+    (void)arg, (void)key, (void)holder;
+}
+
+static void on_let_gone(void *arg, const gv_letting_t *letting)
+{
+    (void)arg, (void)letting;
+}
+
 static void connect_hub(size_t i)
 {
     house_t *house = &nodes[i];
@@ -223,6 +245,10 @@ static void connect_hub(size_t i)
         .publish = on_publish,
         .applied = on_applied,
         .pause_credit = on_pause,
+        .claim = on_claim,
+        .enroll = on_enroll,
+        .release = on_release,
+        .let_gone = on_let_gone,
         .note = on_note,
         .members = on_members,
         .who = on_who,

@@ -76,6 +76,10 @@ typedef struct mesh_node {
     gv_node_index_t last_note_from;
     gv_frame_kind_t last_note_kind;
     char last_note[MESH_TEXT];
+    uint64_t claimed[GV_CLAIM_DENIED + 1];
+    gv_claim_t last_claim;
+    uint64_t let_go;
+    gv_letting_t last_letting;
     uint64_t barriers_in_time;
     uint64_t barriers_late;
     uint64_t events[8];
@@ -205,6 +209,20 @@ static inline bool mesh_on_overdue(uint64_t *token, gv_node_index_t index, const
     return true;
 }
 
+static inline void mesh_on_claimed(const gv_claim_t *claim, gv_claim_verdict_t verdict, void *arg)
+{
+    mesh_node_t *node = arg;
+    node->claimed[verdict]++;
+    node->last_claim = *claim;
+}
+
+static inline void mesh_on_let_go(const gv_letting_t *letting, void *arg)
+{
+    mesh_node_t *node = arg;
+    node->let_go++;
+    node->last_letting = *letting;
+}
+
 static inline void mesh_on_note(gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body,
                                 void *arg)
 {
@@ -282,6 +300,8 @@ static inline void mesh_options(mesh_node_t *node, gv_ccore_options_t *options)
         .confirmed = mesh_on_confirmed,
         .overdue = mesh_on_overdue,
         .note = mesh_on_note,
+        .claimed = mesh_on_claimed,
+        .let_go = mesh_on_let_go,
         .barrier = mesh_on_barrier,
         .start_counter = mesh_on_start_counter,
         .report = mesh_on_report,
