@@ -72,9 +72,10 @@ static size_t next_piece(gv_directory_t *directory, gv_party_t *party, Gv__Direc
 static void drop_first(gv_words_t *words, size_t count)
 {
     words->count -= count;
-    memmove(words->items, words->items + count, words->count * sizeof(*words->items));
     if (words->count == 0) {
         gv__words_clear(words); /* a burst's memory goes back */
+    } else {
+        memmove(words->items, words->items + count, words->count * sizeof(*words->items));
     }
 }
 
@@ -121,7 +122,7 @@ void gv__note_flush(gv_directory_t *directory, gv_node_index_t to)
            is_again_due(directory, party)) {
         size_t count = party->words.count - sent;
         count = count < DIRECTORY_WORDS ? count : DIRECTORY_WORDS;
-        send_note(directory, to, party->words.items + sent, count);
+        send_note(directory, to, count > 0 ? party->words.items + sent : NULL, count);
         sent += count;
         is_piece_due = false;
     }

@@ -151,6 +151,7 @@ static void on_send(gv_node_index_t to, Gv__DirectoryNote *note, void *arg)
 {
     unsigned from = (unsigned)((node_t *)arg - nodes);
     frames_sent++;
+    ck_assert_uint_gt(note->begun, 0); /* or what follows a beginning may be taken for older */
     static uint8_t id[GV_NODE_ID_SIZE];
     note->from_id = (ProtobufCBinaryData){.len = sizeof(id), .data = id};
     note->to_id = note->from_id;
@@ -599,6 +600,40 @@ START_TEST(who_connects_elsewhere_waits_until_the_old_connection_is_closed)
 }
 END_TEST
 
+/* One word of one node for another. */
+static void say(unsigned from, unsigned to, uint32_t kind, unsigned id, uint64_t hlc)
+{
+    gv_id_key_t key = key_of(id);
+    Gv__DirectoryEntry entry = GV__DIRECTORY_ENTRY__INIT;
+    Gv__DirectoryEntry *list[] = {&entry};
+    Gv__DirectoryNote note = GV__DIRECTORY_NOTE__INIT;
+    note.n_entries = 1;
+    note.entries = list;
+    entry.kind = kind;
+    entry.hlc = hlc;
+    entry.key = (ProtobufCBinaryData){.len = sizeof(key), .data = (uint8_t *)&key};
+    bool is_fine = gv_directory_take(nodes[to].directory, index_at(to, from), &note);
+    ck_assert(is_fine);
+}
+
+START_TEST(an_answer_to_an_earlier_claim_does_not_count)
+{
+    open_world(1, 3);
+    run(100);
+    unsigned id = id_registered_at(2);
+    const conn_t *old = connect(id, 0);
+    run(100);
+    nodes[0].is_answering = false;
+    const conn_t *young = connect(id, 1);
+    run(100);
+    say(0, 2, 6, id, old->hlc); /* LEFT, of some time ago */
+    say(2, 1, 2, id, old->hlc); /* GRANTED, the same */
+    run(100);
+    ck_assert_int_eq(young->state, CONN_WAITS);
+    close_world();
+}
+END_TEST
+
 START_TEST(an_owner_that_does_not_answer_keeps_nobody_out)
 {
     open_world(1, 3);
@@ -974,7 +1009,7 @@ START_TEST(at_random)
     const char *given = getenv("GV_TEST_SEED");
     uint64_t first = given != NULL ? strtoull(given, NULL, 10) : 1;
     const char *many = getenv("GV_TEST_SEEDS");
-    uint64_t count = many != NULL ? strtoull(many, NULL, 10) : 20;
+    uint64_t count = many != NULL ? strtoull(many, NULL, 10) : 100;
     for (uint64_t seed = first; seed < first + (given != NULL ? 1 : count); seed++) {
         (void)printf("seed %llu\n", (unsigned long long)seed);
         (void)fflush(stdout);
@@ -989,6 +1024,7 @@ int main(void)
     TCase *tc = tcase_create("directory");
     tcase_add_test(tc, a_claim_nobody_contests_takes_one_round_trip);
     tcase_add_test(tc, who_connects_elsewhere_waits_until_the_old_connection_is_closed);
+    tcase_add_test(tc, an_answer_to_an_earlier_claim_does_not_count);
     tcase_add_test(tc, an_owner_that_does_not_answer_keeps_nobody_out);
     tcase_add_test(tc, a_registrar_that_does_not_answer_keeps_nobody_out);
     tcase_add_test(tc, a_clock_that_is_behind_does_not_keep_a_client_out);
