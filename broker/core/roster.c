@@ -295,8 +295,10 @@ void gv_roster_recall(gv_roster_t *roster, const gv_roster_recall_t *recall, uin
         bool is_past = loaded->gone_at_ms != 0 && loaded->gone_at_ms < realtime_ms;
         loaded->member.gone_ms = is_past ? realtime_ms - loaded->gone_at_ms : 0;
         gv_node_index_t node = recall->member(recall->arg, &loaded->member);
+        bool has_routes = loaded->routes_size > 0; /* else there may be no bytes at all */
         gv_reader_t r =
-            gv_reader(gv_bytes(roster->loaded + loaded->routes_at, loaded->routes_size));
+            gv_reader(has_routes ? gv_bytes(roster->loaded + loaded->routes_at, loaded->routes_size)
+                                 : GV_BYTES_EMPTY);
         while (node != GV_NODE_NONE && gv_reader_left(&r) > 0) {
             uint16_t size = gv_reader_u16(&r);
             recall->route(recall->arg, node, gv_reader_take(&r, size));
