@@ -22,7 +22,7 @@ typedef struct inquiry {
  */
 
 enum {
-    SHARD_DROPS = 11,
+    SHARD_DROPS = 12,
     SHARD_COUNTERS = 38
 };
 
@@ -45,7 +45,7 @@ static void add_shard(gv_status_t *status, gv_status_drop_t *drops, gv_status_co
         &stats->dropped_slow_reader, &stats->dropped_queue_full, &stats->dropped_expired,
         &stats->dropped_too_large,   &stats->dropped_offline,    &stats->dropped_no_memory,
         &stats->dropped_refused,     &stats->dropped_store_full, &stats->dropped_damaged,
-        &stats->dropped_retained,    &stats->dropped_memory,
+        &stats->dropped_retained,    &stats->dropped_memory,     &stats->dropped_session_ended,
     };
     for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
         drops[i].count += gv_counter_get(dropped[i]);
@@ -101,7 +101,7 @@ static const gv_status_drop_t drop_names[SHARD_DROPS] = {
     {.reason = "slow_reader"},   {.reason = "queue_full"}, {.reason = "expired"},
     {.reason = "too_large"},     {.reason = "offline"},    {.reason = "no_memory"},
     {.reason = "refused"},       {.reason = "store_full"}, {.reason = "damaged"},
-    {.reason = "retained_full"}, {.reason = "memory"},
+    {.reason = "retained_full"}, {.reason = "memory"},     {.reason = "session_ended"},
 };
 static const gv_status_counter_t counter_names[SHARD_COUNTERS] = {
     {.name = "protocol_errors_total",

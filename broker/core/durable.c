@@ -224,7 +224,9 @@ void gv__durable_end(gv_session_t *session)
     for (uint64_t n = backlog->low; n < gv_backlog_end(backlog); n++) {
         const gv_backlog_entry_t *entry = gv_backlog_at(backlog, n);
         if (entry->state != GV_BACKLOG_DONE) {
-            gv_counter_sub(&shard->stats.queued_messages, entry->state == GV_BACKLOG_OPEN);
+            bool was_waiting = entry->state == GV_BACKLOG_OPEN;
+            gv_counter_sub(&shard->stats.queued_messages, was_waiting);
+            gv_counter_add(&shard->stats.dropped_session_ended, was_waiting);
             gv_journal_release(shard->journal, entry->place);
         }
     }

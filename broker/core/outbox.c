@@ -22,6 +22,15 @@
 /* What may wait in memory for a spool that is nearly empty, while its node is there [bytes]. */
 #define HELD_BYTES_MAX ((size_t)4 << 20)
 
+/* In both boxes of a node: the limit is for what it takes on this disk. */
+static uint64_t bytes_for(const gv_outbox_t *outbox, gv_node_index_t node)
+{
+    uint64_t messages = 0;
+    uint64_t bytes = 0;
+    gv_outbox_waiting(outbox, node, &messages, &bytes);
+    return bytes;
+}
+
 static void show(gv_outbox_t *outbox)
 {
     uint64_t messages = 0;
@@ -31,8 +40,7 @@ static void show(gv_outbox_t *outbox)
         const gv_outbox_box_t *box = outbox->boxes[i];
         messages += box->messages;
         bytes += box->bytes;
-        if (box->kind == GV_OUTBOX_EXACT && box->node != GV_NODE_NONE &&
-            box->bytes >= outbox->bytes_max) {
+        if (box->node != GV_NODE_NONE && bytes_for(outbox, box->node) >= outbox->bytes_max) {
             full |= (uint64_t)1 << box->node;
         }
     }
@@ -114,12 +122,9 @@ gv_outbox_kept_t gv__outbox_encode(const gv_outbox_t *outbox, const gv_forward_t
     return kept;
 }
 
-bool gv__outbox_has_room(const gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind,
-                         size_t size)
+bool gv__outbox_has_room(const gv_outbox_t *outbox, gv_node_index_t node, size_t size)
 {
-    const gv_outbox_box_t *box = gv__outbox_box_of(outbox, node, kind);
-    uint64_t bytes = box != NULL ? box->bytes : 0;
-    return bytes + size <= outbox->bytes_max && !gv_store_is_full(outbox->store);
+    return bytes_for(outbox, node) + size <= outbox->bytes_max && !gv_store_is_full(outbox->store);
 }
 
 gv_outbox_box_t *gv__outbox_spool_for(gv_outbox_t *outbox, gv_node_index_t node)
@@ -148,7 +153,7 @@ void gv_outbox_put(gv_outbox_t *outbox, gv_node_index_t node, const gv_forward_t
     GV_ASSERT(node < GV_NODES_MAX);
     GV_ASSERT(outbox->nodes[node].is_known);
     gv_outbox_kept_t kept = gv__outbox_encode(outbox, message, token);
-    if (outbox->is_finished || !gv__outbox_has_room(outbox, node, GV_OUTBOX_SPOOL, kept.size)) {
+    if (outbox->is_finished || !gv__outbox_has_room(outbox, node, kept.size)) {
         gv_free(kept.body);
         refuse(outbox, token);
         return;
@@ -167,8 +172,7 @@ void gv_outbox_put_exact(gv_outbox_t *outbox, gv_node_index_t node, const gv_for
     gv_outbox_kept_t kept = gv__outbox_encode(outbox, message, token);
     kept.join = join != NULL ? join->join : 0;
     kept.join_parts = join != NULL ? join->parts : 0;
-    bool may_put = outbox->nodes[node].is_known &&
-                   gv__outbox_has_room(outbox, node, GV_OUTBOX_EXACT, kept.size);
+    bool may_put = outbox->nodes[node].is_known && gv__outbox_has_room(outbox, node, kept.size);
     if (join == NULL && !may_put) {
         gv_free(kept.body);
         refuse(outbox, token);

@@ -76,9 +76,9 @@ typedef struct gv_outbox_options {
     gv_store_t *store;
     gv_store_post_t *post; /* to the cluster loop's thread */
     void *post_arg;
-    uint64_t bytes_max; /* waiting in a box; more is refused */
+    uint64_t bytes_max; /* waiting for a node, in both boxes; more is refused */
     /*
-     * Nodes whose exact box is full, a bit each; written here only.  What comes in spite of it is
+     * Nodes for which so much waits, a bit each; written here only.  What comes in spite of it is
      * still taken: it may be part of a join.
      */
     _Atomic uint64_t *nodes_full;

@@ -69,7 +69,7 @@ bool gv_outbox_insure(gv_outbox_t *outbox, gv_node_index_t node, const gv_forwar
     }
     gv_outbox_kept_t kept = gv__outbox_encode(outbox, message, 0);
     box = gv__outbox_spool_for(outbox, node);
-    bool has_room = gv__outbox_has_room(outbox, node, GV_OUTBOX_SPOOL, kept.size);
+    bool has_room = gv__outbox_has_room(outbox, node, kept.size);
     gv_outbox_record_t *record = has_room ? record_for(outbox, box, kept.size) : NULL;
     if (record == NULL) {
         gv_free(kept.body);

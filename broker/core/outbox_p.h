@@ -148,9 +148,8 @@ gv_outbox_box_t *gv__outbox_box_of(const gv_outbox_t *outbox, gv_node_index_t no
 /* The spool for a node that is known; made if there is none. */
 gv_outbox_box_t *gv__outbox_spool_for(gv_outbox_t *outbox, gv_node_index_t node);
 
-/* For so much more in the box [bytes], and on the disk at all. */
-bool gv__outbox_has_room(const gv_outbox_t *outbox, gv_node_index_t node, gv_outbox_kind_t kind,
-                         size_t size);
+/* For so much more that waits for the node [bytes], and on the disk at all. */
+bool gv__outbox_has_room(const gv_outbox_t *outbox, gv_node_index_t node, size_t size);
 
 /* The message as it is kept, without its shared subscriptions. */
 gv_outbox_kept_t gv__outbox_encode(const gv_outbox_t *outbox, const gv_forward_t *message,

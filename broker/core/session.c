@@ -319,6 +319,7 @@ void gv_session_end(gv_session_t **sessionp)
         gv__durable_end(session);
     }
     gv_counter_sub(&shard->stats.queued_messages, session->flow->queue.count);
+    gv_counter_add(&shard->stats.dropped_session_ended, session->flow->queue.count);
     gv_counter_sub(&shard->stats.sessions, 1);
     session_free(session);
 }

@@ -56,16 +56,17 @@ typedef struct gv_shard_stats {
     gv_counter_t dropped_too_large;
     gv_counter_t dropped_offline; /* QoS 0 for a session that is away */
     gv_counter_t dropped_no_memory;
-    gv_counter_t dropped_refused;    /* the publisher was not allowed to, or broke a limit */
-    gv_counter_t dropped_store_full; /* for persistent sessions, without room on the disk */
-    gv_counter_t dropped_retained;   /* to be retained, beyond what the node may keep */
-    gv_counter_t dropped_damaged;    /* waiting messages that could not be read back */
-    gv_counter_t dropped_memory;     /* for receivers that were slow while memory was scarce */
-    gv_counter_t journal_failures;   /* commits that failed */
-    gv_counter_t segments_cleaned;   /* of the log, to make room */
-    gv_counter_t queued_bytes;       /* gauges: messages of persistent sessions, ... */
-    gv_counter_t pending_bytes;      /* ... what is not durable yet, ... */
-    gv_counter_t log_segments;       /* ... this shard's part of the log, ... */
+    gv_counter_t dropped_refused;       /* the publisher was not allowed to, or broke a limit */
+    gv_counter_t dropped_store_full;    /* for persistent sessions, without room on the disk */
+    gv_counter_t dropped_retained;      /* to be retained, beyond what the node may keep */
+    gv_counter_t dropped_damaged;       /* waiting messages that could not be read back */
+    gv_counter_t dropped_memory;        /* for receivers that were slow while memory was scarce */
+    gv_counter_t dropped_session_ended; /* that waited for a session, which has ended */
+    gv_counter_t journal_failures;      /* commits that failed */
+    gv_counter_t segments_cleaned;      /* of the log, to make room */
+    gv_counter_t queued_bytes;          /* gauges: messages of persistent sessions, ... */
+    gv_counter_t pending_bytes;         /* ... what is not durable yet, ... */
+    gv_counter_t log_segments;          /* ... this shard's part of the log, ... */
     gv_counter_t log_bytes;
     gv_counter_t log_live_bytes;
     gv_counter_t log_head; /* ... its oldest and newest segment, 0: none, ... */

@@ -73,6 +73,20 @@ def a_full_queue_drops_the_oldest():
 
 
 @case
+def what_waits_for_a_session_that_ends_is_counted():
+    node = node_with()
+    topic, sleeper = unique("queue"), unique("sleeper")
+    joined(node, sleeper, clean=False, properties={"session_expiry": 60}) \
+        .subscribed(topic, qos=1).disconnect()
+    with joined(node) as publisher:
+        for payload in (b"1", b"2", b"3"):
+            publisher.publish(topic, payload, qos=1)
+    check_equal(counters(node)["session_ended"], 0, "dropped before")
+    joined(node, sleeper, clean=True).disconnect()
+    check_equal(counters(node)["session_ended"], 3, "dropped")
+
+
+@case
 def a_full_queue_drops_the_newest():
     node = node_with(stored={"queue_messages_max": 3}, queue_policy="drop_newest")
     check_equal(waiting_after(node, [b"1", b"2", b"3", b"4", b"5"], lambda: 3), [b"1", b"2", b"3"],

@@ -582,6 +582,9 @@ START_TEST(a_full_box_says_so)
         .topic = GV_BYTES_LITERAL("t"), .expiry_ms = GV_FORWARD_NO_EXPIRY, .qos = 2};
     gv_outbox_put_exact(outbox, PEER, &unjoined, NULL, 3); /* nobody's join depends on it */
     ck_assert_uint_eq(gv_counter_get(&gv_outbox_stats(outbox)->refused), 1);
+    unjoined.qos = 1; /* the other box has no room of its own */
+    gv_outbox_put(outbox, PEER, &unjoined, 4);
+    ck_assert_uint_eq(gv_counter_get(&gv_outbox_stats(outbox)->refused), 2);
     see(GV_NODE_ROUTABLE);
     settle();
     ck_assert_uint_eq(atomic_load(&nodes_full), 0);
