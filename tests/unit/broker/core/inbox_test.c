@@ -792,7 +792,8 @@ typedef struct sender {
     uint64_t link[TOKENS_MAX]; /* tokens, in order */
     size_t link_first;
     size_t link_end;
-    bool may_be_gone; /* forgotten, and nothing new has been written since */
+    bool may_be_gone; /* forgotten, and nothing that is settled has been written since */
+    unsigned gone_at; /* so far it had come when it was forgotten */
 } sender_t;
 
 typedef struct answer {
@@ -927,6 +928,7 @@ static void hear_answer(void)
     }
     if (!answer.is_refused) {
         sender->messages[transit->message].is_settled = true;
+        sender->may_be_gone = sender->may_be_gone && transit->message < sender->gone_at;
     } else if (transit->round == sender->round) {
         begin_again(sender);
     }
@@ -954,6 +956,7 @@ static void forget_sender(sender_t *sender)
     break_link(sender);
     sender->safe = first;
     sender->may_be_gone = true;
+    sender->gone_at = first;
     gv_inbox_forget(inbox, &sender->id);
     model.forgotten++;
 }
@@ -1009,9 +1012,10 @@ static void check_disk(void)
             newest = shards != 0 ? message->number : newest;
         }
         uint64_t cursor = cursors[sender->id.bytes[0]];
-        SURE(cursor == newest || (cursor == 0 && sender->may_be_gone),
-             "seed %" PRIu64 ": cursor of %u", model.seed, which);
-        sender->may_be_gone = sender->may_be_gone && count <= sender->safe;
+        /* A batch that failed may be there after one crash, and not after the next. */
+        bool may_be_gone = sender->may_be_gone && count <= sender->gone_at;
+        SURE(cursor == newest || (cursor == 0 && may_be_gone), "seed %" PRIu64 ": cursor of %u",
+             model.seed, which);
     }
 }
 
