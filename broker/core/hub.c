@@ -360,6 +360,9 @@ void gv_hub_on_node(gv_hub_t *hub, gv_node_index_t node, gv_node_event_t event)
 static gv_node_index_t recall_member(void *arg, const gv_remembered_t *member)
 {
     gv_hub_t *hub = arg;
+    if (!hub->has_cluster) {
+        return GV_NODE_NONE; /* it has been in one, and may be again */
+    }
     gv_node_index_t node = hub->cluster.remember(hub->cluster.arg, member);
     if (node != GV_NODE_NONE) {
         hub->node_ids[node] = member->id;

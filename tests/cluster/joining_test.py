@@ -59,6 +59,31 @@ def without_seeds_a_cluster_finds_itself_again():
 
 
 @case
+def a_member_is_started_without_its_cluster():
+    """It serves its clients, and knows the others when it is one of them again."""
+    n1, n2 = nodes = members(2)
+    n2.seeds = [n1.cluster_address]
+    for node in nodes:
+        node.start()
+    wait_whole(nodes)
+    with Client(n1, "sleeper", clean=False) as client:
+        client.subscribe("far", qos=1)
+    wait_routes(nodes, {"n1": 1})
+    stop_all(nodes)
+    port, n2.cluster_port, n2.seeds = n2.cluster_port, None, []
+    n2.start()
+    with Client(n2) as client:
+        client.publish("far", b"nobody", 1).wait()
+    n2.stop()
+    n2.cluster_port = port
+    n2.start()
+    with Client(n2) as client:
+        client.publish("far", b"1", 1).wait()
+    check(n2.peers()["n1"]["outbox_messages"] == 1, f"{n2.peers()['n1']}")
+    n2.stop()
+
+
+@case
 def seed_that_comes_late():
     nodes = members(3)
     for node in nodes:
