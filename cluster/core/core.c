@@ -327,7 +327,11 @@ void gv__fifo_pop(gv_fifo_t *fifo)
 /* ---- the turn ---------------------------------------------------------------------------------
  */
 
-/* A call that may run ports begins: ports must not come back in. */
+/*
+ * A call that may run ports begins: ports must not come back in.  When it ends the host knows of
+ * all that a node was not given.  If it were told later only, the node might be back by then, and
+ * what the host publishes meanwhile would overtake what it gets back.
+ */
 static void enter(gv_ccore_t *core)
 {
     GV_ASSERT(core != NULL);
@@ -338,6 +342,7 @@ static void enter(gv_ccore_t *core)
 static void leave(gv_ccore_t *core)
 {
     GV_ASSERT(core->in_port_phase);
+    gv__results_flush(core);
     gv_arena_reset(&core->arena);
     core->in_port_phase = false;
 }

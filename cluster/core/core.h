@@ -369,7 +369,8 @@ typedef struct gv_ccore_ports {
      * `lost` is the message, with GV_FORWARD_RETURNED, _GONE and _IN_DOUBT; else NULL.  NULL also
      * if we are leaving.  With GV_FORWARD_RETURNED its `shared` are the groups that did not get it:
      * members elsewhere are to have it.  With GV_FORWARD_GONE nobody knows who has it; at QoS 1
-     * somebody may get it once more.
+     * somebody may get it once more.  What was on its way to a node that is given up comes back
+     * within that call, in order: before anything can be published to the node again.
      */
     void (*confirmed)(uint64_t token, gv_node_index_t node, gv_forward_result_t result,
                       const gv_forward_t *lost, void *arg);

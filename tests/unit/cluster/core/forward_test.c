@@ -164,6 +164,32 @@ START_TEST(what_a_dead_node_was_to_have_is_handed_back)
 }
 END_TEST
 
+/* Else what the host publishes to it then would come before what it gets back. */
+START_TEST(what_a_node_was_to_have_is_handed_back_before_it_can_be_there_again)
+{
+    mesh_t *mesh = mesh_of(2);
+    mesh->node[1].holds_back = true;
+    publish(mesh, 0, 1, 1);
+    mesh_run(mesh, 50);
+    gv_ccore_leave(mesh->node[1].core);
+    gv_ccore_flush(mesh->node[1].core);
+    mesh_deliver_frames(mesh); /* and within the same turn of ours: */
+    mesh_kill(mesh, 1, false);
+    mesh->node[1].identity.incarnation = (gv_incarnation_t){.start_counter = 2, .boot_id = 3};
+    mesh->node[1].delivery_count = 0;
+    mesh->node[1].holds_back = false;
+    mesh_start(mesh, 1);
+    mesh_connect(mesh, 1, 0, 0);
+    ck_assert_int_eq(mesh_state(mesh, 0, 1), GV_MEMBER_ALIVE);
+    ck_assert_uint_eq(mesh->node[0].confirmed[GV_FORWARD_GONE], 1);
+    publish(mesh, 0, 1, 2);
+    mesh_run(mesh, 200);
+    ck_assert_uint_eq(mesh->node[1].delivery_count, 1);
+    ck_assert_uint_eq(mesh->node[1].delivered_uid[0], 2);
+    mesh_free(mesh);
+}
+END_TEST
+
 START_TEST(the_channel_goes_on_after_a_death_that_was_none)
 {
     mesh_t *mesh = mesh_of(2);
@@ -395,6 +421,7 @@ int main(void)
     tcase_add_test(tc, a_third_node_carries_what_cannot_go_directly);
     tcase_add_test(tc, what_waits_for_a_dead_node_is_gone);
     tcase_add_test(tc, what_a_dead_node_was_to_have_is_handed_back);
+    tcase_add_test(tc, what_a_node_was_to_have_is_handed_back_before_it_can_be_there_again);
     tcase_add_test(tc, the_channel_goes_on_after_a_death_that_was_none);
     tcase_add_test(tc, a_restarted_peer_gets_what_it_had_not_confirmed);
     tcase_add_test(tc, a_queue_has_a_limit_but_one_message_always_fits);
