@@ -88,16 +88,19 @@ static void ask(gv_directory_t *directory, gv_own_t *own)
 /* ---- the host's calls ---------------------------------------------------------------------------
  */
 
-/* Who waits under this key is too late, or may not be disturbed. */
+/*
+ * Who has this key here, or waits for it, has lost it, or may not be disturbed.  A connection that
+ * another user may take has ended before he asks: one that is there still has been granted so
+ * lately that the host had not heard of it when it let him ask.
+ */
 static bool yields(gv_directory_t *directory, const gv_own_t *own, const gv_claim_t *claim)
 {
-    if (!own->is_pending) {
-        return true; /* the host has seen to it that this may be */
-    }
     if (own->user != 0 && own->user != claim->user) {
         return false;
     }
-    tell_later(directory, own, GV_CLAIM_LOST);
+    if (own->is_pending) {
+        tell_later(directory, own, GV_CLAIM_LOST);
+    }
     return true;
 }
 

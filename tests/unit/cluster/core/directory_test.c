@@ -737,6 +737,29 @@ START_TEST(an_id_of_another_user_is_denied)
 }
 END_TEST
 
+START_TEST(another_user_of_the_same_node_is_denied_too)
+{
+    open_world(1, 3);
+    run(100);
+    unsigned id = id_registered_at(2);
+    const conn_t *mine = connect_as(id, 0, 7);
+    run(100);
+    /* The shard let him ask, as it had not heard of the grant. */
+    const conn_t *other = conn_new(id, 0, 8);
+    gv_claim_t claim = claim_of(other);
+    gv_directory_claim(nodes[0].directory, &claim);
+    run(100);
+    ck_assert_int_eq(other->verdict, GV_CLAIM_DENIED);
+    ck_assert_int_eq(mine->state, CONN_LIVE);
+    ck_assert_uint_eq(stats_of(0)->held, 1);
+    /* It is known still. */
+    (void)connect_as(id, 1, 7);
+    run(100);
+    ck_assert_int_eq(mine->state, CONN_CLOSED);
+    close_world();
+}
+END_TEST
+
 START_TEST(a_claim_replaced_on_its_own_node_has_lost)
 {
     open_world(1, 3);
@@ -1030,6 +1053,7 @@ int main(void)
     tcase_add_test(tc, a_clock_that_is_behind_does_not_keep_a_client_out);
     tcase_add_test(tc, after_a_partition_the_newer_one_stays);
     tcase_add_test(tc, an_id_of_another_user_is_denied);
+    tcase_add_test(tc, another_user_of_the_same_node_is_denied_too);
     tcase_add_test(tc, a_claim_replaced_on_its_own_node_has_lost);
     tcase_add_test(tc, who_goes_away_while_it_waits_leaves_nothing_behind);
     tcase_add_test(tc, registrations_move_when_nodes_come_and_go);
