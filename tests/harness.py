@@ -34,7 +34,9 @@ does not say it (default: 2, whatever the machine has, so that cases mean the sa
 What a case has started ends with it, however it ends: nodes die with this process even if it is
 killed.  A case fails if a node of its own ended by itself or a sanitizer spoke in a node's log.
 """
+import contextlib
 import ctypes
+import glob
 import http.client
 import json
 import os
@@ -340,9 +342,17 @@ class Node:
         except subprocess.TimeoutExpired:
             raise Failure(f"{self} has not ended") from None
 
+    def _is_stopped(self):
+        states = set()
+        for path in glob.glob(f"/proc/{self.process.pid}/task/*/stat"):
+            with contextlib.suppress(OSError), open(path, encoding="ascii") as stat:
+                states.add(stat.read().rpartition(")")[2].split()[0])
+        return states == {"T"}
+
     def pause(self):
-        """SIGSTOP"""
+        """SIGSTOP; none of its threads runs any more."""
         self.process.send_signal(signal.SIGSTOP)
+        wait_for(self._is_stopped, patient(10), f"{self} stops")
 
     def cont(self):
         """SIGCONT"""

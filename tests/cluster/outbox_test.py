@@ -112,6 +112,7 @@ def who_is_away_is_known_though_all_have_failed():
         gone.unsubscribe("once/#")
         gone.close()
         wait_routes(members, {home.name: 1})
+        eventually(lambda: other.counter("roster_waiting") == 0, 10, lambda: "it is not on the disk")
         for node in members:
             node.kill9()
         other.start()
