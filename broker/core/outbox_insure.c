@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "broker/core/outbox_p.h"
+#include "cluster/core/forward_codec.h"
 
 /* ---- insuring -------------------------------------------------------------------------------- */
 
@@ -67,14 +68,20 @@ bool gv_outbox_insure(gv_outbox_t *outbox, gv_node_index_t node, const gv_forwar
         (box != NULL && box->lost > 0)) {
         return false;
     }
-    gv_outbox_kept_t kept = gv__outbox_encode(outbox, message, 0);
-    box = gv__outbox_spool_for(outbox, node);
-    bool has_room = gv__outbox_has_room(outbox, node, kept.size);
-    gv_outbox_record_t *record = has_room ? record_for(outbox, box, kept.size) : NULL;
-    if (record == NULL) {
-        gv_free(kept.body);
+    /* Refused, it is asked for again and again: nothing is copied before there is room. */
+    gv_forward_t plain = *message;
+    plain.shared_count = 0;
+    size_t size = gv_forward_size(&plain);
+    if (!gv__outbox_has_room(outbox, node, size)) {
         return false;
     }
+    box = gv__outbox_spool_for(outbox, node);
+    gv_outbox_record_t *record = record_for(outbox, box, size);
+    if (record == NULL) {
+        return false;
+    }
+    gv_outbox_kept_t kept = gv__outbox_encode(outbox, message, 0);
+    GV_ASSERT(kept.size == size);
     grow(record);
     uint32_t index = record->place.count++;
     record->messages[index] = kept;
