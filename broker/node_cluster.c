@@ -6,129 +6,120 @@
 #include "storage/post.h"
 
 /* ---- hub -> cluster ---------------------------------------------------------------------------
- *
- * At the end of the node the hub still gets letters when the cluster is freed (gv_node_free()):
- * what it asks for then changes nothing any more.
  */
+
+/*
+ * On the cluster loop.  NULL at the end of the node: the hub still gets letters when the cluster is
+ * freed (gv_node_free()), and what it asks for then changes nothing any more.
+ */
+static gv_cluster_t *cluster_of(void *arg) GV_ASSERTS(gv_role_loop);
+static gv_cluster_t *cluster_of(void *arg)
+{
+    const gv_node_t *node = arg;
+    gv_loop_assert_current(node->cluster != NULL ? node->cluster_loop : gv_loop_current());
+    return node->cluster;
+}
 
 static void route_set(void *arg, gv_bytes_t key, uint32_t value)
 {
-    gv_node_t *node = arg;
-    if (node->cluster == NULL) {
-        return;
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_err_t err = gv_cluster_route_set(cluster, key, value);
+        GV_ASSERT(err == GV_OK); /* the router has taken the filter, so its length is fine */
     }
-    gv_loop_assert_current(node->cluster_loop);
-    gv_err_t err = gv_cluster_route_set(node->cluster, key, value);
-    GV_ASSERT(err == GV_OK); /* the router has taken the filter, so its length is fine */
 }
 
 static void barrier(void *arg, uint64_t token)
 {
-    gv_node_t *node = arg;
-    if (node->cluster == NULL) {
-        return;
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_cluster_barrier(cluster, token);
     }
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_barrier(node->cluster, token);
 }
 
 static void publish(void *arg, const gv_forward_t *message, uint64_t nodes, uint64_t token)
 {
-    gv_node_t *node = arg;
-    if (node->cluster == NULL) {
-        return;
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_cluster_publish(cluster, message, nodes, token);
     }
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_publish(node->cluster, message, nodes, token);
 }
 
 static void applied(void *arg, gv_delivery_t delivery, const gv_delivery_outcome_t *outcome)
 {
-    gv_node_t *node = arg;
-    if (node->cluster == NULL) {
-        return;
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_cluster_applied(cluster, delivery, outcome);
     }
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_applied(node->cluster, delivery, outcome);
 }
 
 static void pause_credit(void *arg, bool is_paused)
 {
-    gv_node_t *node = arg;
-    if (node->cluster == NULL) {
-        return;
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_cluster_pause_credit(cluster, is_paused);
     }
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_pause_credit(node->cluster, is_paused);
 }
 
 static void claim(void *arg, const gv_claim_t *wanted)
 {
-    gv_node_t *node = arg;
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_claim(node->cluster, wanted);
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_cluster_claim(cluster, wanted);
+    }
 }
 
 static void enroll(void *arg, const gv_claim_t *held)
 {
-    gv_node_t *node = arg;
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_register(node->cluster, held);
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_cluster_register(cluster, held);
+    }
 }
 
 static void release(void *arg, const gv_id_key_t *key, gv_holder_t holder)
 {
-    gv_node_t *node = arg;
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_withdraw(node->cluster, key, holder);
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_cluster_withdraw(cluster, key, holder);
+    }
 }
 
 static void let_gone(void *arg, const gv_letting_t *letting)
 {
-    gv_node_t *node = arg;
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_let_gone(node->cluster, letting);
+    gv_cluster_t *cluster = cluster_of(arg);
+    if (cluster != NULL) {
+        gv_cluster_let_gone(cluster, letting);
+    }
 }
 
 static bool note(void *arg, gv_node_index_t index, gv_frame_kind_t kind, gv_bytes_t body)
 {
-    gv_node_t *node = arg;
-    if (node->cluster == NULL) {
-        return false;
-    }
-    gv_loop_assert_current(node->cluster_loop);
-    return gv_cluster_note(node->cluster, index, kind, body);
+    gv_cluster_t *cluster = cluster_of(arg);
+    return cluster != NULL && gv_cluster_note(cluster, index, kind, body);
 }
 
 static uint64_t members(void *arg)
 {
-    const gv_node_t *node = arg;
-    if (node->cluster == NULL) {
-        return 0;
-    }
-    gv_loop_assert_current(node->cluster_loop);
-    return gv_cluster_members(node->cluster);
+    const gv_cluster_t *cluster = cluster_of(arg);
+    return cluster != NULL ? gv_cluster_members(cluster) : 0;
 }
+
+/* From here on only as long as the cluster is there: it has asked, or has just started. */
 
 static void who(void *arg, gv_node_index_t index, gv_remembered_t *member_out)
 {
-    const gv_node_t *node = arg;
-    gv_loop_assert_current(node->cluster_loop);
-    gv_cluster_who(node->cluster, index, member_out);
+    gv_cluster_who(cluster_of(arg), index, member_out);
 }
 
 static gv_node_index_t remember(void *arg, const gv_remembered_t *member)
 {
-    gv_node_t *node = arg;
-    gv_loop_assert_current(node->cluster_loop);
-    return gv_cluster_remember(node->cluster, member);
+    return gv_cluster_remember(cluster_of(arg), member);
 }
 
 static gv_err_t remember_row(void *arg, gv_node_index_t index, gv_bytes_t key, uint32_t value)
 {
-    gv_node_t *node = arg;
-    gv_loop_assert_current(node->cluster_loop);
-    return gv_cluster_remember_row(node->cluster, index, key, value);
+    return gv_cluster_remember_row(cluster_of(arg), index, key, value);
 }
 
 /* ---- cluster -> hub ---------------------------------------------------------------------------
