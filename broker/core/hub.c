@@ -106,7 +106,7 @@ void gv_hub_free(gv_hub_t **hubp)
     gv__hub_retained_deinit(hub);
     gv__hub_forward_deinit(hub);
     gv__hub_deliver_deinit(hub);
-    gv_free(hub->restored);
+    gv_texts_clear(&hub->restored);
     gv_free(hub);
 }
 
@@ -227,19 +227,9 @@ void gv_hub_restore_route(gv_hub_t *hub, uint16_t shard, gv_bytes_t filter, uint
 {
     set_route(hub, filter, shard, slot, weight);
     show_router(hub);
-    if (!hub->has_cluster) {
-        return;
+    if (hub->has_cluster) {
+        gv_texts_add(&hub->restored, filter);
     }
-    size_t needed = hub->restored_size + sizeof(uint16_t) + filter.size;
-    if (needed > hub->restored_capacity) {
-        hub->restored_capacity = needed * 2;
-        hub->restored = gv_xrealloc(hub->restored, hub->restored_capacity);
-    }
-    gv_writer_t w = gv_writer(hub->restored + hub->restored_size, needed - hub->restored_size);
-    gv_writer_u16(&w, (uint16_t)filter.size);
-    gv_writer_put(&w, filter);
-    GV_ASSERT(!w.failed);
-    hub->restored_size = needed;
 }
 
 /*
@@ -381,16 +371,11 @@ static void recall_route(void *arg, gv_node_index_t node, gv_bytes_t filter)
 
 static void announce_own(gv_hub_t *hub)
 {
-    gv_reader_t r = gv_reader(gv_bytes(hub->restored, hub->restored_size));
+    gv_reader_t r = gv_texts_read(&hub->restored);
     while (gv_reader_left(&r) > 0) {
-        uint16_t size = gv_reader_u16(&r);
-        announce(hub, gv_reader_take(&r, size));
+        announce(hub, gv_texts_next(&r));
     }
-    GV_ASSERT(!r.failed);
-    gv_free(hub->restored);
-    hub->restored = NULL;
-    hub->restored_size = 0;
-    hub->restored_capacity = 0;
+    gv_texts_clear(&hub->restored);
 }
 
 void gv_hub_announce_restored(gv_hub_t *hub)

@@ -8,6 +8,7 @@
 #include "broker/core/inbox.h"
 #include "broker/core/office.h"
 #include "broker/core/pending.h"
+#include "broker/core/texts.h"
 
 /* The shared subscriptions of one message, with the nodes that are to choose a member. */
 typedef struct gv_hub_shares {
@@ -48,10 +49,8 @@ struct gv_hub {
     gv_hub_applied_t *applied;   /* to be told to the cluster at the turn's end */
     size_t applied_count;
     size_t applied_capacity;
-    gv_list_t waiting; /* parcels of routes that the cluster has not answered */
-    uint8_t *restored; /* filters to announce: size u16, text */
-    size_t restored_size;
-    size_t restored_capacity;
+    gv_list_t waiting;   /* parcels of routes that the cluster has not answered */
+    gv_texts_t restored; /* filters to announce */
     uint64_t hash_seed;
     uint16_t shard_count;
     gv_hub_stats_t stats;

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "broker/core/texts.h"
 #include "storage/member_store.h"
 
 /* In one batch: a node that meets a large table writes it beside what others wait for. */
@@ -35,12 +36,11 @@ typedef struct change {
     uint8_t text[];
 } change_t;
 
-/* A member of an earlier run; its routes follow each other in roster->loaded. */
+/* A member of an earlier run. */
 typedef struct loaded_member {
     gv_remembered_t member;
     uint64_t gone_at_ms;
-    size_t routes_at; /* size u16, filter; and so on */
-    size_t routes_size;
+    gv_texts_t routes; /* their filters */
 } loaded_member_t;
 
 struct gv_roster {
@@ -55,9 +55,6 @@ struct gv_roster {
     bool is_finished;
     loaded_member_t *members;
     size_t member_count;
-    uint8_t *loaded;
-    size_t loaded_size;
-    size_t loaded_capacity;
     gv_roster_stats_t stats;
 };
 
@@ -240,7 +237,6 @@ static loaded_member_t *find_loaded(const gv_roster_t *roster, const uint8_t *no
     return NULL;
 }
 
-/* They come by node. */
 static gv_err_t load_route(const uint8_t *node_id, gv_bytes_t filter, void *arg)
 {
     gv_roster_t *roster = arg;
@@ -254,20 +250,7 @@ static gv_err_t load_route(const uint8_t *node_id, gv_bytes_t filter, void *arg)
         gv_roster_set_route(roster, &forgotten, filter, false);
         return GV_OK;
     }
-    if (member->routes_size == 0) {
-        member->routes_at = roster->loaded_size;
-    }
-    size_t needed = roster->loaded_size + sizeof(uint16_t) + filter.size;
-    if (needed > roster->loaded_capacity) {
-        roster->loaded_capacity = needed * 2;
-        roster->loaded = gv_xrealloc(roster->loaded, roster->loaded_capacity);
-    }
-    gv_writer_t w = gv_writer(roster->loaded + roster->loaded_size, needed - roster->loaded_size);
-    gv_writer_u16(&w, (uint16_t)filter.size);
-    gv_writer_put(&w, filter);
-    GV_ASSERT(!w.failed);
-    member->routes_size += needed - roster->loaded_size;
-    roster->loaded_size = needed;
+    gv_texts_add(&member->routes, filter);
     return GV_OK;
 }
 
@@ -279,13 +262,12 @@ gv_err_t gv_roster_load(gv_roster_t *roster)
 
 static void drop_loaded(gv_roster_t *roster)
 {
+    for (size_t i = 0; i < roster->member_count; i++) {
+        gv_texts_clear(&roster->members[i].routes);
+    }
     gv_free(roster->members);
-    gv_free(roster->loaded);
     roster->members = NULL;
     roster->member_count = 0;
-    roster->loaded = NULL;
-    roster->loaded_size = 0;
-    roster->loaded_capacity = 0;
 }
 
 void gv_roster_recall(gv_roster_t *roster, const gv_roster_recall_t *recall, uint64_t realtime_ms)
@@ -295,15 +277,10 @@ void gv_roster_recall(gv_roster_t *roster, const gv_roster_recall_t *recall, uin
         bool is_past = loaded->gone_at_ms != 0 && loaded->gone_at_ms < realtime_ms;
         loaded->member.gone_ms = is_past ? realtime_ms - loaded->gone_at_ms : 0;
         gv_node_index_t node = recall->member(recall->arg, &loaded->member);
-        bool has_routes = loaded->routes_size > 0; /* else there may be no bytes at all */
-        gv_reader_t r =
-            gv_reader(has_routes ? gv_bytes(roster->loaded + loaded->routes_at, loaded->routes_size)
-                                 : GV_BYTES_EMPTY);
+        gv_reader_t r = gv_texts_read(&loaded->routes);
         while (node != GV_NODE_NONE && gv_reader_left(&r) > 0) {
-            uint16_t size = gv_reader_u16(&r);
-            recall->route(recall->arg, node, gv_reader_take(&r, size));
+            recall->route(recall->arg, node, gv_texts_next(&r));
         }
-        GV_ASSERT(!r.failed);
     }
     drop_loaded(roster);
 }
